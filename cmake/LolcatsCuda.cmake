@@ -1,0 +1,22 @@
+# lolcats::cuda: lolcats::lolcats plus what .cu files need.  A machine without nvcc has no such target.
+include(CheckLanguage)
+check_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER)
+  message(STATUS "lolcats: nvcc not found; no CUDA targets")
+  return()
+endif()
+
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 90a-real)  # wgmma, TMA and setmaxnreg are in 90a only
+endif()
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+
+add_library(lolcats_cuda INTERFACE)
+add_library(lolcats::cuda ALIAS lolcats_cuda)
+target_link_libraries(lolcats_cuda INTERFACE lolcats::lolcats CUDA::cudart CUDA::cublas CUDA::cublasLt)
+# CMake 3.25 drops CMAKE_CUDA_STANDARD 20 for nvcc 13, so the option is given by hand.
+target_compile_options(lolcats_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
+# fmt 9 does not compile under nvcc without the first, Eigen 3.4 not without the second.
+target_compile_definitions(lolcats_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>
+                                                  $<$<COMPILE_LANGUAGE:CUDA>:EIGEN_NO_CUDA>)

@@ -1,0 +1,66 @@
+// Typed errors.  Every message names the function or file, what it got and what it expected.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace lolcats {
+
+/// Base of everything this library throws on purpose.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Two sizes that must agree do not.
+class ShapeError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The bytes of a file are not what its format promises.
+class FormatError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A configuration asks for something unknown, contradictory or unsupported.
+class ConfigError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The operating system refused to read or write.
+class FileError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Text, tokens or labels that cannot be used.
+class DataError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A computation left the finite numbers.
+class NumericError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Throws E with a formatted message.
+template <class E = Error, class... Args>
+[[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
+  throw E(fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// Throws E with a formatted message unless `condition` holds.  The message is only built on failure.
+template <class E = Error, class... Args>
+void require(bool condition, fmt::format_string<Args...> format, Args&&... args) {
+  if (!condition) [[unlikely]] throw E(fmt::format(format, std::forward<Args>(args)...));
+}
+
+}  // namespace lolcats

@@ -1,0 +1,98 @@
+// Instruction data: records of Alpaca's json as prompts with answers.
+#pragma once
+
+#include <lolcats/core/error.hpp>
+#include <lolcats/core/index.hpp>
+#include <lolcats/data/batch.hpp>
+#include <lolcats/data/documents.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <cctype>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lolcats {
+
+/// One record.  `context` is Alpaca's "input"; it may be empty.
+struct Instruction {
+  std::string instruction;
+  std::string context;
+  std::string answer;
+};
+
+/// The Stanford Alpaca prompt: a preamble, an instruction section, a context section if there is one, and an open
+/// response section, joined by blank lines, ending in a newline.
+inline std::string alpaca_prompt(std::string_view instruction, std::string_view context = {}) {
+  std::string prompt = "Below is an instruction that describes a task";
+  prompt += context.empty() ? ". " : ", paired with an input that provides further context. ";
+  prompt += "Write a response that appropriately completes the request.\n\n### Instruction:\n";
+  prompt += instruction;
+  if (!context.empty()) (prompt += "\n\n### Input:\n") += context;
+  return prompt += "\n\n### Response:\n";
+}
+
+/// Prompt, answer, EOS; the labels are the same with the prompt ignored.
+///
+/// `prompt` is encoded with its special tokens (BOS in front), `answer` without any.
+inline Sample alpaca_sample(const std::vector<Index>& prompt, const std::vector<Index>& answer, Index eos) {
+  Sample sample{prompt, std::vector<Index>(prompt.size(), ignored_label)};
+  for (auto* list : {&sample.tokens, &sample.labels}) {
+    list->insert(list->end(), answer.begin(), answer.end());
+    list->push_back(eos);
+  }
+  return sample;
+}
+
+/// The records of an Alpaca json text, in order.
+///
+/// Uncleaned files have holes, which are filled as the cleaned one does it: a context that says "no input" (in any case, with or without
+/// the space or a final period) is none, and records with an empty or "nooutput" answer are left out.  `origin` names the source.
+/// Throws FormatError for text that is not an array of objects of strings, DataError if no record is left.
+inline std::vector<Instruction> parse_alpaca(std::string_view json, const std::string& origin = "parse_alpaca") {
+  const auto root = nlohmann::json::parse(json.begin(), json.end(), nullptr, false);
+  require<FormatError>(!root.is_discarded(), "{}: not valid json", origin);
+  require<FormatError>(root.is_array(), "{}: expected an array of records, got {}", origin, root.type_name());
+  const auto plain = [](std::string_view text) {  // lower-case letters only
+    std::string letters;
+    for (const char c : text)
+      if (const auto byte = static_cast<unsigned char>(c); !std::isspace(byte) && c != '.')
+        letters += static_cast<char>(std::tolower(byte));
+    return letters;
+  };
+  std::vector<Instruction> records;
+  std::size_t i = 0;
+  for (const auto& item : root) {
+    const auto field = [&](const char* name, bool needed) {
+      require<FormatError>(item.is_object(), "{}: record {} is {}, expected an object", origin, i, item.type_name());
+      const auto found = item.find(name);
+      if (found == item.end() && !needed) return std::string();
+      require<FormatError>(found != item.end() && found->is_string(), "{}: record {}: field '{}' is {}, expected a string",
+                           origin, i, name, found == item.end() ? "missing" : found->type_name());
+      return found->template get<std::string>();
+    };
+    Instruction record{field("instruction", true), field("input", false), field("output", true)};
+    if (const std::string letters = plain(record.context); letters == "noinput" || letters == "<noinput>" || letters.empty())
+      record.context.clear();
+    const std::string answer = plain(record.answer);
+    if (!answer.empty() && answer != "nooutput" && answer != "<nooutput>") records.push_back(std::move(record));
+    ++i;
+  }
+  require<DataError>(!records.empty(), "{}: none of {} records has an answer", origin, i);
+  return records;
+}
+
+/// The records of an Alpaca json file; throws FileError, FormatError or DataError.
+inline std::vector<Instruction> read_alpaca(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  require<FileError>(file.good(), "{}: cannot be opened: {}", path.string(), std::strerror(errno));
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  return parse_alpaca(text, path.string());
+}
+
+}  // namespace lolcats

@@ -1,0 +1,97 @@
+// What linearizing adds to a base model, on disk: feature maps, window factors and the name of their method.
+#pragma once
+
+#include <lolcats/io/json.hpp>
+#include <lolcats/io/safetensors_writer.hpp>
+#include <lolcats/io/tensor_store.hpp>
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lolcats {
+
+/// The published names of what an attention layer learns; `side` is 'q' or 'k'.
+inline std::string feature_map_name(Index layer, char side) {  // (H, D, f)
+  return fmt::format("model.layers.{}.self_attn.feature_map_{}.mlp.layer", layer, side);
+}
+inline std::string feature_map_bias_name(Index layer, char side) {
+  return fmt::format("model.layers.{}.self_attn.feature_map_{}.mlp.bias", layer, side);
+}
+inline std::string window_factors_name(Index layer) {  // (1, H, 1, 1)
+  return fmt::format("model.layers.{}.self_attn.window_factors", layer);
+}
+
+/// A linearized checkpoint's own part.  The base model and the adapter lie in their own formats.
+struct MethodCheckpoint {
+  std::string method;     ///< the readable name of the model's type
+  nlohmann::json recipe;  ///< how it was made; free-form, not interpreted
+  TensorStore maps;
+};
+
+namespace detail {
+
+inline constexpr const char* method_config = "lolcats.json";
+inline constexpr const char* method_tensors = "lolcats.safetensors";
+inline constexpr Index method_version = 1;
+
+/// Reads lolcats.json and checks its format and version.
+inline nlohmann::json read_method_json(const std::filesystem::path& folder) {
+  const std::string file = (folder / method_config).string();
+  nlohmann::json document = parse_json(read_text(folder / method_config), file);
+  JsonObject object(document, file);
+  if (const auto format = object.text("format"); format != "lolcats") object.wrong("format", format, "'lolcats'");
+  if (const Index version = object.integer("version"); version != method_version) {
+    object.wrong("version", version, fmt::format("{}", Index{method_version}));
+  }
+  object.text("method");
+  return document;
+}
+
+}  // namespace detail
+
+/// The method that a folder was made with, so that a program can choose the type.
+/// Errors: FileError, FormatError, ConfigError.
+inline std::string stored_method(const std::filesystem::path& folder) {
+  return detail::read_method_json(folder)["method"].get<std::string>();
+}
+
+/// Opens a folder that `write_method` wrote.
+///
+/// Errors: ConfigError "checkpoint of another method" unless its method is `method`; FileError, FormatError.  The caller reads every
+/// tensor with its shape and ends with `maps.require_all_read()`.
+inline MethodCheckpoint read_method(const std::filesystem::path& folder, std::string_view method) {
+  const std::string file = (folder / detail::method_config).string();
+  nlohmann::json recipe = detail::read_method_json(folder);
+  const std::string stored = recipe["method"].get<std::string>();
+  require<ConfigError>(stored == method, "{}: checkpoint of another method: 'method' is '{}', expected '{}'", file,
+                       shown(stored), method);
+  const Safetensors tensors(folder / detail::method_tensors);
+  // The tensors repeat the method: two interrupted writes could leave one's json beside the other's tensors.
+  const auto repeated = tensors.metadata().find("method");
+  const std::string inside = repeated == tensors.metadata().end() ? "missing" : repeated->second;
+  require<ConfigError>(inside == method, "{}: checkpoint of another method: __metadata__ 'method' is '{}', expected '{}'",
+                       tensors.name(), shown(inside), method);
+  for (const char* key : {"format", "version", "method"}) recipe.erase(key);
+  return {stored, std::move(recipe), TensorStore(tensors)};
+}
+
+/// Writes lolcats.safetensors, then lolcats.json: {"format": "lolcats", "version": 1, "method": method, ...recipe}.
+///
+/// `recipe` is an object without these three keys.  Errors: ConfigError, FormatError, FileError.
+inline void write_method(const std::filesystem::path& folder, const std::string& method,
+                         const std::vector<NamedTensor>& tensors,
+                         const nlohmann::json& recipe = nlohmann::json::object()) {
+  require<ConfigError>(recipe.is_object(), "write_method: the recipe is {}, expected an object", shown(recipe));
+  nlohmann::ordered_json json = {{"format", "lolcats"}, {"version", Index{detail::method_version}}, {"method", method}};
+  for (const auto& [key, value] : recipe.items()) {
+    require<ConfigError>(!json.contains(key), "write_method: the recipe holds the reserved key '{}'", key);
+    json[key] = value;
+  }
+  create_folder(folder);
+  write_safetensors(folder / detail::method_tensors, tensors, {{"format", "pt"}, {"method", method}});
+  write_file_atomically(folder / detail::method_config, std::string_view(json.dump(2) + "\n"));
+}
+
+}  // namespace lolcats

@@ -1,0 +1,157 @@
+// LoRA adapters in the layout of Python's peft: adapter_config.json and adapter_model.safetensors.
+#pragma once
+
+#include <lolcats/io/json.hpp>
+#include <lolcats/io/safetensors_writer.hpp>
+#include <lolcats/io/tensor_store.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lolcats {
+
+/// The two factors of an update: W + alpha / rank * b a.
+struct LoraPair {
+  Tensor<float> a;  ///< (R, in)
+  Tensor<float> b;  ///< (out, R)
+};
+
+/// A LoRA adapter on disk (Hu et al. 2021, arXiv:2106.09685), for any modules of the base model.
+struct PeftAdapter {
+  Index rank = 0;
+  double alpha = 0;
+  double dropout = 0;
+  std::vector<std::string> targets;         ///< last parts of module names: "q_proj"
+  std::map<std::string, LoraPair> modules;  ///< by the base model's name: "model.layers.0.self_attn.q_proj"
+};
+
+namespace detail {
+
+inline constexpr std::string_view peft_prefix = "base_model.model.";
+
+/// peft's rule: a module is a target if its name ends in one, at a dot.
+inline bool is_target(std::string_view module, std::string_view target) {
+  return module == target || (module.size() > target.size() && module.ends_with(target) &&
+                              module[module.size() - target.size() - 1] == '.');
+}
+
+inline void parse_peft_config(JsonObject& object, PeftAdapter& adapter) {
+  if (const std::string type = object.text("peft_type"); type != "LORA") object.wrong("peft_type", type, "'LORA'");
+  adapter.rank = object.integer("r");
+  if (adapter.rank < 1 || adapter.rank > INT32_MAX) object.wrong("r", adapter.rank, "a positive number");
+  adapter.alpha = object.number("lora_alpha");
+  adapter.dropout = object.number("lora_dropout", 0);
+  if (!(adapter.dropout >= 0 && adapter.dropout < 1)) object.wrong("lora_dropout", adapter.dropout, "0 to below 1");
+  if (object.has("bias") && object.text("bias") != "none") object.wrong("bias", object.text("bias"), "'none'");
+  const auto& targets = object.at("target_modules", "a list of names");
+  if (!targets.is_array() || targets.empty()) object.wrong("target_modules", targets, "a list of names");
+  for (const auto& target : targets) {
+    if (!target.is_string()) object.wrong("target_modules", targets, "a list of names");
+    adapter.targets.push_back(target.get<std::string>());
+  }
+  // Some ways to initialise also change the base weights (pissa, olora, corda, loftq): such an adapter is not
+  // an update of the base model as it lies on disk.
+  if (object.has("init_lora_weights")) {
+    const auto& init = object.at("init_lora_weights", "true or false");
+    const bool harmless = init.is_boolean() || init == "gaussian" || init == "orthogonal" || init == "eva";
+    if (!harmless) object.wrong("init_lora_weights", init, "true, false, 'gaussian', 'orthogonal' or 'eva'");
+  }
+  object.ignore({"auto_mapping", "base_model_name_or_path", "inference_mode", "megatron_core", "peft_version",
+                 "qalora_group_size", "revision", "task_type"});
+  // Every other option (use_dora, use_rslora, fan_in_fan_out, modules_to_save, rank_pattern, ...) must be off.
+  object.require_all_read(true);
+}
+
+}  // namespace detail
+
+/// Reads an adapter folder.  The factors may be borrowed from the mapped file and must not be written.
+///
+/// Strict: an option that changes the mathematics, a module with one factor, a factor whose rank is not the config's, a module that is
+/// no target, a target without a module and any other tensor are errors.
+/// Errors: FileError, FormatError, ConfigError, ShapeError.
+inline PeftAdapter read_peft(const std::filesystem::path& folder) {
+  const std::string file = (folder / "adapter_config.json").string();
+  const nlohmann::json document = parse_json(read_text(folder / "adapter_config.json"), file);
+  JsonObject object(document, file);
+  PeftAdapter adapter;
+  detail::parse_peft_config(object, adapter);
+
+  TensorStore store{Safetensors(folder / "adapter_model.safetensors")};
+  constexpr std::string_view suffix_a = ".lora_A.weight", suffix_b = ".lora_B.weight";
+  for (const std::string& name : store.names()) {
+    if (!name.starts_with(detail::peft_prefix) || !name.ends_with(suffix_a)) continue;
+    const std::string stem = name.substr(0, name.size() - suffix_a.size());
+    if (stem.size() <= detail::peft_prefix.size()) continue;  // reported as surplus
+    const std::string module = stem.substr(detail::peft_prefix.size());
+    const auto matches = [&](const std::string& target) { return detail::is_target(module, target); };
+    require<FormatError>(std::any_of(adapter.targets.begin(), adapter.targets.end(), matches),
+                         "{}: tensor '{}' belongs to none of the target_modules {}", store.name(), shown(name),
+                         shown(document["target_modules"]));
+    const auto read = [&](const std::string& factor, int rank_axis) {
+      const auto& shape = store.info(factor).shape;
+      require<ShapeError>(shape.size() == 2 && shape[static_cast<std::size_t>(rank_axis)] == adapter.rank,
+                          "{}: tensor '{}' has shape {}, expected {}", store.name(), shown(factor), to_string(shape),
+                          rank_axis == 0 ? fmt::format("({}, in)", adapter.rank) : fmt::format("(out, {})", adapter.rank));
+      return store.read<float>(factor);
+    };
+    adapter.modules[module] = {read(name, 0), read(stem + std::string(suffix_b), 1)};
+  }
+  store.require_all_read();
+  for (const std::string& target : adapter.targets) {
+    const auto matches = [&](const auto& entry) { return detail::is_target(entry.first, target); };
+    require<FormatError>(std::any_of(adapter.modules.begin(), adapter.modules.end(), matches),
+                         "{}: target_modules '{}' has no tensors", store.name(), shown(target));
+  }
+  return adapter;
+}
+
+/// Writes an adapter folder that peft 0.12 and later load, the tensors as F32.
+///
+/// The config holds only keys that the oldest of these versions knows: it refuses unknown ones.
+/// Errors: ShapeError for factors that do not fit `rank`; ConfigError; FileError.
+inline void write_peft(const std::filesystem::path& folder, const PeftAdapter& adapter,
+                       const std::string& base_model = "") {
+  require<ConfigError>(adapter.rank > 0 && !adapter.targets.empty() && !adapter.modules.empty(),
+                       "write_peft: rank is {} with {} targets and {} modules, expected at least one of each",
+                       adapter.rank, adapter.targets.size(), adapter.modules.size());
+  std::vector<NamedTensor> tensors;
+  for (const auto& [module, pair] : adapter.modules) {
+    const auto check = [&](const char* factor, const Shape& shape, int axis) {
+      require<ShapeError>(shape.rank() == 2 && shape[axis] == adapter.rank,
+                          "write_peft: {} of {} has shape {}, expected {} rows or columns of rank {}", factor, module,
+                          to_string(shape), adapter.rank, adapter.rank);
+    };
+    check("a", pair.a.shape(), 0);
+    check("b", pair.b.shape(), 1);
+    tensors.emplace_back(fmt::format("{}{}.lora_A.weight", detail::peft_prefix, module), pair.a);
+    tensors.emplace_back(fmt::format("{}{}.lora_B.weight", detail::peft_prefix, module), pair.b);
+  }
+  nlohmann::ordered_json json;
+  json["peft_type"] = "LORA";
+  json["task_type"] = "CAUSAL_LM";
+  json["base_model_name_or_path"] = nullptr;
+  if (!base_model.empty()) json["base_model_name_or_path"] = base_model;
+  json["r"] = adapter.rank;
+  json["lora_alpha"] = adapter.alpha;
+  if (adapter.alpha == std::floor(adapter.alpha) && std::abs(adapter.alpha) < 1e9) {
+    json["lora_alpha"] = static_cast<Index>(adapter.alpha);  // peft declares an integer and takes both
+  }
+  json["lora_dropout"] = adapter.dropout;
+  json["target_modules"] = adapter.targets;
+  json["bias"] = "none";
+  json["fan_in_fan_out"] = false;
+  json["inference_mode"] = true;
+  json["init_lora_weights"] = true;
+  json["modules_to_save"] = nullptr;
+  json["use_dora"] = false;
+  json["use_rslora"] = false;
+  create_folder(folder);
+  write_safetensors(folder / "adapter_model.safetensors", tensors);
+  write_file_atomically(folder / "adapter_config.json", std::string_view(json.dump(2) + "\n"));
+}
+
+}  // namespace lolcats

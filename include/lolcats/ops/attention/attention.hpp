@@ -1,0 +1,147 @@
+// The one attention: any window, any feature map, softmax and linear attention included.
+#pragma once
+
+#include <lolcats/policy/attention.hpp>
+#include <lolcats/tape/tape.hpp>
+#include <lolcats/tensor/sequences.hpp>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace lolcats {
+
+/// Query heads, key/value heads and their size.  Query head h reads key/value head h / (queries / keys).
+struct Heads {
+  Index queries = 0;  // H
+  Index keys = 0;     // G
+  Index size = 0;     // D
+
+  Index group() const { return queries / keys; }
+  friend bool operator==(const Heads&, const Heads&) = default;
+};
+
+/// What an attention learns.  Empty weights where the policy has none.
+template <Backend B>
+struct AttentionWeights {
+  Weight<B> query_map;       // (H, D, f)
+  Weight<B> query_bias;      // (H, f) or (H, 1)
+  Weight<B> key_map;         // (H, D, f) or (G, D, f)
+  Weight<B> key_bias;        // like query_bias
+  Weight<B> window_factors;  // (H) in any shape of H elements; gamma = sigmoid(window_factors)
+  /// Instead of maps, with GivenFeatures:
+  Var<B> query_features{};   // (M, H * F)
+  Var<B> key_features{};     // (M, H * F) or (M, G * F)
+};
+
+/// Row statistics that the backward pass needs; each (M, H).
+template <Backend B>
+struct AttentionStatistics {
+  View<Real<B>> largest;               // c_n, the largest near score
+  View<Real<B>> inverse_denominator;   // 1 / sum_j p_nj
+  View<std::int32_t> largest_at;       // the near key, counted from the start of the sequence, that has it
+};
+
+/// What a call of attention computes with: one plain struct for every backend.
+template <Backend B, class Window>
+struct AttentionProblem {
+  Heads heads;
+  const Sequences* sequences = nullptr;
+  Window window;
+  bool affine = false;
+  View<const Scalar<B>> q, k, v;  // (M, H * D), (M, G * D), (M, G * D)
+  AttentionWeights<B> weights;
+};
+
+/// Specialised per backend, Map (a FeatureMap, NoMap or GivenFeatures) and Window:
+///   forward(backend, problem, y (M, H * D), statistics)            statistics may be null views
+///   backward(tape, problem, y, dy, statistics, AttentionSinks)     adds what is wanted, computes nothing else
+template <Backend B, class Map, Window W>
+struct AttentionKernel;
+
+/// Where the backward pass puts gradients of its inputs; unwanted ones have null views.  Gradients of the weights go to
+/// the weights themselves.
+template <Backend B>
+struct AttentionSinks {
+  Sink<Scalar<B>> q, k, v, query_features, key_features;
+};
+
+namespace detail {
+
+template <AttentionPolicy A, Backend B>
+void check_attention(const Shape& q, const Shape& k, const Shape& v, const Sequences& sequences, const Heads& heads,
+                     const AttentionWeights<B>& w) {
+  using Map = typename A::Map;
+  require<ShapeError>(heads.keys > 0 && heads.size > 0 && heads.queries > 0 && heads.queries % heads.keys == 0,
+                      "attention: {} query heads and {} key/value heads of size {}; expected a multiple", heads.queries,
+                      heads.keys, heads.size);
+  const Index rows = sequences.rows();
+  check_shape("attention", "q", q, Shape{rows, heads.queries * heads.size});
+  check_shape("attention", "k", k, Shape{rows, heads.keys * heads.size});
+  check_shape("attention", "v", v, Shape{rows, heads.keys * heads.size});
+  if constexpr (has_mixing<A>) {
+    require<ShapeError>(w.window_factors && w.window_factors.value.size() == heads.queries,
+                        "attention: window_factors has {} elements, expected {}, one per query head",
+                        w.window_factors ? w.window_factors.value.size() : 0, heads.queries);
+  }
+  if constexpr (FeatureMap<Map>) {
+    const auto check_map = [&](const char* name, const Weight<B>& map, const Weight<B>& bias, bool per_group) {
+      const Index count = per_group ? heads.keys : heads.queries;
+      require<ShapeError>(map && map.shape().rank() == 3 && map.shape()[0] == count && map.shape()[1] == heads.size &&
+                              (Map::projected == dynamic || map.shape()[2] == Map::projected) &&
+                              (!Map::skip || map.shape()[2] == heads.size),
+                          "attention: {} of {} has shape {}, expected ({}, {}, {})", name, Map::name(),
+                          to_string(map.shape()), count, heads.size,
+                          Map::skip ? heads.size : (Map::projected == dynamic ? map.shape()[2] : Map::projected));
+      if constexpr (Map::bias != Bias::none) {
+        const Index width = Map::bias == Bias::head ? 1 : map.shape()[2];
+        require<ShapeError>(bias && bias.value.size() == count * width, "attention: bias of {} has shape {}, expected {} elements",
+                            name, to_string(bias.shape()), count * width);
+      }
+    };
+    check_map("query_map", w.query_map, w.query_bias, false);
+    check_map("key_map", w.key_map, w.key_bias, A::key_maps_per_group);
+    require<ShapeError>(w.query_map.shape()[2] == w.key_map.shape()[2],
+                        "attention: query_map projects onto {} features, key_map onto {}", w.query_map.shape()[2],
+                        w.key_map.shape()[2]);
+  }
+}
+
+}  // namespace detail
+
+/// y (M, H * D) of attention `A` on q (M, H * D), k and v (M, G * D), rotated already.
+///
+/// O(M) memory and, for every window but an unbounded one, O(M) time.  The backward pass computes the gradients of q, k,
+/// v, maps and gamma that are wanted and no others.  `sequences` must outlive the tape's scope.
+/// Throws ShapeError naming the argument.
+template <AttentionPolicy A, Backend B>
+Var<B> attention(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequences& sequences, const Heads& heads,
+                 const AttentionWeights<B>& weights = {}, typename A::Window window = {}) {
+  using W = typename A::Window;
+  using Kernel = AttentionKernel<B, typename A::Map, W>;
+  detail::check_attention<A>(q.shape(), k.shape(), v.shape(), sequences, heads, weights);
+
+  constexpr bool given = std::is_same_v<typename A::Map, GivenFeatures>;
+  const auto wants = [](const Var<B>& x) { return x && x.wants_gradient(); };
+  const bool wanted = wants(q) || wants(k) || wants(v) || weights.query_map.trained() || weights.key_map.trained() ||
+                      weights.query_bias.trained() || weights.key_bias.trained() || weights.window_factors.trained() ||
+                      (given && (wants(weights.query_features) || wants(weights.key_features)));
+
+  AttentionProblem<B, W> problem{heads, &sequences, window, A::affine, q.value(), k.value(), v.value(), weights};
+  auto [y, out] = tape.result(q.shape(), wanted);
+  AttentionStatistics<B> statistics;
+  if (y.wants_gradient()) {
+    const Shape shape{q.rows(), heads.queries};
+    statistics = {tape.template scratch<Real<B>>(shape), tape.template scratch<Real<B>>(shape),
+                  tape.template scratch<std::int32_t>(shape)};
+  }
+  Kernel::forward(tape.backend(), problem, out, statistics);
+  tape.record(y, [&tape, problem, statistics, q, k, v, y = y] {
+    const auto sink = [](const Var<B>& x) { return x && x.wants_gradient() ? x.sink() : Sink<Scalar<B>>{}; };
+    const AttentionSinks<B> sinks{sink(q), sink(k), sink(v), sink(problem.weights.query_features),
+                                  sink(problem.weights.key_features)};
+    Kernel::backward(tape, problem, y.value(), y.gradient(), statistics, sinks);
+  });
+  return y;
+}
+
+}  // namespace lolcats

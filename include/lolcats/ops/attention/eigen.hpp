@@ -1,0 +1,117 @@
+// The attention kernel on the CPU: every head of every sequence, in parallel over key/value heads.
+#pragma once
+
+#include <lolcats/ops/attention/eigen_backward.hpp>
+
+namespace lolcats {
+
+template <class T, class Map, Window W>
+struct AttentionKernel<Cpu<T>, Map, W> {
+  using B = Cpu<T>;
+  using Problem = AttentionProblem<B, W>;
+
+  static void forward(const B& backend, const Problem& p, View<T> y, const AttentionStatistics<B>& statistics) {
+    backend.zero(y.data, y.size());  // rows outside every sequence
+    for_groups(p, [&](Index n, Index g) {
+      const Extent& e = (*p.sequences)[n];
+      Columns key_phi;
+      for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {
+        const auto head = eigen::training_head<Map>(p, e, h);
+        if (h == g * p.heads.group() || !shares_key_features(p)) key_phi = eigen::all_features(head.key_features, e.length);
+        eigen::FarState<T> state(key_phi.cols(), p.heads.size);
+        eigen::attend(head, key_phi, state, head_rows(y, p, e, h), head_statistics(statistics, p, e, h));
+      }
+    });
+  }
+
+  static void backward(Tape<B>& tape, const Problem& p, View<const T> y, View<const T> dy,
+                       const AttentionStatistics<B>& statistics, const AttentionSinks<B>& sinks) {
+    const auto start = [&](const Sink<T>& sink) {
+      if (sink.gradient && !sink.add) tape.backend().zero(sink.gradient.data, sink.gradient.size());
+    };
+    for (const Sink<T>* sink : {&sinks.q, &sinks.k, &sinks.v, &sinks.query_features, &sinks.key_features}) start(*sink);
+
+    // Weights are summed per sequence first, then over sequences in order: the same bits on any number of threads.
+    const typename Tape<B>::Scope scope(tape);
+    const AttentionWeights<B>& w = p.weights;
+    Partials query_map(tape, w.query_map, p), query_bias(tape, w.query_bias, p), key_map(tape, w.key_map, p),
+        key_bias(tape, w.key_bias, p), factors(tape, w.window_factors, p);
+
+    for_groups(p, [&](Index n, Index g) {
+      const Extent& e = (*p.sequences)[n];
+      for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {
+        const auto head = eigen::training_head<Map>(p, e, h);
+        eigen::HeadGradients<T> to;
+        to.q = head_data(sinks.q.gradient, p.heads.size, h, e);
+        to.k = head_data(sinks.k.gradient, p.heads.size, g, e);
+        to.v = head_data(sinks.v.gradient, p.heads.size, g, e);
+        if constexpr (std::is_same_v<Map, GivenFeatures>) {
+          const Index count = head.query_features.count();
+          to.query_features.x = head_data(sinks.query_features.gradient, count, h, e);
+          const Index key_head = sinks.key_features.gradient.cols() == p.heads.queries * count ? h : g;
+          to.key_features.x = head_data(sinks.key_features.gradient, count, key_head, e);
+        } else if constexpr (!std::is_same_v<Map, NoMap>) {
+          const Index key_head = w.key_map.shape()[0] == p.heads.queries ? h : g;
+          to.query_features = {to.q, query_map.at(n, h), query_bias.at(n, h)};
+          to.key_features = {to.k, key_map.at(n, key_head), key_bias.at(n, key_head)};
+        }
+        to.window_factor = factors.at(n, h);
+        eigen::pull_head(head, head_rows(y, p, e, h), head_rows(dy, p, e, h), head_statistics(statistics, p, e, h), to);
+      }
+    });
+    for (const Partials* partials : {&query_map, &query_bias, &key_map, &key_bias, &factors}) partials->add();
+  }
+
+ private:
+  using Columns = eigen::Columns<T>;
+
+  /// Gradients of one weight (heads, ...), one copy per sequence.
+  class Partials {
+   public:
+    Partials(Tape<B>& tape, const Weight<B>& weight, const Problem& p) : weight_(weight), sequences_(p.sequences->count()) {
+      if (!weight.trained()) return;
+      const Shape& shape = weight.shape();
+      const Index heads = shape.rank() == 3 || shape[0] != 1 ? shape[0] : shape.size();
+      per_head_ = shape.size() / heads;
+      sums_ = tape.template scratch<T>(Shape{sequences_, shape.size()});
+      tape.backend().zero(sums_.data, sums_.size());
+    }
+    T* at(Index sequence, Index head) const {
+      return sums_ ? sums_.data + sequence * sums_.cols() + head * per_head_ : nullptr;
+    }
+    void add() const {
+      if (sums_) eigen::matrix(weight_.gradient.reshaped(Shape{1, sums_.cols()})) += eigen::matrix(sums_).colwise().sum();
+    }
+
+   private:
+    Weight<B> weight_;
+    Index sequences_;
+    Index per_head_ = 0;
+    View<T> sums_;
+  };
+
+  template <class F>
+  static void for_groups(const Problem& p, F&& f) {
+    parallel_for(p.sequences->count() * p.heads.keys,
+                 [&](Index item) { f(item / p.heads.keys, item % p.heads.keys); });
+  }
+  static bool shares_key_features(const Problem& p) {
+    if constexpr (FeatureMap<Map>) return p.weights.key_map.shape()[0] != p.heads.queries;
+    return std::is_same_v<Map, NoMap>;
+  }
+  template <class U>
+  static U* head_data(View<U> x, Index size, Index head, const Extent& e) {
+    return x ? x.data + e.row * x.cols() + head * size : nullptr;
+  }
+  template <class U>
+  static auto head_rows(View<U> x, const Problem& p, const Extent& e, Index h) {
+    return eigen::rows(head_data(x, p.heads.size, h, e), e.length, p.heads.size, x.cols());
+  }
+  static eigen::HeadStatistics<T> head_statistics(const AttentionStatistics<B>& s, const Problem& p, const Extent& e, Index h) {
+    if (!s.largest) return {};
+    return {head_data(s.largest, 1, h, e), head_data(s.inverse_denominator, 1, h, e), head_data(s.largest_at, 1, h, e),
+            p.heads.queries};
+  }
+};
+
+}  // namespace lolcats

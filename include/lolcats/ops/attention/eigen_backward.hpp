@@ -1,0 +1,206 @@
+// Attention backward on the CPU.
+#pragma once
+
+#include <lolcats/ops/attention/eigen_forward.hpp>
+
+#include <vector>
+
+namespace lolcats::eigen {
+
+/// Gradients of one head; null pointers where nobody wants them.
+template <class T>
+struct HeadGradients {
+  T* q = nullptr;  // first element of the head's rows, with the stride of the input
+  T* k = nullptr;
+  T* v = nullptr;
+  FeatureGradients<T> query_features, key_features;
+  T* window_factor = nullptr;
+
+  bool inputs() const { return q || k || v; }
+  bool maps() const {
+    return query_features.x || query_features.map || query_features.bias || key_features.x || key_features.map ||
+           key_features.bias;
+  }
+};
+
+/// Adds the gradients of one head, given y, dy (queries, D) and the forward pass's row statistics.
+///
+/// With g_nj = (dy_n.v_j - dy_n.y_n) / den_n, the gradient of the unnormalised weight p_nj, and S, z over keys, R, r over
+/// queries (docs/math/attention.md):
+///   near   ds_nj = p_nj g_nj (dq, dk through the score), and minus their sum over j at the largest score, through c_n
+///   far    dphi_q_n = beta (S dy_n - z (dy_n.y_n)) / den_n,   dphi_k_j = beta (R v_j - r),   dv_j = beta R^T phi_k_j
+///          R = sum_n phi_q_n dy_n^T / den_n,   r = sum_n phi_q_n (dy_n.y_n) / den_n,   n over queries that see j as far
+/// The weights of a row sum to one, so sum_j p_nj g_nj = 0: the near sum is minus the far sum phi_q_n.dphi_q_n.  That
+/// gives the gradient of gamma and of c_n without the near part, which is then only computed when q, k or v ask for it.
+template <class T, class Map, class W>
+void pull_head(const Head<T, Map, W>& head, const ConstRows<T>& y, const ConstRows<T>& dy, const HeadStatistics<T>& saved,
+               const HeadGradients<T>& to) {
+  constexpr bool near = W::has_near;
+  constexpr bool far = W::has_far && !std::is_same_v<Map, NoMap>;
+  const Index queries = head.q.rows();
+  const Index size = head.q.cols();
+  const bool near_wanted = near && to.inputs();
+  const T scale = head.score_scale();
+
+  const Columns<T> key_phi = all_features(head.key_features, head.k.rows());  // (keys, F)
+  Columns<T> query_phi(far ? queries : 0, key_phi.cols());                    // (queries, F)
+  Columns<T> key_dphi = Columns<T>::Zero(far ? head.k.rows() : 0, key_phi.cols());
+  FarState<T> state(key_phi.cols(), size);
+  Column<T> delta(queries);    // dy_n . y_n
+  Column<T> inverse(queries);  // 1 / den_n
+  for (Index n = 0; n < queries; ++n) {
+    delta(n) = dy.row(n).dot(y.row(n));
+    inverse(n) = saved.inverse_denominator[n * saved.stride];
+  }
+  const auto window_of = [&](T* data, const ConstRows<T>& like) { return rows(data, like.rows(), size, like.outerStride()); };
+
+  struct Tile {
+    Index first, last, far_end;
+  };
+  std::vector<Tile> tiles;
+  ScoreTile<T> p, g;
+  Columns<T> dphi;
+  RowMatrix<T> q;
+  Index folded = 0;
+  T gamma_sum = 0;
+
+  for_query_tiles(head.window, head.q_position, queries, [&](Index first, Index last) {
+    const Index tile = last - first;
+    const Index mixed_begin = std::min(head.begin(first), head.end(last - 1));
+    const Index mixed_end = head.begin(last - 1);
+    const Index keys_end = head.end(last - 1);
+    const auto dy_tile = dy.middleRows(first, tile);           // (tile, D)
+    const auto inverse_tile = inverse.segment(first, tile);    // (tile)
+    const auto delta_tile = delta.segment(first, tile);        // (tile)
+    tiles.push_back({first, last, mixed_begin});
+
+    // g (tile, width) for keys [block, block + width)
+    const auto weight_gradient = [&](Index block, Index width) {
+      g.resize(tile, key_block);
+      g.leftCols(width).matrix().noalias() = dy_tile * head.v.middleRows(block, width).transpose();
+      for (Index i = 0; i < tile; ++i) g.row(i).head(width) = (g.row(i).head(width) - delta_tile(i)) * inverse_tile(i);
+    };
+    // dv += (p / den)^T dy; spoils p
+    const auto pull_values = [&](Index block, Index width) {
+      if (!to.v) return;
+      for (Index i = 0; i < tile; ++i) p.row(i).head(width) *= inverse_tile(i);
+      window_of(to.v, head.v).middleRows(block, width).noalias() += p.leftCols(width).matrix().transpose() * dy_tile;
+    };
+
+    if constexpr (far) {
+      fold(key_phi, head.v, folded, mixed_begin, state);
+      folded = std::max(folded, mixed_begin);
+      head.query_features.forward(first, tile, query_phi.middleRows(first, tile));
+      const auto phi = query_phi.middleRows(first, tile);          // (tile, F)
+      dphi.noalias() = dy_tile * state.sums.transpose();           // (tile, F)
+      dphi.noalias() -= delta_tile * state.normalizer.transpose();
+      dphi.array().colwise() *= head.beta * inverse_tile.array();
+      for (Index block = mixed_begin; block < mixed_end; block += key_block) {
+        const Index width = std::min(key_block, mixed_end - block);
+        weight_gradient(block, width);
+        p.resize(tile, key_block);
+        p.leftCols(width).matrix().noalias() = phi * key_phi.middleRows(block, width).transpose();
+        for (Index i = 0; i < tile; ++i) {
+          const Index hi = std::clamp<Index>(head.begin(first + i) - block, 0, width);
+          p.row(i).segment(hi, width - hi).setZero();
+          g.row(i).segment(hi, width - hi).setZero();
+        }
+        g.leftCols(width) *= head.beta;
+        p.leftCols(width) *= head.beta;
+        dphi.noalias() += g.leftCols(width).matrix() * key_phi.middleRows(block, width);
+        key_dphi.middleRows(block, width).noalias() += g.leftCols(width).matrix().transpose() * phi;
+        pull_values(block, width);
+      }
+    }
+
+    if (near_wanted) {
+      q = head.q.middleRows(first, tile) * scale;
+      for (Index block = mixed_begin; block < keys_end; block += key_block) {
+        const Index width = std::min(key_block, keys_end - block);
+        const Index wide = padded(width);
+        p.resize(tile, key_block);
+        p.leftCols(width).matrix().noalias() = q * head.k.middleRows(block, width).transpose();
+        for (Index i = 0; i < tile; ++i) {
+          const Index lo = std::clamp<Index>(head.begin(first + i) - block, 0, width);
+          const Index hi = std::max(lo, std::clamp<Index>(head.end(first + i) - block, 0, width));
+          auto row = p.row(i);
+          row.head(wide) = head.gamma * (row.head(wide) - saved.largest[(first + i) * saved.stride]).exp();
+          row.head(lo).setZero();
+          row.segment(hi, wide - hi).setZero();
+        }
+        if (to.q || to.k) {
+          weight_gradient(block, width);
+          g.leftCols(width) *= p.leftCols(width);  // ds
+          if (to.q) {
+            window_of(to.q, head.q).middleRows(first, tile).noalias() +=
+                scale * (g.leftCols(width).matrix() * head.k.middleRows(block, width));
+          }
+          if (to.k) {
+            window_of(to.k, head.k).middleRows(block, width).noalias() += g.leftCols(width).matrix().transpose() * q;
+          }
+        }
+        pull_values(block, width);
+      }
+    }
+
+    if constexpr (far) {
+      const Column<T> far_sums = (query_phi.middleRows(first, tile).array() * dphi.array()).rowwise().sum();  // (tile)
+      if constexpr (near) {
+        gamma_sum -= far_sums.sum();
+        if (near_wanted && (to.q || to.k)) {
+          for (Index i = 0; i < tile; ++i) {
+            const Index at = saved.largest_at[(first + i) * saved.stride];
+            if (to.q) window_of(to.q, head.q).row(first + i) += (scale * far_sums(i)) * head.k.row(at);
+            if (to.k) window_of(to.k, head.k).row(at) += (scale * far_sums(i)) * head.q.row(first + i);
+          }
+        }
+      }
+      if (to.query_features.x || to.query_features.map || to.query_features.bias) {
+        head.query_features.backward(first, tile, dphi, to.query_features);
+      }
+    }
+  });
+
+  if constexpr (far) {
+    // gamma appears in p_near = gamma exp(.), and in beta = 1 - gamma where affine; d gamma / d factor = gamma (1 - gamma).
+    if (to.window_factor) {
+      const T through_beta = head.affine ? gamma_sum / head.beta : T(0);  // minus dL/d beta
+      *to.window_factor += (gamma_sum / head.gamma + through_beta) * head.gamma * (T(1) - head.gamma);
+    }
+    if (!to.v && !to.key_features.x && !to.key_features.map && !to.key_features.bias) return;
+    // Backwards over the tiles: R and r collect the queries behind a key, then that key leaves the state.
+    RowMatrix<T> sums = RowMatrix<T>::Zero(key_phi.cols(), size);     // R (F, D)
+    Column<T> normalizer = Column<T>::Zero(key_phi.cols());           // r (F)
+    Index far_end = folded;
+    const auto pull_keys = [&](Index first, Index last) {
+      if (first >= last) return;
+      auto dphi_k = key_dphi.middleRows(first, last - first);
+      const auto v = head.v.middleRows(first, last - first);
+      dphi_k.noalias() += head.beta * (v * sums.transpose());
+      dphi_k.rowwise() -= head.beta * normalizer.transpose();
+      if (to.v) {
+        window_of(to.v, head.v).middleRows(first, last - first).noalias() +=
+            head.beta * (key_phi.middleRows(first, last - first) * sums);
+      }
+    };
+    for (std::size_t t = tiles.size(); t-- > 0;) {
+      const auto [first, last, tile_far_end] = tiles[t];
+      pull_keys(tile_far_end, far_end);  // keys that became far after this tile
+      far_end = std::min(far_end, tile_far_end);
+      const Index tile = last - first;
+      const Columns<T> weighted =
+          (query_phi.middleRows(first, tile).array().colwise() * inverse.segment(first, tile).array()).matrix();
+      sums.noalias() += weighted.transpose() * dy.middleRows(first, tile);
+      normalizer.noalias() += weighted.transpose() * delta.segment(first, tile);
+    }
+    pull_keys(0, far_end);
+    if (to.key_features.x || to.key_features.map || to.key_features.bias) {
+      for (Index first = 0; first < head.k.rows(); first += query_tile) {
+        const Index n = std::min(query_tile, head.k.rows() - first);
+        head.key_features.backward(first, n, key_dphi.middleRows(first, n), to.key_features);
+      }
+    }
+  }
+}
+
+}  // namespace lolcats::eigen

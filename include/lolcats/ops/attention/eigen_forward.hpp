@@ -1,0 +1,220 @@
+// Attention forward on the CPU: tiles of queries, a running state of far keys.
+#pragma once
+
+#include <lolcats/ops/attention/eigen_features.hpp>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+namespace lolcats::eigen {
+
+/// Queries per tile and near keys per block: a float score tile is 32 KB, which stays in the first-level cache.
+inline constexpr Index query_tile = 64;
+inline constexpr Index key_block = 128;
+/// Added to the denominator where no near key keeps it away from zero [QUIRKS 3].
+inline constexpr double linear_epsilon = 1e-12;
+
+/// Scores or weights of one tile against one block.
+template <class T>
+using ScoreTile = Eigen::Array<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor, query_tile, key_block>;
+
+/// One head of one sequence.  Queries are at positions q_position ..., keys at k_position ..., keys before that are in
+/// the state already.
+template <class T, class Map, class W>
+struct Head {
+  ConstRows<T> q, k, v;  // (queries, D), (keys, D), (keys, D)
+  Index q_position = 0;
+  Index k_position = 0;
+  W window;
+  T gamma = 1;
+  T beta = 1;
+  bool affine = false;
+  FeatureSource<T, Map> query_features, key_features;
+
+  T score_scale() const { return T(1) / std::sqrt(static_cast<T>(q.cols())); }
+  /// Keys before this index are far for query i.
+  Index begin(Index i) const { return std::max<Index>(0, window.begin(q_position + i) - k_position); }
+  /// Keys from this index on are in the future of query i.
+  Index end(Index i) const { return q_position + i + 1 - k_position; }
+};
+
+/// The sums over far keys: S (F, D) and z (F).
+template <class T>
+struct FarState {
+  RowMatrix<T> sums;
+  Column<T> normalizer;
+
+  FarState(Index features, Index size) : sums(RowMatrix<T>::Zero(features, size)), normalizer(Column<T>::Zero(features)) {}
+};
+
+/// Calls f(first, last) for tiles of at most query_tile queries, cut where the window's pattern restarts, so that the
+/// queries of a tile of a terraced window agree about what is far.
+template <class W, class F>
+void for_query_tiles(const W& window, Index position, Index count, F&& f) {
+  const Index cut = window.period() >= query_tile / 2 ? window.period() : query_tile;
+  for (Index first = 0; first < count;) {
+    const Index to_cut = cut - (position + first) % cut;
+    const Index last = std::min({count, first + to_cut, first + query_tile});
+    f(first, last);
+    first = last;
+  }
+}
+
+/// Adds keys [first, last) to the state.
+template <class T, class State>
+void fold(const Columns<T>& phi, const ConstRows<T>& v, Index first, Index last, State& state) {
+  if (first >= last) return;
+  state.sums.noalias() += phi.middleRows(first, last - first).transpose() * v.middleRows(first, last - first);
+  state.normalizer.noalias() += phi.middleRows(first, last - first).colwise().sum().transpose();
+}
+
+/// Features of all keys (keys, F); empty without a map.
+template <class T, class Map>
+Columns<T> all_features(const FeatureSource<T, Map>& source, Index count) {
+  Columns<T> phi(count, source.count());
+  if constexpr (!std::is_same_v<Map, NoMap>) {
+    for (Index first = 0; first < count; first += query_tile) {
+      const Index n = std::min(query_tile, count - first);
+      source.forward(first, n, phi.middleRows(first, n));
+    }
+  }
+  return phi;
+}
+
+/// Columns rounded up to whole vectors, so that exp never falls back to one element at a time.
+inline Index padded(Index width) { return std::min(key_block, (width + 15) / 16 * 16); }
+
+/// Row statistics of one head, `stride` elements apart; null when nobody will ask for a gradient.
+template <class T>
+struct HeadStatistics {
+  T* largest = nullptr;
+  T* inverse_denominator = nullptr;
+  std::int32_t* largest_at = nullptr;
+  Index stride = 1;
+};
+
+/// y (queries, D) of one head.  `state` holds the keys before k_position and takes up keys as they become far for whole
+/// tiles; returns how many of `head.k` it has taken up.
+template <class T, class Map, class W, class State>
+Index attend(const Head<T, Map, W>& head, const Columns<T>& key_phi, State& state, Rows<T> y, HeadStatistics<T> saved) {
+  constexpr bool near = W::has_near;
+  constexpr bool far = W::has_far && !std::is_same_v<Map, NoMap>;
+  constexpr T lowest = -std::numeric_limits<T>::infinity();
+  const Index size = head.q.cols();
+  ScoreTile<T> p;
+  Columns<T> phi;
+  RowMatrix<T> q, near_sum, far_sum;  // (tile, D)
+  Column<T> near_weight, far_weight;  // (tile)
+  Column<T> largest;
+  std::vector<Index> largest_at(query_tile);
+  Index folded = 0;
+
+  for_query_tiles(head.window, head.q_position, head.q.rows(), [&](Index first, Index last) {
+    const Index tile = last - first;
+    const Index mixed_begin = std::min(head.begin(first), head.end(last - 1));
+    const Index mixed_end = head.begin(last - 1);
+    const Index keys_end = head.end(last - 1);
+
+    near_sum.setZero(tile, size);
+    near_weight.setZero(tile);
+    largest.setConstant(tile, lowest);
+    if constexpr (near) q = head.q.middleRows(first, tile) * head.score_scale();
+    if constexpr (far) {
+      fold(key_phi, head.v, folded, mixed_begin, state);
+      folded = std::max(folded, mixed_begin);
+      phi.resize(tile, key_phi.cols());
+      head.query_features.forward(first, tile, phi);
+      far_sum.noalias() = phi * state.sums;            // (tile, D)
+      far_weight.noalias() = phi * state.normalizer;  // (tile)
+    }
+
+    for (Index block = mixed_begin; block < keys_end; block += key_block) {
+      const Index width = std::min(key_block, keys_end - block);
+      const auto v = head.v.middleRows(block, width);
+      if constexpr (near) {
+        p.resize(tile, key_block);
+        p.leftCols(width).matrix().noalias() = q * head.k.middleRows(block, width).transpose();
+        const Index wide = padded(width);
+        for (Index i = 0; i < tile; ++i) {
+          const Index lo = std::clamp<Index>(head.begin(first + i) - block, 0, width);
+          const Index hi = std::clamp<Index>(head.end(first + i) - block, 0, width);
+          auto row = p.row(i);
+          if (lo >= hi) {
+            row.head(wide).setZero();
+            continue;
+          }
+          const T top = row.segment(lo, hi - lo).maxCoeff();
+          if (top > largest(i)) {
+            const T shrink = std::exp(largest(i) - top);
+            near_sum.row(i) *= shrink;
+            near_weight(i) *= shrink;
+            largest(i) = top;
+            if (saved.largest_at) {
+              const T* scores = p.data() + i * key_block;
+              largest_at[static_cast<std::size_t>(i)] = block + (std::find(scores + lo, scores + hi, top) - scores);
+            }
+          }
+          row.head(wide) = (row.head(wide) - largest(i)).exp();
+          row.head(lo).setZero();
+          row.segment(hi, wide - hi).setZero();
+          near_weight(i) += row.head(wide).sum();
+        }
+        near_sum.noalias() += p.leftCols(width).matrix() * v;
+      }
+      if constexpr (far) {
+        const Index mixed = std::min(width, mixed_end - block);
+        if (mixed > 0) {
+          p.resize(tile, key_block);
+          p.leftCols(mixed).matrix().noalias() = phi * key_phi.middleRows(block, mixed).transpose();
+          for (Index i = 0; i < tile; ++i) {
+            const Index hi = std::clamp<Index>(head.begin(first + i) - block, 0, mixed);
+            p.row(i).segment(hi, mixed - hi).setZero();
+            far_weight(i) += p.row(i).head(hi).sum();
+          }
+          far_sum.noalias() += p.leftCols(mixed).matrix() * v.topRows(mixed);
+        }
+      }
+    }
+
+    for (Index i = 0; i < tile; ++i) {
+      T denominator = head.gamma * near_weight(i);
+      if constexpr (far) denominator += head.beta * far_weight(i);
+      if constexpr (!near) denominator += static_cast<T>(linear_epsilon);
+      const T inverse = T(1) / denominator;
+      auto row = y.row(first + i);
+      if constexpr (near && far) {
+        row = (head.gamma * inverse) * near_sum.row(i) + (head.beta * inverse) * far_sum.row(i);
+      } else if constexpr (near) {
+        row = (head.gamma * inverse) * near_sum.row(i);
+      } else {
+        row = (head.beta * inverse) * far_sum.row(i);
+      }
+      const Index at = (first + i) * saved.stride;
+      if (saved.inverse_denominator) saved.inverse_denominator[at] = inverse;
+      if (saved.largest) saved.largest[at] = largest(i);
+      if (saved.largest_at) {
+        saved.largest_at[at] = static_cast<std::int32_t>(largest_at[static_cast<std::size_t>(i)]);
+      }
+    }
+  });
+  return folded;
+}
+
+/// The problem's head h over extent e, all keys of the extent in place.
+template <class Map, class T, class W>
+Head<T, Map, W> training_head(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, Index h) {
+  const Heads& n = p.heads;
+  const Index g = h / n.group();
+  const auto window = [&](View<const T> x, Index index) {
+    return rows(x.data + e.row * x.cols() + index * n.size, e.length, n.size, x.cols());
+  };
+  const auto q = window(p.q, h);
+  const auto k = window(p.k, g);
+  T gamma = 1;
+  if (p.weights.window_factors) gamma = T(1) / (T(1) + std::exp(-p.weights.window_factors.value.data[h]));
+  return {q, k, window(p.v, g), 0, 0, p.window, gamma, p.affine ? T(1) - gamma : T(1), p.affine,
+          feature_source<Map, true>(p, q, e, h), feature_source<Map, false>(p, k, e, h)};
+}
+
+}  // namespace lolcats::eigen

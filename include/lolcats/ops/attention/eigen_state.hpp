@@ -1,0 +1,129 @@
+// Decoding states on the CPU.
+#pragma once
+
+#include <lolcats/ops/attention/eigen_forward.hpp>
+#include <lolcats/ops/attention/state.hpp>
+
+namespace lolcats {
+
+template <class T, class Map, Window W>
+struct AttentionStateKernel<Cpu<T>, Map, W> {
+  using B = Cpu<T>;
+  using Slot = typename AttentionState<B>::Slot;
+
+  static void step(const B& backend, const AttentionProblem<B, W>& p, AttentionState<B>& state, View<T> y) {
+    backend.zero(y.data, y.size());
+    const Heads& heads = p.heads;
+    const Index sequences = p.sequences->count();
+    parallel_for(sequences, [&](Index n) { append(p, (*p.sequences)[n], state.slots[static_cast<std::size_t>(n)]); });
+    parallel_for(sequences * heads.keys, [&](Index item) {
+      const Index n = item / heads.keys;
+      const Index g = item % heads.keys;
+      for (Index h = g * heads.group(); h < (g + 1) * heads.group(); ++h) {
+        read(p, n, h, state.slots[static_cast<std::size_t>(n)], y);
+      }
+    });
+    for (Index n = 0; n < sequences; ++n) {
+      Slot& slot = state.slots[static_cast<std::size_t>(n)];
+      slot.length += (*p.sequences)[n].length;
+      const Index kept = std::min(slot.length, p.window.begin(slot.length));
+      if (kept > slot.first) {
+        slot.begin += kept - slot.first;
+        slot.first = kept;
+      }
+    }
+  }
+
+ private:
+  static constexpr bool far = W::has_far && !std::is_same_v<Map, NoMap>;
+
+  static constexpr bool given = std::is_same_v<Map, GivenFeatures>;
+
+  /// Copies the new keys and values behind the kept ones, moving those to the front or to another buffer when full.
+  static void append(const AttentionProblem<B, W>& p, const Extent& e, Slot& slot) {
+    const Index kept = slot.length - slot.first;
+    const Index needed = kept + e.length;
+    const Index capacity = slot.keys ? slot.keys.shape()[0] : 0;
+    // Room for as many again, so that moving costs a constant per token; a buffer that a long prompt left is given back.
+    const bool resize = 2 * needed > capacity || capacity > 8 * needed;
+    const bool move = slot.begin + needed > capacity || capacity > 8 * needed;
+    const auto extend = [&](Tensor<T>& buffer, View<const T> x) {
+      const Index width = x.cols();
+      if (move) {
+        Tensor<T> target = resize ? Tensor<T>(Shape{2 * needed, width}) : buffer;
+        if (kept > 0) std::copy_n(buffer.data() + slot.begin * width, kept * width, target.data());
+        buffer = target;
+      }
+      const Index at = (move ? kept : slot.begin + kept) * width;
+      std::copy_n(x.data + e.row * width, e.length * width, buffer.data() + at);
+    };
+    extend(slot.keys, p.k);
+    extend(slot.values, p.v);
+    if constexpr (given) extend(slot.features, p.weights.key_features.value());
+    if (move) slot.begin = 0;
+    if (far && !slot.sums) {
+      const Index features = p.weights.query_features ? p.weights.query_features.cols() / p.heads.queries
+                                                      : count(p.weights.query_map);
+      slot.sums = Tensor<T>(Shape{p.heads.queries, features, p.heads.size});
+      slot.normalizer = Tensor<T>(Shape{p.heads.queries, features});
+      std::fill_n(slot.sums.data(), slot.sums.size(), T(0));
+      std::fill_n(slot.normalizer.data(), slot.normalizer.size(), T(0));
+    }
+  }
+
+  static Index count(const Weight<B>& map) {
+    if constexpr (FeatureMap<Map>) return feature_count<Map>(map.shape()[2]);
+    return 0;
+  }
+
+  static eigen::FeatureSource<T, Map> key_source(const AttentionProblem<B, W>& p, const Slot& slot,
+                                                 const eigen::ConstRows<T>& k, const Extent& e, Index h) {
+    if constexpr (given) {
+      const Index features = slot.normalizer.shape()[1];
+      const Index width = slot.features.shape()[1];
+      const Index index = width == p.heads.queries * features ? h : h / p.heads.group();
+      return eigen::FeatureSource<T, Map>(
+          eigen::rows(slot.features.data() + slot.begin * width + index * features, k.rows(), features, width));
+    } else {
+      return eigen::feature_source<Map, false>(p, k, e, h);
+    }
+  }
+
+  struct SlotState {
+    Eigen::Map<eigen::RowMatrix<T>> sums;
+    Eigen::Map<eigen::Column<T>> normalizer;
+  };
+
+  static void read(const AttentionProblem<B, W>& p, Index n, Index h, Slot& slot, View<T> y) {
+    const Extent& e = (*p.sequences)[n];
+    const Index size = p.heads.size;
+    const Index g = h / p.heads.group();
+    const Index width = p.k.cols();
+    const Index keys = slot.length - slot.first + e.length;
+    // The extent of the kept keys inside the slot's own buffers.
+    const auto kept = [&](Tensor<T>& x) {
+      return eigen::rows(static_cast<const T*>(x.data()) + slot.begin * width + g * size, keys, size, width);
+    };
+    const auto k = kept(slot.keys);
+    auto here = eigen::training_head<Map>(p, e, h);
+    const eigen::Head<T, Map, W> head{here.q,      k,           kept(slot.values), slot.length,         slot.first,
+                                      p.window,    here.gamma,  here.beta,         here.affine,         here.query_features,
+                                      key_source(p, slot, k, e, h)};
+    auto out = eigen::rows(y.data + e.row * y.cols() + h * size, e.length, size, y.cols());
+    if constexpr (far) {
+      const Index features = slot.normalizer.shape()[1];
+      SlotState state{{slot.sums.data() + h * features * size, features, size}, {slot.normalizer.data() + h * features, features}};
+      // Only keys that are far for someone, or will be when this call ends, need features.
+      const Index length = slot.length + e.length;
+      const Index leaving = std::clamp<Index>(std::min(length, p.window.begin(length)) - slot.first, 0, keys);
+      const eigen::Columns<T> phi = eigen::all_features(head.key_features, leaving);
+      const Index folded = eigen::attend(head, phi, state, out, {});
+      eigen::fold(phi, head.v, folded, leaving, state);
+    } else {
+      eigen::FarState<T> none(0, size);
+      eigen::attend(head, eigen::Columns<T>(keys, 0), none, out, {});
+    }
+  }
+};
+
+}  // namespace lolcats

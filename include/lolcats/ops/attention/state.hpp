@@ -1,0 +1,68 @@
+// Attention one token, or one chunk, at a time: what decoding keeps.
+#pragma once
+
+#include <lolcats/ops/attention/attention.hpp>
+
+#include <vector>
+
+namespace lolcats {
+
+/// The decoding state of one attention layer for a batch of sequences.
+///
+/// Far keys live in S (H, F, D) = sum phi_k(k) v^T and z (H, F) = sum phi_k(k), in Real, one pair per sequence.  Near keys
+/// and values are kept raw per key/value head, and a key is mapped and folded into S and z when it leaves the window
+/// (a whole tile at once where the window is terraced).  So the size does not depend on how many tokens were read,
+/// except for an unbounded window, where this is a key/value cache.
+template <Backend B>
+struct AttentionState {
+  /// One sequence.
+  struct Slot {
+    Index length = 0;              // tokens read
+    Index first = 0;               // position of the first kept key; all before it are folded
+    Index begin = 0;               // row of that key in `keys`
+    Array<B> keys, values;         // (capacity, G * D)
+    Array<B> features;             // (capacity, H * F) or (capacity, G * F), with GivenFeatures only
+    Array<B, Real<B>> sums;        // S (H, F, D)
+    Array<B, Real<B>> normalizer;  // z (H, F)
+  };
+  std::vector<Slot> slots;
+
+  /// Bytes held; constant in the number of tokens for bounded windows.
+  std::size_t bytes() const {
+    std::size_t n = 0;
+    for (const Slot& s : slots) {
+      n += sizeof(Scalar<B>) * static_cast<std::size_t>(s.keys.size() + s.values.size() + s.features.size());
+      n += sizeof(Real<B>) * static_cast<std::size_t>(s.sums.size() + s.normalizer.size());
+    }
+    return n;
+  }
+};
+
+/// Specialised per backend, Map and Window:
+///   step(backend, problem, state, y (M, H * D))   reads new tokens, updates the state
+template <Backend B, class Map, Window W>
+struct AttentionStateKernel;
+
+/// Reads new tokens: q (M, H * D), k and v (M, G * D), one extent of `sequences` per slot of `state`, in order, with
+/// extent.position = the slot's length.  Extents may have any lengths, so this is prefill, chunked prefill and decoding.
+/// Returns y (M, H * D), equal to the rows of a pass over the whole sequences.  Records nothing.
+template <AttentionPolicy A, Backend B>
+Var<B> attention_step(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequences& sequences, const Heads& heads,
+                      AttentionState<B>& state, const AttentionWeights<B>& weights = {}, typename A::Window window = {}) {
+  using W = typename A::Window;
+  detail::check_attention<A>(q.shape(), k.shape(), v.shape(), sequences, heads, weights);
+  if (state.slots.empty()) state.slots.resize(static_cast<std::size_t>(sequences.count()));
+  require<ShapeError>(sequences.count() == static_cast<Index>(state.slots.size()),
+                      "attention_step: {} sequences, expected {}, one per slot of the state", sequences.count(), state.slots.size());
+  for (Index n = 0; n < sequences.count(); ++n) {
+    const Index length = state.slots[static_cast<std::size_t>(n)].length;
+    require<ShapeError>(sequences[n].position == length, "attention_step: sequence {} starts at position {}, expected {}, the tokens read",
+                        n, sequences[n].position, length);
+  }
+  AttentionProblem<B, W> problem{heads, &sequences, window, A::affine, q.value(), k.value(), v.value(), weights};
+  auto [y, out] = tape.result(q.shape(), false);
+  AttentionStateKernel<B, typename A::Map, W>::step(tape.backend(), problem, state, out);
+  return y;
+}
+
+}  // namespace lolcats

@@ -1,0 +1,30 @@
+// Sums and scalar multiples as plain loops in double: what every backend must reproduce.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+namespace lolcats::naive {
+
+/// a + b.
+inline std::vector<double> add(const std::vector<double>& a, const std::vector<double>& b) {
+  std::vector<double> y(a.size());
+  for (std::size_t i = 0; i < a.size(); ++i) y[i] = a[i] + b[i];
+  return y;
+}
+
+/// factor * x.
+inline std::vector<double> scale(const std::vector<double>& x, double factor) {
+  std::vector<double> y(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) y[i] = factor * x[i];
+  return y;
+}
+
+/// The sum of all elements.
+inline double sum(const std::vector<double>& x) {
+  double total = 0;
+  for (const double value : x) total += value;
+  return total;
+}
+
+}  // namespace lolcats::naive

@@ -1,0 +1,118 @@
+// Attentions: a window and a feature map.
+#pragma once
+
+#include <lolcats/policy/feature_map/feature_map.hpp>
+#include <lolcats/policy/window.hpp>
+
+#include <concepts>
+#include <string>
+#include <type_traits>
+
+namespace lolcats {
+
+/// The absence of a feature map: far keys are not read at all.
+struct NoMap {
+  static constexpr Index projected = 0;
+  static constexpr int count = 0;
+  static std::string name() { return "none"; }
+};
+
+/// Features that were computed by other operations and are handed to the attention as they are.
+struct GivenFeatures {
+  static constexpr Index projected = dynamic;
+  static constexpr int count = 1;
+  static std::string name() { return "given"; }
+};
+
+/// Options of Hybrid and Linear.
+struct Affine {};           ///< far keys weigh 1 - gamma instead of 1
+struct SharedMaps {};       ///< one map serves queries and keys
+struct KeyMapsPerGroup {};  ///< one key map per key/value head, so that states can be shared by its query heads
+
+namespace detail {
+template <class Option, class... Options>
+inline constexpr bool has_option = (std::is_same_v<Option, Options> || ...);
+template <class... Options>
+std::string option_names() {
+  std::string text;
+  if (has_option<Affine, Options...>) text += ", affine";
+  if (has_option<SharedMaps, Options...>) text += ", shared maps";
+  if (has_option<KeyMapsPerGroup, Options...>) text += ", key maps per group";
+  return text;
+}
+template <class... Options>
+inline constexpr bool known_options = ((std::is_same_v<Options, Affine> || std::is_same_v<Options, SharedMaps> ||
+                                        std::is_same_v<Options, KeyMapsPerGroup>) && ...);
+}  // namespace detail
+
+/// The checkpoint's own softmax attention: causal, within the sliding window that its config gives, if any.
+///
+/// Softmax<Window> overrides the window: Softmax<Sliding<64>>.
+template <Window W = Sliding<dynamic>>
+struct Softmax {
+  using Map = NoMap;
+  using Window = W;
+  static constexpr bool affine = false;
+  static constexpr bool shared_maps = false;
+  static constexpr bool key_maps_per_group = false;
+  static std::string name() {
+    return std::is_same_v<W, Sliding<dynamic>> ? "softmax" : "softmax<" + W::name() + ">";
+  }
+};
+
+/// Near keys by softmax, far keys by feature maps, one numerator and one denominator (arXiv:2410.10254, Eq. 7):
+///
+///   p_nj = gamma exp(q_n.k_j / sqrt(d) - c_n)   for near keys j, c_n the largest near score
+///   p_nj = beta phi_q(q_n).phi_k(k_j)           for far keys,    beta = 1, or 1 - gamma if Affine
+///   y_n  = sum_j p_nj v_j / sum_j p_nj
+///
+/// gamma = sigmoid(window_factors), one per head, starting at 0.1.  c_n scales only the near part, so it is part of
+/// the function and the gradient flows through it [QUIRKS 1].
+template <FeatureMap M, Window W, class... Options>
+  requires(W::has_near && W::has_far && detail::known_options<Options...>)
+struct Hybrid {
+  using Map = M;
+  using Window = W;
+  static constexpr bool affine = detail::has_option<Affine, Options...>;
+  static constexpr bool shared_maps = detail::has_option<SharedMaps, Options...>;
+  static constexpr bool key_maps_per_group = detail::has_option<KeyMapsPerGroup, Options...>;
+  static std::string name() {
+    return "hybrid<" + M::name() + ", " + W::name() + detail::option_names<Options...>() + ">";
+  }
+};
+
+/// Feature maps alone (Eq. 2), with 1e-12 in the denominator.
+template <FeatureMap M, class... Options>
+  requires(detail::known_options<Options...> && !detail::has_option<Affine, Options...>)
+struct Linear {
+  using Map = M;
+  using Window = Nothing;
+  static constexpr bool affine = false;
+  static constexpr bool shared_maps = detail::has_option<SharedMaps, Options...>;
+  static constexpr bool key_maps_per_group = detail::has_option<KeyMapsPerGroup, Options...>;
+  static std::string name() { return "linear<" + M::name() + detail::option_names<Options...>() + ">"; }
+};
+
+/// Any of the above, or a type with the same members.
+// clang-format off
+template <class A>
+concept AttentionPolicy = Window<typename A::Window> && requires {
+  typename A::Map;
+  { A::affine } -> std::convertible_to<bool>;
+  { A::shared_maps } -> std::convertible_to<bool>;
+  { A::key_maps_per_group } -> std::convertible_to<bool>;
+  { A::name() } -> std::convertible_to<std::string>;
+};
+// clang-format on
+
+/// Does the attention read far keys, that is, does it have feature maps?
+template <AttentionPolicy A>
+inline constexpr bool has_maps = !std::is_same_v<typename A::Map, NoMap>;
+
+/// Does it mix near and far keys, that is, does it have a gamma?
+template <AttentionPolicy A>
+inline constexpr bool has_mixing = has_maps<A> && A::Window::has_near;
+
+static_assert(AttentionPolicy<Softmax<>>);
+
+}  // namespace lolcats

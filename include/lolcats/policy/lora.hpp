@@ -1,0 +1,94 @@
+// Adapters: which projections learn a low-rank correction.
+#pragma once
+
+#include <lolcats/core/error.hpp>
+#include <lolcats/core/index.hpp>
+
+#include <array>
+#include <concepts>
+#include <string>
+#include <string_view>
+
+namespace lolcats {
+
+/// The projections of a decoder layer.
+enum class Projections : unsigned { q = 1, k = 2, v = 4, o = 8, gate = 16, up = 32, down = 64 };
+
+/// A set of projections: Targets{Projections::q, Projections::v}, or the ready-made `qkvo`.
+struct Targets {
+  unsigned bits = 0;
+
+  constexpr Targets() = default;
+  template <std::same_as<Projections>... P>
+  constexpr explicit Targets(P... projections) : bits((static_cast<unsigned>(projections) | ... | 0U)) {}
+
+  constexpr bool contains(Projections projection) const { return (bits & static_cast<unsigned>(projection)) != 0; }
+  friend constexpr bool operator==(Targets, Targets) = default;
+};
+
+inline constexpr Targets qkvo{Projections::q, Projections::k, Projections::v, Projections::o};
+
+/// "qkvo", "vo", "qkvo+gate+up+down".
+inline std::string to_string(Targets targets) {
+  using enum Projections;
+  std::string text;
+  for (const auto& [projection, letter] : {std::pair{q, "q"}, {k, "k"}, {v, "v"}, {o, "o"}}) {
+    if (targets.contains(projection)) text += letter;
+  }
+  for (const auto& [projection, word] : {std::pair{gate, "gate"}, {up, "up"}, {down, "down"}}) {
+    if (targets.contains(projection)) text += (text.empty() ? "" : "+") + std::string(word);
+  }
+  return text;
+}
+
+/// A ratio that can be a template argument: Ratio{1, 20} is 0.05.
+struct Ratio {
+  int numerator = 0;
+  int denominator = 1;
+  constexpr double value() const { return static_cast<double>(numerator) / denominator; }
+  friend constexpr bool operator==(Ratio, Ratio) = default;
+};
+
+/// No adapter.
+struct NoAdapter {
+  static constexpr Targets targets{};
+  static constexpr Index rank = 0;
+  static constexpr double alpha = 0;
+  static constexpr double dropout = 0;
+  static std::string name() { return "no adapter"; }
+};
+
+/// y = x W^T + (Alpha / Rank) mask(x) A^T B^T on each target; A (R, in) uniform in +-1/sqrt(in), B (out, R) zero.
+///
+/// Dropout acts on the adapter's input in training only.  Hu et al. 2021, arXiv:2106.09685.
+template <Index Rank, Targets On = qkvo, Index Alpha = 2 * Rank, Ratio Dropout = Ratio{0, 1}>
+struct Lora {
+  static_assert(Rank > 0, "Lora needs a rank of at least 1");
+  static_assert(On.bits != 0, "Lora needs at least one target");
+  static_assert(Dropout.value() >= 0 && Dropout.value() < 1, "Lora's dropout lies in [0, 1)");
+  static constexpr Targets targets = On;
+  static constexpr Index rank = Rank;
+  static constexpr double alpha = static_cast<double>(Alpha);
+  static constexpr double dropout = Dropout.value();
+  static std::string name() {
+    std::string text = "lora<" + std::to_string(Rank) + ", " + to_string(On);
+    if (Alpha != 2 * Rank) text += ", alpha " + std::to_string(Alpha);
+    if (Dropout.numerator != 0) text += fmt::format(", dropout {}", Dropout.value());
+    return text + ">";
+  }
+};
+
+// clang-format off
+template <class P>
+concept AdapterPolicy = requires {
+  { P::targets } -> std::convertible_to<Targets>;
+  { P::rank } -> std::convertible_to<Index>;
+  { P::alpha } -> std::convertible_to<double>;
+  { P::dropout } -> std::convertible_to<double>;
+  { P::name() } -> std::convertible_to<std::string>;
+};
+// clang-format on
+
+static_assert(AdapterPolicy<NoAdapter> && AdapterPolicy<Lora<8>>);
+
+}  // namespace lolcats

@@ -1,0 +1,105 @@
+// AdamW: Adam with decoupled weight decay.
+#pragma once
+
+#include <lolcats/core/error.hpp>
+#include <lolcats/tape/parameter.hpp>
+
+#include <cmath>
+#include <type_traits>
+#include <vector>
+
+namespace lolcats {
+
+/// Hyperparameters of AdamW; the defaults are those of torch.optim.AdamW, except for weight decay (0 here, as LoLCATs
+/// trains).  The learning rate is given with every step.
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0;
+};
+
+/// One AdamW step as numbers:
+///   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;  x = x - shrink x - rate m / (sqrt(v) * root + epsilon)
+struct AdamWCoefficients {
+  double beta1 = 0;
+  double beta2 = 0;
+  double epsilon = 0;
+  double shrink = 0;  // learning rate * weight decay
+  double rate = 0;    // learning rate / (1 - beta1^t)
+  double root = 0;    // 1 / sqrt(1 - beta2^t)
+};
+
+/// Specialised per backend (train/cpu.hpp):
+///   update(backend, coefficients, gradient, m, v, master, value)
+/// One step for one parameter, all in Real; then value = master rounded to Scalar, unless value is null because the
+/// two are the same memory.
+template <Backend B>
+struct AdamWKernel;
+
+/// torch.optim.AdamW over trained parameters (Loshchilov and Hutter 2019, arXiv:1711.05101).
+///
+/// Moments and masters are in Real; where Scalar is another type, values are refreshed from the masters.
+template <Backend B>
+class AdamW {
+ public:
+  /// Both moments of one parameter.
+  struct Moments {
+    Array<B, Real<B>> first;   // m
+    Array<B, Real<B>> second;  // v
+  };
+
+  /// The parameters must be trained (ConfigError otherwise) and outlive the optimizer.
+  AdamW(const B& backend, Parameters<B> parameters, const AdamWOptions& options = {})
+      : backend_(backend), parameters_(std::move(parameters)), options_(options) {
+    require<ConfigError>(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1,
+                         "AdamW: betas are {} and {}, expected numbers in [0, 1)", options.beta1, options.beta2);
+    require<ConfigError>(options.epsilon > 0 && options.weight_decay >= 0,
+                         "AdamW: epsilon is {}, weight decay {}; expected > 0 and >= 0", options.epsilon,
+                         options.weight_decay);
+    for (const auto& [name, parameter] : parameters_) {
+      require<ConfigError>(parameter && parameter->trained(), "AdamW: parameter '{}' is frozen; call train() first", name);
+      Moments moments{Array<B, Real<B>>(parameter->shape()), Array<B, Real<B>>(parameter->shape())};
+      backend_.zero(moments.first.data(), moments.first.size());
+      backend_.zero(moments.second.data(), moments.second.size());
+      moments_.push_back(std::move(moments));
+    }
+  }
+
+  /// Updates every parameter from its gradient.  Gradients are left as they are.
+  void step(double learning_rate) {
+    ++steps_;
+    const double t = static_cast<double>(steps_);
+    const AdamWCoefficients c{.beta1 = options_.beta1,
+                              .beta2 = options_.beta2,
+                              .epsilon = options_.epsilon,
+                              .shrink = learning_rate * options_.weight_decay,
+                              .rate = learning_rate / (1 - std::pow(options_.beta1, t)),
+                              .root = 1 / std::sqrt(1 - std::pow(options_.beta2, t))};
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      Parameter<B>& p = *parameters_[i].parameter;
+      View<Scalar<B>> value;
+      if constexpr (!std::is_same_v<Scalar<B>, Real<B>>) value = p.mutable_value();
+      AdamWKernel<B>::update(backend_, c, p.gradient(), moments_[i].first.view(), moments_[i].second.view(), p.master(),
+                             value);
+    }
+  }
+
+  const Parameters<B>& parameters() const { return parameters_; }
+  const AdamWOptions& options() const { return options_; }
+
+  /// The state a checkpoint keeps, one pair of moments per parameter, in their order.
+  Index steps() const { return steps_; }
+  void set_steps(Index steps) { steps_ = steps; }
+  std::vector<Moments>& moments() { return moments_; }
+  const std::vector<Moments>& moments() const { return moments_; }
+
+ private:
+  B backend_;
+  Parameters<B> parameters_;
+  AdamWOptions options_;
+  std::vector<Moments> moments_;
+  Index steps_ = 0;
+};
+
+}  // namespace lolcats

@@ -1,0 +1,56 @@
+// Stage 2, low-rank adjusting: adapters learn the next token with the new attention in place.
+#pragma once
+
+#include <lolcats/train/next_token.hpp>
+
+namespace lolcats {
+
+/// How to finetune; the defaults are the paper's (arXiv:2410.10254, Table 8).  Fields as in Recipe.
+template <Schedule S = ReduceOnPlateau>
+struct FinetuneRecipe {
+  Index epochs = 2;
+  Index max_updates = 0;
+  Index batch = 8;
+  Index micro_batch = 0;
+  bool shuffle = true;
+  std::uint64_t seed = 0;
+  double learning_rate = 1e-4;
+  S schedule = {};
+  AdamWOptions optimizer = {};
+  double clip = 1.0;
+  Index evaluate_every = 100;
+  Index patience = 0;
+  bool restore_best = true;
+  std::filesystem::path checkpoint = {};
+  Index checkpoint_every = 0;
+  std::string identity = {};
+
+  /// Trains feature maps and gamma beside the adapters: the paper's baseline without attention transfer.
+  bool train_maps = false;
+  /// Runs every layer's forward pass again in the backward pass and keeps only what lies between layers.
+  bool recompute = false;
+};
+
+/// Trains the adapters of `model` (Llama with an adapter and any attention; softmax is the control) on the next token,
+/// averaged per supervised token.  The base is frozen, and so are feature maps and gamma unless `train_maps`.
+///
+/// Data sets are TrainingData whose batches are Batch.  All parameters are frozen afterwards.  Errors: those of `train`;
+/// ConfigError if there is nothing to train or nothing to evaluate on.
+template <class Model, TrainingData Train, TrainingData Validation, Schedule S = ReduceOnPlateau>
+TrainingResult finetune(Model& model, const Train& data, const Validation& validation,
+                        const FinetuneRecipe<S>& recipe = {}, const ProgressCallback& progress = {}) {
+  detail::check_validation("finetune", recipe, static_cast<Index>(validation.size()));
+  auto parameters = model.adapter_parameters();
+  if (recipe.train_maps) {
+    for (const auto& p : model.transfer_parameters()) parameters.push_back(p);
+  }
+  model.use_adapters(true);
+  const TrainedScope<Model> trained(model, std::move(parameters), "finetune");
+  NextTokenTask<Model, Validation> task(model, validation, recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch,
+                                        recipe.recompute);
+  const auto loop = detail::loop_recipe(
+      recipe, "finetune", fmt::format("{}{}", Model::name(), recipe.train_maps ? ", maps trained" : ""));
+  return train(model.backend(), trained.parameters(), data, task, loop, progress);
+}
+
+}  // namespace lolcats

@@ -1,0 +1,206 @@
+// The training loop: accumulation, clipping, schedule, evaluation, early stopping, checkpoints.
+#pragma once
+
+#include <lolcats/core/error.hpp>
+#include <lolcats/core/progress.hpp>
+#include <lolcats/core/rng.hpp>
+#include <lolcats/train/adamw.hpp>
+#include <lolcats/train/batch_order.hpp>
+#include <lolcats/train/early_stopping.hpp>
+#include <lolcats/train/gradients.hpp>
+#include <lolcats/train/recipe.hpp>
+#include <lolcats/train/resume.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+namespace lolcats {
+
+namespace detail {
+
+/// Seconds since its construction.
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start_ = Clock::now();
+};
+
+template <Schedule S>
+void check_recipe(const Recipe<S>& recipe) {
+  const auto at_least = [&](const char* field, auto got, auto least) {
+    require<ConfigError>(got >= least, "Recipe '{}': {} is {}, expected at least {}", recipe.stage, field, got, least);
+  };
+  at_least("epochs", recipe.epochs, 0);
+  at_least("max_updates", recipe.max_updates, 0);
+  at_least("batch", recipe.batch, 1);
+  at_least("micro_batch", recipe.micro_batch, 0);
+  at_least("learning_rate", recipe.learning_rate, 0.0);
+  at_least("clip", recipe.clip, 0.0);
+  at_least("evaluate_every", recipe.evaluate_every, 0);
+  at_least("patience", recipe.patience, 0);
+  at_least("checkpoint_every", recipe.checkpoint_every, 0);
+  require<ConfigError>(recipe.epochs > 0 || recipe.max_updates > 0,
+                       "Recipe '{}': epochs and max_updates are 0, expected at least one of them to be positive",
+                       recipe.stage);
+  require<ConfigError>(recipe.patience == 0 || recipe.evaluate_every > 0,
+                       "Recipe '{}': patience is {}, but evaluate_every is 0", recipe.stage, recipe.patience);
+  require<ConfigError>(recipe.checkpoint_every == 0 || !recipe.checkpoint.empty(),
+                       "Recipe '{}': checkpoint_every is {}, but checkpoint names no file", recipe.stage,
+                       recipe.checkpoint_every);
+}
+
+/// What one update adds up to.
+struct UpdateSum {
+  double loss = 0;  // mean per supervised token
+  Index tokens = 0;
+};
+
+/// Adds the gradients of one update, micro-batch by micro-batch.
+///
+/// Every token weighs the same, however the update is cut: the supervised tokens of all micro-batches are counted
+/// before the first forward pass, and each loss is divided by that number.
+template <class Data, class T, Schedule S>
+UpdateSum accumulate_gradients(const Data& data, std::span<const Index> rows, T& task, const Recipe<S>& recipe,
+                               Index update) {
+  const auto size = static_cast<std::size_t>(recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch);
+  std::vector<BatchOf<Data>> batches;
+  Index supervised = 0;
+  UpdateSum sum;
+  for (std::size_t first = 0; first < rows.size(); first += size) {
+    batches.push_back(data.batch(rows.subspan(first, std::min(size, rows.size() - first))));
+    const Index count = task.supervised(std::as_const(batches.back()));
+    supervised += count;
+    if constexpr (requires { task.tokens(std::as_const(batches.back())); }) {
+      sum.tokens += static_cast<Index>(task.tokens(std::as_const(batches.back())));
+    } else {
+      sum.tokens += count;
+    }
+  }
+  require<DataError>(supervised > 0, "{}: no token of update {} is supervised (all labels are ignored)", recipe.stage,
+                     update + 1);
+  MicroStep at{.scale = 1.0 / static_cast<double>(supervised), .update = update};
+  for (const auto& batch : batches) {
+    at.seed = Rng(recipe.seed, static_cast<std::uint64_t>(update)).bits_at(static_cast<std::uint64_t>(at.micro));
+    const double loss = task.step(batch, std::as_const(at));
+    require<NumericError>(std::isfinite(loss), "the loss is {} in micro-batch {} of {}", loss, at.micro + 1,
+                          batches.size());
+    sum.loss += loss;
+    ++at.micro;
+  }
+  return sum;
+}
+
+}  // namespace detail
+
+/// Trains `parameters` (which must be trained) on `data` and reports how it went.
+///
+/// One update: the rows of the next batch, in micro-batches, add their gradients; the global norm is clipped; AdamW steps at
+/// the learning rate of the schedule.  What is left over at the end of an epoch forms a smaller last batch.
+///
+/// With a checkpoint path the state is saved there, whole or not at all, and a run that finds the file goes on from it with
+/// the same bits as if it had never stopped (same machine, same number of threads or kernels that do not depend on it).
+/// The number of epochs and updates may differ from the saved run's, unless the schedule depends on it.
+///
+/// Errors: ConfigError for an impossible recipe and for a checkpoint of another recipe or model; DataError for an update
+/// without supervised tokens; NumericError for a loss or gradient that is not finite, naming the stage, the update and,
+/// for gradients, the parameter.  Parameters then are those before that update.
+template <Backend B, TrainingData Data, class T, Schedule S>
+  requires TrainingTask<T, BatchOf<Data>>
+TrainingResult train(const B& backend, const Parameters<B>& parameters, const Data& data, T&& task,
+                     const Recipe<S>& recipe, const ProgressCallback& progress = {}) {
+  constexpr bool can_evaluate = requires { task.evaluate(); };
+  detail::check_recipe(recipe);
+  require<ConfigError>(!parameters.empty(), "Recipe '{}': there are no parameters to train", recipe.stage);
+  require<ConfigError>(can_evaluate || recipe.evaluate_every == 0,
+                       "Recipe '{}': evaluate_every is {}, but the task has no evaluate()", recipe.stage,
+                       recipe.evaluate_every);
+
+  BatchOrder order(static_cast<Index>(data.size()), recipe.batch, recipe.seed, recipe.shuffle);
+  Index total = recipe.max_updates;
+  if (recipe.epochs > 0) {
+    const Index whole = recipe.epochs * order.updates_per_epoch();
+    total = total > 0 ? std::min(total, whole) : whole;
+  }
+
+  AdamW<B> optimizer(backend, parameters, recipe.optimizer);
+  typename S::State schedule(recipe.schedule, recipe.learning_rate, total);
+  EarlyStopping<B> stopping(backend, parameters, recipe.patience);
+  TrainingResult result;
+  const auto identity = run_identity(recipe, schedule, static_cast<Index>(data.size()));
+  const bool saves = !recipe.checkpoint.empty();
+  if (saves && std::filesystem::exists(recipe.checkpoint)) {
+    load_training_state(recipe.checkpoint, identity, backend, optimizer, schedule, stopping, result.history);
+  }
+
+  const Index start = optimizer.steps();
+  const double seconds_before = result.history.empty() ? 0 : result.history.back().seconds;
+  const detail::Stopwatch clock;
+  const auto evaluate = [&]() -> double {
+    if constexpr (can_evaluate) return static_cast<double>(task.evaluate());
+    return 0;
+  };
+  const auto save = [&] {
+    save_training_state(recipe.checkpoint, identity, backend, optimizer, schedule, stopping, result.history);
+  };
+
+  Index saved = start;
+  for (Index update = start; update < total && !stopping.exhausted(); ++update) {
+    const detail::Stopwatch step_clock;
+    TrainingPoint point{.update = update + 1, .learning_rate = schedule.rate(update)};
+    try {
+      zero_gradients(backend, parameters);
+      const auto sum = detail::accumulate_gradients(data, order.rows_of(update), task, recipe, update);
+      point.loss = sum.loss;
+      point.gradient_norm = recipe.clip > 0 ? clip_by_global_norm(backend, parameters, recipe.clip)
+                                            : global_norm(backend, parameters);
+      optimizer.step(point.learning_rate);
+      result.tokens += sum.tokens;
+    } catch (const NumericError& error) {
+      fail<NumericError>("{}: update {}: {}", recipe.stage, update + 1, error.what());
+    }
+    result.training_seconds += step_clock.seconds();
+
+    if (recipe.evaluate_every > 0 && point.update % recipe.evaluate_every == 0) {
+      point.validation = evaluate();
+      stopping.observe(*point.validation, point.update);
+      schedule.observe(*point.validation);
+    }
+    point.seconds = seconds_before + clock.seconds();
+    result.history.push_back(point);
+    if (saves && recipe.checkpoint_every > 0 && point.update % recipe.checkpoint_every == 0) {
+      save();
+      saved = point.update;
+    }
+    if (progress) {
+      const double per_update = clock.seconds() / static_cast<double>(point.update - start);
+      progress({.stage = recipe.stage,
+                .update = point.update,
+                .total = total,
+                .loss = point.loss,
+                .validation = point.validation,
+                .tokens_per_second = result.tokens_per_second(),
+                .seconds_remaining = per_update * static_cast<double>(total - point.update)});
+    }
+  }
+
+  // Saved before the evaluation below, which a longer run would not have made.
+  result.updates = optimizer.steps();
+  result.stopped_early = result.updates < total;
+  if (saves && saved < result.updates) save();
+  if (recipe.evaluate_every > 0 && !result.history.empty() && !result.history.back().validation) {
+    result.history.back().validation = evaluate();
+    stopping.observe(*result.history.back().validation, result.updates);
+  }
+  result.best_validation = stopping.best();
+  result.best_update = stopping.best_update();
+  if (recipe.restore_best) stopping.restore();
+  return result;
+}
+
+}  // namespace lolcats

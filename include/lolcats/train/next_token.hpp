@@ -1,0 +1,111 @@
+// The next-token loss as a training task: what finetuning and pretraining have in common.
+#pragma once
+
+#include <lolcats/data/batch.hpp>
+#include <lolcats/train/loop.hpp>
+#include <lolcats/train/trained_scope.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+namespace lolcats {
+
+namespace detail {
+
+/// Calls f(rows) for groups of at most `size` rows of a data set, in order.
+template <class F>
+void for_row_groups(Index rows, Index size, F&& f) {
+  std::vector<Index> group;
+  for (Index first = 0; first < rows; first += size) {
+    group.resize(static_cast<std::size_t>(std::min(size, rows - first)));
+    std::iota(group.begin(), group.end(), first);
+    f(std::span<const Index>(group));
+  }
+}
+
+/// The recipe of the loop from a recipe of a stage: all fields of the same name.
+template <class StageRecipe>
+auto loop_recipe(const StageRecipe& from, std::string stage, std::string identity) {
+  Recipe<decltype(from.schedule)> to;
+  to.stage = std::move(stage);
+  to.identity = std::move(identity) + (from.identity.empty() ? "" : "; " + from.identity);
+  to.epochs = from.epochs;
+  to.max_updates = from.max_updates;
+  to.batch = from.batch;
+  to.micro_batch = from.micro_batch;
+  to.shuffle = from.shuffle;
+  to.seed = from.seed;
+  to.learning_rate = from.learning_rate;
+  to.schedule = from.schedule;
+  to.optimizer = from.optimizer;
+  to.clip = from.clip;
+  to.evaluate_every = from.evaluate_every;
+  to.patience = from.patience;
+  to.restore_best = from.restore_best;
+  to.checkpoint = from.checkpoint;
+  to.checkpoint_every = from.checkpoint_every;
+  return to;
+}
+
+/// A stage that evaluates needs rows to evaluate on.
+template <class StageRecipe>
+void check_validation(const char* stage, const StageRecipe& recipe, Index rows) {
+  require<ConfigError>(recipe.evaluate_every == 0 || rows > 0,
+                       "{}: evaluate_every is {}, but the validation data has no rows; expected some, or evaluate_every 0",
+                       stage, recipe.evaluate_every);
+}
+
+}  // namespace detail
+
+/// The loss of a batch is the sum of -log p(label) over its supervised tokens; the loop makes it a mean.
+template <class Model, TrainingData Validation>
+class NextTokenTask {
+ public:
+  using B = typename Model::Device;
+
+  /// `rows` sequences per forward pass of an evaluation.  Model and data must outlive the task.
+  NextTokenTask(Model& model, const Validation& validation, Index rows, bool recompute)
+      : model_(model), validation_(validation), rows_(rows), recompute_(recompute), tape_(model.backend()) {}
+
+  double step(const Batch& batch, const MicroStep& at) {
+    tape_.training = true;
+    tape_.seed = at.seed;
+    const typename Tape<B>::Scope scope(tape_);
+    const Loss<B> loss = model_.loss(tape_, batch, at.scale, recompute_);
+    const double value = item(tape_, loss);
+    if (std::isfinite(value)) tape_.backward(loss);
+    return value;
+  }
+  Index supervised(const Batch& batch) const { return batch.supervised(); }
+  Index tokens(const Batch& batch) const { return static_cast<Index>(batch.tokens.size()); }
+
+  /// The mean loss per supervised token of the validation data, in nats.
+  double evaluate() {
+    tape_.training = false;
+    const typename Tape<B>::NoGradient quiet(tape_);
+    double sum = 0;
+    Index supervised = 0;
+    detail::for_row_groups(static_cast<Index>(validation_.size()), rows_, [&](std::span<const Index> rows) {
+      const Batch batch = validation_.batch(rows);
+      const typename Tape<B>::Scope scope(tape_);
+      sum += item(tape_, model_.loss(tape_, batch, 1.0));
+      supervised += batch.supervised();
+    });
+    require<DataError>(supervised > 0, "the validation data has no supervised token");
+    return sum / static_cast<double>(supervised);
+  }
+
+  /// Most bytes of activations that were alive at once.
+  std::size_t peak_bytes() const { return tape_.peak_bytes(); }
+
+ private:
+  Model& model_;
+  const Validation& validation_;
+  Index rows_;
+  bool recompute_;
+  Tape<B> tape_;
+};
+
+}  // namespace lolcats

@@ -1,0 +1,109 @@
+// What a training run is told, what it needs from its caller, and what it reports at the end.
+#pragma once
+
+#include <lolcats/core/index.hpp>
+#include <lolcats/train/adamw.hpp>
+#include <lolcats/train/schedule.hpp>
+
+#include <concepts>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace lolcats {
+
+/// How to train.  The defaults are those that all three kinds of training share.
+template <Schedule S = Constant>
+struct Recipe {
+  std::string stage = "training";  // names the run in progress reports, errors and checkpoints
+  std::string identity = {};       // any text about model, method and data; a resumed run must bring the same
+
+  Index epochs = 0;        // at least one of these two; the one that ends first decides
+  Index max_updates = 0;   // 0: no limit
+  Index batch = 8;         // sequences per update
+  Index micro_batch = 0;   // sequences per forward pass; 0: the whole batch at once
+  bool shuffle = true;     // a new permutation for every epoch
+  std::uint64_t seed = 0;
+
+  double learning_rate = 1e-3;
+  S schedule = {};
+  AdamWOptions optimizer = {};
+  double clip = 0;  // limit of the global gradient norm; 0: off
+
+  Index evaluate_every = 0;  // updates; also after the last one; 0: never
+  Index patience = 0;        // evaluations in a row without a new best before the run stops; 0: never stops early
+  bool restore_best = true;  // end with the parameters of the best evaluation; otherwise with the last
+
+  std::filesystem::path checkpoint = {};  // where to save the state; resumed from if the file exists
+  Index checkpoint_every = 0;             // updates; also after the last one; 0: only then
+};
+
+/// Where a micro-batch stands in a run.
+struct MicroStep {
+  double scale = 0;        // 1 / supervised tokens of the whole update: what every token's loss is multiplied by
+  Index update = 0;        // 0, 1, ...
+  Index micro = 0;         // 0, 1, ... within the update
+  std::uint64_t seed = 0;  // for the tape: differs for every micro-batch of every update
+};
+
+/// Rows to train on.  `batch(rows)` collects some of them in the form that the task understands.
+template <class D>
+concept TrainingData = requires(const D& data, std::span<const Index> rows) {
+  { data.size() } -> std::convertible_to<Index>;
+  data.batch(rows);
+};
+
+/// What `batch` makes.
+template <TrainingData D>
+using BatchOf = decltype(std::declval<const D&>().batch(std::span<const Index>()));
+
+/// What is trained: `step` runs forward and backward for one micro-batch, adds to the gradients of the parameters, and
+/// returns its share of the mean loss, scale * (sum over its supervised tokens); `supervised` counts those tokens.
+///
+/// Optional: `evaluate()` returns the validation loss (needed where the recipe evaluates), and `tokens(batch)` counts all
+/// tokens for the rate (otherwise the supervised ones are counted).
+template <class T, class Batch>
+concept TrainingTask = requires(T& task, const Batch& batch, const MicroStep& at) {
+  { task.step(batch, at) } -> std::convertible_to<double>;
+  { task.supervised(batch) } -> std::convertible_to<Index>;
+};
+
+/// A task made of functions: `Task task{.step = [&](const auto& batch, const MicroStep& at) { ... }, ...}`.
+template <class Step, class Supervised, class Evaluate>
+struct Task {
+  Step step;
+  Supervised supervised;
+  Evaluate evaluate;
+};
+template <class Step, class Supervised, class Evaluate>
+Task(Step, Supervised, Evaluate) -> Task<Step, Supervised, Evaluate>;
+
+/// One update of a run.
+struct TrainingPoint {
+  Index update = 0;                  // finished with this one: 1, 2, ...
+  double loss = 0;                   // mean per supervised token of its batch, before the update
+  std::optional<double> validation;  // after the update
+  double learning_rate = 0;
+  double gradient_norm = 0;  // before clipping
+  double seconds = 0;        // since the start of the run, interruptions left out
+};
+
+/// What a run did.
+struct TrainingResult {
+  std::vector<TrainingPoint> history;  // of the whole run, also of the part before a resumption
+  Index updates = 0;
+  bool stopped_early = false;
+  double best_validation = std::numeric_limits<double>::infinity();
+  Index best_update = 0;
+  Index tokens = 0;                // trained on since the start or the resumption
+  double training_seconds = 0;     // in which that happened, evaluations and checkpoints left out
+
+  double tokens_per_second() const { return training_seconds > 0 ? static_cast<double>(tokens) / training_seconds : 0; }
+};
+
+}  // namespace lolcats

@@ -1,0 +1,275 @@
+// Stage 1, attention transfer: feature maps and gamma learn to reproduce the softmax attention of their own layer.
+#pragma once
+
+#include <lolcats/model/teacher_stream.hpp>
+#include <lolcats/ops/elementwise/elementwise.hpp>
+#include <lolcats/ops/squared_error/squared_error.hpp>
+#include <lolcats/ops/weight_cross_entropy/weight_cross_entropy.hpp>
+#include <lolcats/train/next_token.hpp>
+#include <lolcats/train/residual_file.hpp>
+
+#include <memory>
+#include <optional>
+
+namespace lolcats {
+
+/// How to transfer; the defaults are the paper's (arXiv:2410.10254, Table 8).  Fields as in Recipe.
+template <Schedule S = ReduceOnPlateau>
+struct TransferRecipe {
+  Index epochs = 2;
+  Index max_updates = 0;
+  Index batch = 8;
+  Index micro_batch = 0;
+  bool shuffle = true;
+  std::uint64_t seed = 0;
+  double learning_rate = 1e-2;
+  S schedule = {};
+  AdamWOptions optimizer = {};
+  double clip = 1.0;
+  Index evaluate_every = 100;
+  Index patience = 0;
+  bool restore_best = true;
+  std::filesystem::path checkpoint = {};  // block-wise: one file per block, with ".block<i>" appended
+  Index checkpoint_every = 0;
+  std::string identity = {};
+
+  /// loss = mse_factor * mean of squared differences + xent_factor * mean cross-entropy of attention weights, each a mean
+  /// over the layers.  The cross-entropy costs O(N^2) time; the 405B run used 1.
+  double mse_factor = 1000;
+  double xent_factor = 0;
+
+  /// Layers per block; blocks are trained one after the other, each over all epochs, and do not depend on each other.
+  /// 0: all layers at once.
+  Index block = 0;
+  /// Block-wise: keeps the teacher's stream that enters the block in files of this name plus a suffix, instead of running
+  /// all layers below for every batch.  They are removed at the end.
+  std::filesystem::path residuals = {};
+};
+
+/// What a transfer did.
+struct TransferResult {
+  std::vector<TrainingResult> blocks;  // one, unless block-wise
+  std::vector<double> mse_per_layer;   // on the validation data: mean over tokens, heads and head size, not scaled
+
+  /// Tokens that went through the whole model per second.
+  double tokens_per_second() const {
+    double seconds = 0;
+    for (const TrainingResult& block : blocks) seconds += block.training_seconds;
+    return seconds > 0 ? static_cast<double>(blocks.front().tokens) / seconds : 0;
+  }
+};
+
+namespace detail {
+
+/// A batch that knows which rows of the data set it was made of.
+struct TransferBatch {
+  Batch batch;
+  std::vector<Index> rows;
+};
+
+/// A data set of TransferBatch.
+template <TrainingData Data>
+struct TransferData {
+  const Data& data;
+  Index size() const { return static_cast<Index>(data.size()); }
+  TransferBatch batch(std::span<const Index> rows) const { return {data.batch(rows), {rows.begin(), rows.end()}}; }
+};
+
+/// Tokens that belong to a sequence; padding does not count.
+inline Index count_tokens(const Sequences& sequences) {
+  Index tokens = 0;
+  for (const Extent& e : sequences.extents()) tokens += e.length;
+  return tokens;
+}
+
+/// The loss of layers [first, last), and its gradient layer by layer.
+template <class Model, TrainingData Validation>
+class TransferTask {
+ public:
+  using B = typename Model::Device;
+  using A = typename Model::Attention;
+
+  struct Options {
+    Index first = 0, last = 0;  // layers
+    double mse_factor = 1000, xent_factor = 0;
+    Index rows = 8;  // per forward pass of an evaluation
+  };
+  /// Where the stream that enters `first` comes from, if not from the layers below.
+  struct Residuals {
+    ResidualFile<B>* train = nullptr;
+    ResidualFile<B>* validation = nullptr;
+  };
+
+  TransferTask(Model& model, const Validation& validation, const Options& options, const Residuals& residuals)
+      : model_(model), validation_{validation}, options_(options), residuals_(residuals), tape_(model.backend()) {}
+
+  Index supervised(const TransferBatch& b) const { return count_tokens(b.batch.sequences); }
+
+  double step(const TransferBatch& b, const MicroStep& at) {
+    return run(b, residuals_.train, at.scale, true, [](Index, double) {});
+  }
+
+  /// The loss on the validation data; also finds mse().
+  double evaluate() {
+    mse_.assign(static_cast<std::size_t>(layers()), 0.0);
+    const double tokens = static_cast<double>(all_tokens());
+    double loss = 0;
+    for_row_groups(validation_.size(), options_.rows, [&](std::span<const Index> rows) {
+      loss += run(validation_.batch(rows), residuals_.validation, 1 / tokens, false,
+                  [&](Index layer, double mse) { mse_[static_cast<std::size_t>(layer - options_.first)] += mse; });
+    });
+    return loss;
+  }
+
+  /// Of the last evaluation: the mean squared error of each layer of the block.
+  const std::vector<double>& mse() const { return mse_; }
+
+  std::size_t peak_bytes() const { return tape_.peak_bytes(); }
+
+ private:
+  Index layers() const { return options_.last - options_.first; }
+
+  Index all_tokens() {
+    if (validation_tokens_ == 0) {
+      for_row_groups(validation_.size(), options_.rows,
+                     [&](std::span<const Index> rows) { validation_tokens_ += supervised(validation_.batch(rows)); });
+      require<DataError>(validation_tokens_ > 0, "transfer: the validation data has no tokens");
+    }
+    return validation_tokens_;
+  }
+
+  /// The loss times (scale * tokens); observe(layer, mse) gets the mean squared error times the same.
+  template <class F>
+  double run(const TransferBatch& b, ResidualFile<B>* residuals, double scale, bool backward, F&& observe) {
+    const auto& config = model_.config();
+    const double heads = static_cast<double>(config.heads);
+    const double entries = heads * static_cast<double>(config.head_dim);
+    const double share = scale / static_cast<double>(layers());
+    tape_.training = backward;
+
+    TeacherStream<Model> stream(tape_, model_);
+    if (residuals) {
+      const Tensor<Scalar<B>> x = residuals->read(b.rows);
+      stream.start(options_.first, x.view(), b.batch.sequences);
+    } else {
+      stream.start(b.batch.tokens, b.batch.sequences);
+      while (stream.layer() < options_.first) stream.advance();
+    }
+
+    double total = 0;
+    while (stream.layer() < options_.last) {
+      const Index index = stream.layer();
+      stream.advance([&](auto& layer, const auto& qkv, const Var<B>& target) {
+        std::optional<typename Tape<B>::NoGradient> quiet;
+        if (!backward) quiet.emplace(tape_);
+        const Var<B> predicted = layer.attend(tape_, qkv, b.batch.sequences);
+        Loss<B> loss = squared_error(tape_, predicted, target.value(), share * options_.mse_factor / entries);
+        const double squared = item(tape_, loss);
+        if (options_.xent_factor != 0) {
+          const Loss<B> entropy = weight_cross_entropy<A>(
+              tape_, qkv.q, qkv.k, b.batch.sequences, layer.heads(), layer.attention_weights(), {},
+              layer.teacher_window(), share * options_.xent_factor / heads);
+          loss = add(tape_, loss, entropy);
+        }
+        const double value = item(tape_, loss);
+        require<NumericError>(std::isfinite(value), "transfer: the loss of layer {} is {}", index, value);
+        if (backward) tape_.backward(loss);
+        total += value;
+        observe(index, options_.mse_factor != 0 ? squared / options_.mse_factor * static_cast<double>(layers()) : 0.0);
+      });
+    }
+    return total;
+  }
+
+  Model& model_;
+  TransferData<Validation> validation_;
+  Options options_;
+  Residuals residuals_;
+  Tape<B> tape_;
+  Index validation_tokens_ = 0;
+  std::vector<double> mse_;
+};
+
+/// Writes the stream that enters layer `last`, from that which enters `first`, for every row of a data set.
+template <class Model, TrainingData Data>
+std::unique_ptr<ResidualFile<typename Model::Device>> advance_residuals(
+    Model& model, const Data& data, ResidualFile<typename Model::Device>* from, Index first, Index last, Index rows,
+    const std::filesystem::path& path) {
+  using B = typename Model::Device;
+  auto to = std::make_unique<ResidualFile<B>>(model.backend(), path, model.config().hidden_size);
+  Tape<B> tape(model.backend());
+  TeacherStream<Model> stream(tape, model);
+  for_row_groups(static_cast<Index>(data.size()), 1, [&](std::span<const Index> row) {
+    const Batch batch = data.batch(row);
+    if (from) {
+      const Tensor<Scalar<B>> x = from->read(row);
+      stream.start(first, x.view(), batch.sequences);
+    } else {
+      stream.start(batch.tokens, batch.sequences);
+    }
+    while (stream.layer() < last) stream.advance();
+    to->append(stream.value());
+  });
+  static_cast<void>(rows);
+  return to;
+}
+
+}  // namespace detail
+
+/// Trains feature maps and gamma of `student` so that each layer's attention reproduces the softmax attention that the
+/// same layer computes from the same projections (arXiv:2410.10254, section 3.2, Eqs. 6 and 8).
+///
+/// The teacher's output goes on to the next layer, so no gradient crosses layers: each layer's backward pass runs at once
+/// and the memory is that of one layer.  Nothing but `transfer_parameters()` is trained; all parameters are frozen
+/// afterwards.  Losses are means over all tokens of an update, padding left out.
+///
+/// Data sets are TrainingData whose batches are Batch.  Errors: those of `train`; NumericError naming the layer whose loss
+/// is not finite; ConfigError if there is nothing to train or nothing to evaluate on.
+template <class Model, TrainingData Train, TrainingData Validation, Schedule S = ReduceOnPlateau>
+TransferResult transfer_attention(Model& student, const Train& data, const Validation& validation,
+                                  const TransferRecipe<S>& recipe = {}, const ProgressCallback& progress = {}) {
+  using B = typename Model::Device;
+  const Index layers = student.layer_count();
+  require<ConfigError>(recipe.block >= 0, "transfer: block is {}, expected 0 (all layers) or more", recipe.block);
+  detail::check_validation("transfer", recipe, static_cast<Index>(validation.size()));
+  const Index size = recipe.block > 0 ? std::min(recipe.block, layers) : layers;
+  const Index count = (layers + size - 1) / size;
+  const Index rows = recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch;
+
+  TransferResult result;
+  std::unique_ptr<ResidualFile<B>> train_residuals, validation_residuals;
+  for (Index block = 0; block < count; ++block) {
+    const Index first = block * size, last = std::min(layers, first + size);
+    if (!recipe.residuals.empty() && block > 0) {
+      const auto next = [&](const char* kind, const auto& set, auto& residuals) {
+        residuals = detail::advance_residuals(student, set, residuals.get(), first - size, first, rows,
+                                              fmt::format("{}.{}.block{}", recipe.residuals.string(), kind, block));
+      };
+      next("train", data, train_residuals);
+      next("valid", validation, validation_residuals);
+    }
+
+    Parameters<B> parameters;
+    for (Index layer = first; layer < last; ++layer) {
+      for (const auto& p : student.transfer_parameters(layer)) parameters.push_back(p);
+    }
+    const TrainedScope<Model> trained(student, std::move(parameters), "transfer");
+    detail::TransferTask<Model, Validation> task(student, validation,
+                                                 {first, last, recipe.mse_factor, recipe.xent_factor, rows},
+                                                 {train_residuals.get(), validation_residuals.get()});
+    auto loop = detail::loop_recipe(
+        recipe, count > 1 ? fmt::format("transfer block {}/{}", block + 1, count) : "transfer",
+        fmt::format("{}, layers {} to {}, mse {}, xent {}", Model::name(), first, last - 1, recipe.mse_factor,
+                    recipe.xent_factor));
+    if (count > 1 && !loop.checkpoint.empty()) loop.checkpoint += fmt::format(".block{}", block);
+    result.blocks.push_back(
+        train(student.backend(), trained.parameters(), detail::TransferData<Train>{data}, task, loop, progress));
+    if (validation.size() > 0) {
+      task.evaluate();
+      result.mse_per_layer.insert(result.mse_per_layer.end(), task.mse().begin(), task.mse().end());
+    }
+  }
+  return result;
+}
+
+}  // namespace lolcats

@@ -1,0 +1,30 @@
+# cmake -DWAY=installed|subdirectory -DSOURCE= -DBUILD= -DWORK= -DCOMPILER= -DGENERATOR= -DPREFIX_PATH= -DOPTIMIZATION=
+#       -P downstream.cmake
+#
+# Builds and runs tests/downstream, a project of its own, against an installed copy or with lolcats as a subdirectory.
+cmake_minimum_required(VERSION 3.25)
+
+file(REMOVE_RECURSE "${WORK}")
+
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE words ERROR_VARIABLE words)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "failed: ${ARGN}\n${words}")
+  endif()
+  message("${words}")
+endfunction()
+
+if(WAY STREQUAL "installed")
+  run("${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${WORK}/prefix")
+  list(PREPEND PREFIX_PATH "${WORK}/prefix")
+  set(where -DDOWNSTREAM_SUBDIRECTORY=)
+elseif(WAY STREQUAL "subdirectory")
+  set(where "-DDOWNSTREAM_SUBDIRECTORY=${SOURCE}")
+else()
+  message(FATAL_ERROR "WAY is '${WAY}', expected installed or subdirectory")
+endif()
+
+run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/downstream" -B "${WORK}/build" -G "${GENERATOR}" "${where}"
+    "-DCMAKE_CXX_COMPILER=${COMPILER}" "-DCMAKE_CXX_FLAGS=${OPTIMIZATION}" "-DCMAKE_PREFIX_PATH=${PREFIX_PATH}")
+run("${CMAKE_COMMAND}" --build "${WORK}/build")
+run("${CMAKE_CTEST_COMMAND}" --test-dir "${WORK}/build" --output-on-failure --no-tests=error)
