@@ -1,3 +1,4 @@
+#include <lolcats/tensor/bf16.hpp>
 #include <lolcats/train/cpu.hpp>
 
 #include <doctest/doctest.h>
@@ -143,16 +144,4 @@ TEST_CASE("AdamW refuses frozen parameters and impossible options") {
   CHECK_THROWS_AS(AdamW<B>(B{}, {{"p", &p}}, {.beta1 = 1.0}), ConfigError);
   CHECK_THROWS_AS(AdamW<B>(B{}, {{"p", &p}}, {.epsilon = 0.0}), ConfigError);
   CHECK_THROWS_AS(AdamW<B>(B{}, {{"p", &p}}, {.weight_decay = -1.0}), ConfigError);
-}
-
-TEST_CASE("parameters longer than one block of the kernel are updated to their ends") {
-  using B = Cpu<float>;
-  const Index n = 2 * HostAdamWKernel<B>::grain + 3;
-  Parameter<B> p = parameter_of<B>(std::vector<double>(static_cast<std::size_t>(n), 1.0));
-  p.train(B{});
-  std::fill_n(p.gradient().data, n, 2.0F);
-  AdamW<B>(B{}, {{"p", &p}}).step(0.25);
-  Index right = 0;
-  for (Index i = 0; i < n; ++i) right += std::abs(p.value().data[i] - 0.75F) < 1e-6F;
-  CHECK(right == n);
 }

@@ -73,7 +73,7 @@ TEST_CASE("a good evaluation starts the count of bad ones anew") {
 }
 
 TEST_CASE("reduce on plateau goes on from its saved state") {
-  ReduceOnPlateau::State whole({.factor = 0.5, .patience = 1}, 1.0, 0), first = whole, second = whole;
+  const ReduceOnPlateau::State whole({.factor = 0.5, .patience = 1}, 1.0, 0);
   const std::vector<double> losses{3, 4, 2, 2, 2, 2, 1.9, 5, 5, 5, 5};
   for (std::size_t cut = 0; cut <= losses.size(); ++cut) {
     ReduceOnPlateau::State a = whole, b = whole, c = whole;
@@ -84,6 +84,6 @@ TEST_CASE("reduce on plateau goes on from its saved state") {
     }
     if (cut < losses.size()) CHECK(a.save() == c.save());
   }
-  CHECK_THROWS_AS(first.load(std::vector<double>{1.0}), FormatError);
+  CHECK_THROWS_AS(ReduceOnPlateau::State(whole).load(std::vector<double>{1.0}), FormatError);
   CHECK_THROWS_AS(ReduceOnPlateau::State({.factor = 1.0}, 1.0, 0), ConfigError);
 }

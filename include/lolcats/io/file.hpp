@@ -59,8 +59,9 @@ inline bool is_folder(const std::filesystem::path& path) {
 
 /// A whole regular file, mapped read-only.
 ///
-/// Errors: FileError if the file cannot be opened or mapped.  The file must not be shortened while it is mapped: reading the
-/// lost pages ends the process (SIGBUS).  Files written by `write_file_atomically` are replaced, never shortened.
+/// Errors: FileError if the file cannot be opened or mapped.  The file must not be shortened while it is mapped:
+/// reading the lost pages ends the process (SIGBUS).  Files written by `write_file_atomically` are replaced, never
+/// shortened.
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path) : name_(path.string()) {
@@ -122,9 +123,9 @@ class FileWriter {
 
 /// Replaces `path` by what `body(FileWriter&)` writes: wholly, or not at all.
 ///
-/// The bytes go to a temporary file in the same folder, reach the disk, and take the name in one step.  On any failure, and when `body`
-/// throws, the temporary is removed, an older file stays as it was and the error goes on.  A process that is killed meanwhile leaves
-/// the temporary behind, never half a file under `path`.  Errors: FileError.
+/// The bytes go to a temporary file in the same folder, reach the disk, and take the name in one step.  On any failure,
+/// and when `body` throws, the temporary is removed, an older file stays as it was and the error goes on.  A process
+/// that is killed meanwhile leaves the temporary behind, never half a file under `path`.  Errors: FileError.
 template <std::invocable<FileWriter&> F>
 void write_file_atomically(const std::filesystem::path& path, F&& body) {
   const std::string name = path.string();
@@ -168,8 +169,8 @@ inline void write_file_atomically(const std::filesystem::path& path, std::string
 inline void create_folder(const std::filesystem::path& path) {
   std::error_code failure;
   std::filesystem::create_directories(path, failure);
-  require<FileError>(!failure && is_folder(path), "{}: cannot create the folder: {}",
-                     path.string(), failure ? failure.message() : "a file is in the way");
+  require<FileError>(!failure && is_folder(path), "{}: cannot create the folder: {}", path.string(),
+                     failure ? failure.message() : "a file is in the way");
 }
 
 }  // namespace lolcats

@@ -80,8 +80,8 @@ inline std::vector<Index> parse_tokens(JsonObject& config, const char* key) {
 
 /// Parses the text of a config.json; `file` names it in messages.
 ///
-/// Reads what transformers 4 and 5 write for model types llama and mistral.  A key that changes the mathematics and is not
-/// understood here is an error, and so is any key that is unknown: nothing is skipped silently except a list of
+/// Reads what transformers 4 and 5 write for model types llama and mistral.  A key that changes the mathematics and is
+/// not understood here is an error, and so is any key that is unknown: nothing is skipped silently except a list of
 /// keys that do not concern inference, and null, which counts as absent.
 /// Errors: FormatError for malformed JSON, ConfigError for everything else.
 inline LlamaConfig parse_config(std::string_view text, const std::string& file) {
@@ -101,7 +101,8 @@ inline LlamaConfig parse_config(std::string_view text, const std::string& file) 
   config.layers = object.integer("num_hidden_layers");
   config.heads = object.integer("num_attention_heads");
   // Llama 1 was saved without it; Mistral's default is another number, so there it must be said.
-  config.kv_heads = mistral ? object.integer("num_key_value_heads") : object.integer("num_key_value_heads", config.heads);
+  config.kv_heads =
+      mistral ? object.integer("num_key_value_heads") : object.integer("num_key_value_heads", config.heads);
   config.intermediate_size = object.integer("intermediate_size");
   config.max_position = object.integer("max_position_embeddings");
   config.rms_eps = object.number("rms_norm_eps");
@@ -117,11 +118,12 @@ inline LlamaConfig parse_config(std::string_view text, const std::string& file) 
   config.rope = detail::parse_rope_keys(object);
   if (mistral) {
     // Absent would mean 4096 to transformers; null means none.
-    require<ConfigError>(document.contains("sliding_window"), "{}: 'sliding_window' is missing, expected an integer or null",
-                         file);
+    require<ConfigError>(document.contains("sliding_window"),
+                         "{}: 'sliding_window' is missing, expected an integer or null", file);
     if (object.has("sliding_window")) {
       config.sliding_window = object.integer("sliding_window");
-      if (config.sliding_window <= 0) object.wrong("sliding_window", config.sliding_window, "a positive integer or null");
+      if (config.sliding_window <= 0)
+        object.wrong("sliding_window", config.sliding_window, "a positive integer or null");
     }
   }
   config.tied_embeddings = object.boolean("tie_word_embeddings", false);
@@ -150,8 +152,8 @@ inline LlamaConfig read_config(const std::filesystem::path& path) {
 
 /// The text of a config.json for `config`; `stored` is the type of the weights beside it.
 ///
-/// Written in transformers 4's keys (`rope_theta`, `rope_scaling`, `torch_dtype`): version 5 still reads them, version 4 does not
-/// read version 5's, and writing both would state each fact twice.
+/// Written in transformers 4's keys (`rope_theta`, `rope_scaling`, `torch_dtype`): version 5 still reads them, version
+/// 4 does not read version 5's, and writing both would state each fact twice.
 inline std::string format_config(const LlamaConfig& config, DType stored) {
   config.validate();
   require<ConfigError>(stored == DType::F32 || stored == DType::BF16 || stored == DType::F64 || stored == DType::F16,

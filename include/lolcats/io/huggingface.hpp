@@ -13,8 +13,8 @@ namespace lolcats {
 
 /// The tensors of a sharded checkpoint, by its model.safetensors.index.json.
 ///
-/// The index is untrusted: a shard is a plain file name of the same folder, every tensor of `weight_map` must be in the shard it
-/// names, and no shard may hold a tensor that the index does not name.  Errors: FileError, FormatError.
+/// The index is untrusted: a shard is a plain file name of the same folder, every tensor of `weight_map` must be in the
+/// shard it names, and no shard may hold a tensor that the index does not name.  Errors: FileError, FormatError.
 inline TensorStore open_sharded_tensors(const std::filesystem::path& index) {
   const std::string file = index.string();
   const nlohmann::json document = parse_json(read_text(index), file);
@@ -55,8 +55,8 @@ inline TensorStore open_tensors(const std::filesystem::path& path) {
   if (!is_folder(path)) return TensorStore(Safetensors(path));
   if (path_exists(path / "model.safetensors")) return TensorStore(Safetensors(path / "model.safetensors"));
   const std::filesystem::path index = path / "model.safetensors.index.json";
-  require<FileError>(path_exists(index),
-                     "{}: holds neither model.safetensors nor model.safetensors.index.json", path.string());
+  require<FileError>(path_exists(index), "{}: holds neither model.safetensors nor model.safetensors.index.json",
+                     path.string());
   return open_sharded_tensors(index);
 }
 
@@ -67,8 +67,8 @@ inline Checkpoint open_huggingface(const std::filesystem::path& folder) {
 
 /// Writes a folder that `open_huggingface` and transformers load.
 ///
-/// `tensors` bear Hugging Face's names; with tied embeddings leave "lm_head.weight" out.  Each file is written whole or not at all,
-/// the weights first.  Errors: ConfigError, FormatError, FileError.
+/// `tensors` bear Hugging Face's names; with tied embeddings leave "lm_head.weight" out.  Each file is written whole or
+/// not at all, the weights first.  Errors: ConfigError, FormatError, FileError.
 inline void write_huggingface(const std::filesystem::path& folder, const LlamaConfig& config,
                               const std::vector<NamedTensor>& tensors) {
   const DType stored = tensors.empty() ? DType::F32 : tensors.front().dtype;

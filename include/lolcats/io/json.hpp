@@ -47,6 +47,8 @@ namespace lolcats {
 /// deeper than `deepest` (nlohmann::json alone keeps the last of two equal keys).
 inline nlohmann::json parse_json(std::string_view text, const std::string& file, int deepest = 16) {
   using nlohmann::json;
+  // nlohmann::json takes a zero byte for the end and would skip what follows.
+  require<FormatError>(text.find('\0') == std::string_view::npos, "{}: is not valid JSON: holds a zero byte", file);
   std::vector<std::set<std::string, std::less<>>> keys;
   const auto check = [&](int depth, json::parse_event_t event, json& value) {
     switch (event) {
@@ -96,8 +98,8 @@ class JsonObject {
 
   Index integer(std::string_view key) {
     const auto& value = at(key, "an integer");
-    const bool fits = value.is_number_unsigned() ? value.get<std::uint64_t>() <= std::uint64_t{INT64_MAX}
-                                                 : value.is_number_integer();
+    const bool fits =
+        value.is_number_unsigned() ? value.get<std::uint64_t>() <= std::uint64_t{INT64_MAX} : value.is_number_integer();
     if (!fits) wrong(key, value, "an integer");
     return value.get<Index>();
   }

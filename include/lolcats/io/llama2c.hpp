@@ -25,8 +25,8 @@ class Llama2cReader {
     const LlamaConfig config = read_header();
     const Index C = config.hidden_size, L = config.layers, I = config.intermediate_size;
     const Index Q = config.heads * config.head_dim, K = config.kv_heads * config.head_dim;
-    // Where the floats lie is checked tensor by tensor against what is left of the file, before anything is allocated: a
-    // tensor's layers follow each other, so one that passes holds all L of them.
+    // Where the floats lie is checked tensor by tensor against what is left of the file, before anything is allocated:
+    // a tensor's layers follow each other, so one that passes holds all L of them.
     add("model.embed_tokens.weight", take("token_embedding_table", 1, config.vocab_size, C), {config.vocab_size, C});
     add_layers("input_layernorm", take("rms_att_weight", L, 1, C), {C});
     add_layers("self_attn.q_proj", half_rotation(take("wq", L, Q, C), L, config.heads, config.head_dim, C), {Q, C});
@@ -94,8 +94,8 @@ class Llama2cReader {
   /// The next layers * rows * cols floats.
   std::span<const std::byte> take(const char* tensor, Index layers, Index rows, Index cols) {
     Index bytes = sizeof(float);
-    const bool overflow = __builtin_mul_overflow(bytes, layers, &bytes) || __builtin_mul_overflow(bytes, rows, &bytes) ||
-                          __builtin_mul_overflow(bytes, cols, &bytes);
+    const bool overflow = __builtin_mul_overflow(bytes, layers, &bytes) ||
+                          __builtin_mul_overflow(bytes, rows, &bytes) || __builtin_mul_overflow(bytes, cols, &bytes);
     require<FormatError>(!overflow && bytes <= std::ssize(rest_),
                          "{}: tensor {} of shape ({}, {}, {}) does not fit into the {} bytes that are left", name_,
                          tensor, layers, rows, cols, rest_.size());
@@ -148,10 +148,10 @@ class Llama2cReader {
 
 /// Reads a llama2.c checkpoint from memory, which `owner` keeps alive (without an owner: the caller).
 ///
-/// Seven int32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len; a negative vocab_size says that the output
-/// matrix is stored, too), then float32 tensors in the order of run.c's memory_map_weights.  The tensors come under
-/// Hugging Face's names and in its rotary order, so a loader has one path for both; all but wq and wk are borrowed.
-/// Errors: FormatError; the file must end exactly with the last tensor.
+/// Seven int32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len; a negative vocab_size says that
+/// the output matrix is stored, too), then float32 tensors in the order of run.c's memory_map_weights.  The tensors
+/// come under Hugging Face's names and in its rotary order, so a loader has one path for both; all but wq and wk are
+/// borrowed. Errors: FormatError; the file must end exactly with the last tensor.
 inline Checkpoint parse_llama2c(std::span<const std::byte> bytes, std::string name,
                                 std::shared_ptr<const void> owner = nullptr) {
   return detail::Llama2cReader(bytes, std::move(name), std::move(owner)).read();

@@ -97,10 +97,11 @@ struct LlamaConfig {
     require<ConfigError>(std::isfinite(rope.factor) && rope.factor > 0,
                          "LlamaConfig: rope.factor is {}, expected a positive number", rope.factor);
     if (rope.kind == RopeKind::Linear) return;
-    require<ConfigError>(rope.low_freq_factor > 0 && std::isfinite(rope.high_freq_factor) &&
-                             rope.high_freq_factor > rope.low_freq_factor,
-                         "LlamaConfig: rope.low_freq_factor is {} and rope.high_freq_factor {}, expected 0 < low < high",
-                         rope.low_freq_factor, rope.high_freq_factor);
+    require<ConfigError>(
+        rope.low_freq_factor > 0 && std::isfinite(rope.high_freq_factor) &&
+            rope.high_freq_factor > rope.low_freq_factor,
+        "LlamaConfig: rope.low_freq_factor is {} and rope.high_freq_factor {}, expected 0 < low < high",
+        rope.low_freq_factor, rope.high_freq_factor);
     require<ConfigError>(rope.original_max_position > 0,
                          "LlamaConfig: rope.original_max_position is {}, expected a positive number",
                          rope.original_max_position);

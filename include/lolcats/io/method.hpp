@@ -59,8 +59,8 @@ inline std::string stored_method(const std::filesystem::path& folder) {
 
 /// Opens a folder that `write_method` wrote.
 ///
-/// Errors: ConfigError "checkpoint of another method" unless its method is `method`; FileError, FormatError.  The caller reads every
-/// tensor with its shape and ends with `maps.require_all_read()`.
+/// Errors: ConfigError "checkpoint of another method" unless its method is `method`; FileError, FormatError.  The
+/// caller reads every tensor with its shape and ends with `maps.require_all_read()`.
 inline MethodCheckpoint read_method(const std::filesystem::path& folder, std::string_view method) {
   const std::string file = (folder / detail::method_config).string();
   nlohmann::json recipe = detail::read_method_json(folder);
@@ -71,8 +71,9 @@ inline MethodCheckpoint read_method(const std::filesystem::path& folder, std::st
   // The tensors repeat the method: two interrupted writes could leave one's json beside the other's tensors.
   const auto repeated = tensors.metadata().find("method");
   const std::string inside = repeated == tensors.metadata().end() ? "missing" : repeated->second;
-  require<ConfigError>(inside == method, "{}: checkpoint of another method: __metadata__ 'method' is '{}', expected '{}'",
-                       tensors.name(), shown(inside), method);
+  require<ConfigError>(inside == method,
+                       "{}: checkpoint of another method: __metadata__ 'method' is '{}', expected '{}'", tensors.name(),
+                       shown(inside), method);
   for (const char* key : {"format", "version", "method"}) recipe.erase(key);
   return {stored, std::move(recipe), TensorStore(tensors)};
 }

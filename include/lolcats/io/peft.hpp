@@ -70,9 +70,9 @@ inline void parse_peft_config(JsonObject& object, PeftAdapter& adapter) {
 
 /// Reads an adapter folder.  The factors may be borrowed from the mapped file and must not be written.
 ///
-/// Strict: an option that changes the mathematics, a module with one factor, a factor whose rank is not the config's, a module that is
-/// no target, a target without a module and any other tensor are errors.
-/// Errors: FileError, FormatError, ConfigError, ShapeError.
+/// Strict: an option that changes the mathematics, a module with one factor, a factor whose rank is not the config's, a
+/// module that is no target, a target without a module and any other tensor are errors. Errors: FileError, FormatError,
+/// ConfigError, ShapeError.
 inline PeftAdapter read_peft(const std::filesystem::path& folder) {
   const std::string file = (folder / "adapter_config.json").string();
   const nlohmann::json document = parse_json(read_text(folder / "adapter_config.json"), file);
@@ -93,9 +93,10 @@ inline PeftAdapter read_peft(const std::filesystem::path& folder) {
                          shown(document["target_modules"]));
     const auto read = [&](const std::string& factor, int rank_axis) {
       const auto& shape = store.info(factor).shape;
-      require<ShapeError>(shape.size() == 2 && shape[static_cast<std::size_t>(rank_axis)] == adapter.rank,
-                          "{}: tensor '{}' has shape {}, expected {}", store.name(), shown(factor), to_string(shape),
-                          rank_axis == 0 ? fmt::format("({}, in)", adapter.rank) : fmt::format("(out, {})", adapter.rank));
+      require<ShapeError>(
+          shape.size() == 2 && shape[static_cast<std::size_t>(rank_axis)] == adapter.rank,
+          "{}: tensor '{}' has shape {}, expected {}", store.name(), shown(factor), to_string(shape),
+          rank_axis == 0 ? fmt::format("({}, in)", adapter.rank) : fmt::format("(out, {})", adapter.rank));
       return store.read<float>(factor);
     };
     adapter.modules[module] = {read(name, 0), read(stem + std::string(suffix_b), 1)};

@@ -104,8 +104,8 @@ class Safetensors {
     const std::string where = fmt::format("{}: tensor '{}'", name_, shown(name));
     require<FormatError>(value.is_object(), "{} is {}, expected an object", where, shown(value));
     for (const auto& [key, unused] : value.items()) {
-      require<FormatError>(key == "dtype" || key == "shape" || key == "data_offsets",
-                           "{} has the unknown field '{}'", where, shown(key));
+      require<FormatError>(key == "dtype" || key == "shape" || key == "data_offsets", "{} has the unknown field '{}'",
+                           where, shown(key));
     }
     for (const char* key : {"dtype", "shape", "data_offsets"}) {
       require<FormatError>(value.contains(key), "{}: {} is missing", where, key);
@@ -126,16 +126,16 @@ class Safetensors {
     require<FormatError>(begin <= end, "{}: data_offsets [{}, {}] runs backwards", where, begin, end);
     require<FormatError>(end <= static_cast<Index>(data.size()),
                          "{}: data_offsets [{}, {}] runs past the {} bytes of data", where, begin, end, data.size());
-    require<FormatError>(end - begin == bytes, "{}: data_offsets [{}, {}] spans {} bytes, expected {} for {} of shape {}",
-                         where, begin, end, end - begin, bytes, name_of(info.dtype), shown(value["shape"]));
+    require<FormatError>(end - begin == bytes,
+                         "{}: data_offsets [{}, {}] spans {} bytes, expected {} for {} of shape {}", where, begin, end,
+                         end - begin, bytes, name_of(info.dtype), shown(value["shape"]));
     info.bytes = data.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(bytes));
     return info;
   }
 
   static DType parse_dtype(const std::string& where, const nlohmann::json& value) {
     if (value.is_string()) {
-      for (const DType type :
-           {DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U8}) {
+      for (const DType type : {DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U8}) {
         if (value.get_ref<const std::string&>() == name_of(type)) return type;
       }
     }
@@ -143,8 +143,7 @@ class Safetensors {
   }
 
   static std::vector<Index> parse_integers(const std::string& where, const char* field, const nlohmann::json& value) {
-    require<FormatError>(value.is_array(), "{}: {} is {}, expected a list of integers", where, field,
-                         shown(value));
+    require<FormatError>(value.is_array(), "{}: {} is {}, expected a list of integers", where, field, shown(value));
     std::vector<Index> numbers;
     for (const auto& number : value) {
       require<FormatError>(number.is_number_unsigned() && number.get<std::uint64_t>() <= std::uint64_t{INT64_MAX},

@@ -81,8 +81,8 @@ inline void write_safetensors(const std::filesystem::path& path, const std::vect
   std::vector<const NamedTensor*> order;
   for (const NamedTensor& tensor : tensors) {
     const bool integers = std::holds_alternative<View<const std::int64_t>>(tensor.values);
-    const bool writable = integers ? tensor.dtype == DType::I64
-                                   : detail::is_real_type(tensor.dtype) && tensor.dtype != DType::F16;
+    const bool writable =
+        integers ? tensor.dtype == DType::I64 : detail::is_real_type(tensor.dtype) && tensor.dtype != DType::F16;
     require<FormatError>(writable, "{}: tensor '{}' cannot be written as {}, expected {}", file, tensor.name,
                          name_of(tensor.dtype), integers ? "I64" : "F64, F32 or BF16");
     require<FormatError>(tensor.name != "__metadata__", "{}: no tensor can be named '__metadata__'", file);

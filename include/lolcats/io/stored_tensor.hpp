@@ -27,9 +27,7 @@ struct TensorInfo {
 };
 
 /// "(2, 3)"; "()" for a scalar.
-inline std::string to_string(const std::vector<Index>& shape) {
-  return fmt::format("({})", fmt::join(shape, ", "));
-}
+inline std::string to_string(const std::vector<Index>& shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
 
 namespace detail {
 
@@ -82,12 +80,12 @@ void convert_values(const std::byte* from, To* to, Index count) {
 
 }  // namespace detail
 
-/// The tensor as elements of T: float, double or bf16 from any floating type (F64 to narrower rounds), int64 from I64 and I32,
-/// other integers from their own type.
+/// The tensor as elements of T: float, double or bf16 from any floating type (F64 to narrower rounds), int64 from I64
+/// and I32, other integers from their own type.
 ///
-/// Where the file holds T itself at T's alignment the result BORROWS the file's memory, kept alive by `owner`, and must never be
-/// written: the pages are read-only.  Otherwise it is a copy.
-/// Errors: FormatError for another dtype or more than four axes; `file` names the file.
+/// Where the file holds T itself at T's alignment the result BORROWS the file's memory, kept alive by `owner`, and must
+/// never be written: the pages are read-only.  Otherwise it is a copy. Errors: FormatError for another dtype or more
+/// than four axes; `file` names the file.
 template <class T>
 Tensor<T> load_stored(const TensorInfo& info, const std::string& file, const std::shared_ptr<const void>& owner) {
   require<FormatError>(detail::converts_to<T>(info.dtype), "{}: tensor '{}' is {}, expected {}", file, info.name,
@@ -113,8 +111,10 @@ Tensor<T> load_stored(const TensorInfo& info, const std::string& file, const std
       default: convert(bf16{}); break;
     }
   } else if constexpr (std::is_same_v<T, std::int64_t>) {
-    if (info.dtype == DType::I32) convert(std::int32_t{});
-    else convert(std::int64_t{});
+    if (info.dtype == DType::I32)
+      convert(std::int32_t{});
+    else
+      convert(std::int64_t{});
   } else {
     convert(T{});
   }

@@ -15,8 +15,8 @@ namespace lolcats {
 
 /// Named tensors from one or more files, which a model loader reads one by one; the store knows which were read.
 ///
-/// Names are those of Hugging Face ("model.layers.0.self_attn.q_proj.weight"), also for other file formats.  Nothing is loaded
-/// until it is read, and then borrowed from the mapping where possible (`load_stored`).  Not for concurrent use.
+/// Names are those of Hugging Face ("model.layers.0.self_attn.q_proj.weight"), also for other file formats.  Nothing is
+/// loaded until it is read, and then borrowed from the mapping where possible (`load_stored`).  Not for concurrent use.
 /// Errors name the file: FormatError for a missing or surplus tensor or an unfit dtype, ShapeError for another shape.
 class TensorStore {
  public:

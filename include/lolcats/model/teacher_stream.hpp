@@ -4,7 +4,6 @@
 #include <lolcats/tape/tape.hpp>
 #include <lolcats/tensor/sequences.hpp>
 
-#include <algorithm>
 #include <span>
 #include <utility>
 
@@ -14,18 +13,16 @@ namespace lolcats {
 /// teacher's output goes on to the next layer.  So a layer's attention error depends on its own parameters alone.
 ///
 /// The stream x (M, C) between two layers lives outside the tape; all else disappears with the layer.  Adapters are
-/// off while the stream is alive.
+/// off while the stream is alive and on afterwards.
 template <class Model>
 class TeacherStream {
  public:
   using B = typename Model::Device;
 
-  TeacherStream(Tape<B>& tape, Model& model) : tape_(tape), model_(model), adapters_(model.uses_adapters()) {
-    model_.use_adapters(false);
-  }
+  TeacherStream(Tape<B>& tape, Model& model) : tape_(tape), model_(model) { model_.use_adapters(false); }
   TeacherStream(const TeacherStream&) = delete;
   TeacherStream& operator=(const TeacherStream&) = delete;
-  ~TeacherStream() { model_.use_adapters(adapters_); }
+  ~TeacherStream() { model_.use_adapters(true); }
 
   /// Starts before layer 0.  `sequences` must outlive the pass.
   void start(std::span<const Index> tokens, const Sequences& sequences) {
@@ -38,9 +35,6 @@ class TeacherStream {
   void start(Index layer, View<const Scalar<B>> x, const Sequences& sequences) {
     require<ShapeError>(x.rows() == sequences.rows(), "TeacherStream: x has {} rows, expected {}", x.rows(),
                         sequences.rows());
-    Index longest = 0;
-    for (const Extent& e : sequences.extents()) longest = std::max(longest, e.position + e.length);
-    model_.rope().reserve(longest);
     sequences_ = &sequences;
     layer_ = layer;
     store(x);
@@ -60,7 +54,7 @@ class TeacherStream {
     const Var<B> x = tape_.constant(value());
     const auto [qkv, y] = [&] {
       const typename Tape<B>::NoGradient quiet(tape_);
-      const auto projected = layer.project(tape_, x, *sequences_, model_.rope());
+      const auto projected = layer.project(tape_, x, *sequences_, model_.rope(*sequences_));
       return std::pair{projected, layer.attend_softmax(tape_, projected, *sequences_)};
     }();
     {
@@ -84,7 +78,6 @@ class TeacherStream {
 
   Tape<B>& tape_;
   Model& model_;
-  bool adapters_;
   const Sequences* sequences_ = nullptr;
   Index layer_ = 0;
   Array<B> buffer_;

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <ostream>
 #include <span>
@@ -37,8 +38,8 @@ std::vector<double> as_doubles(const Numbers& numbers) {
 
 /// Does every |got - want| lie within tolerance times the largest |want| (or the tolerance itself if all are zero)?
 ///
-/// Both are ranges of numbers, Views or Tensors in host memory.  Different sizes, NaN and infinity on either side fail.  The text has the
-/// largest relative error, its index, and the ratio of the RMS of the error to the RMS of `want`.
+/// Both are ranges of numbers, Views or Tensors in host memory.  Different sizes, NaN and infinity on either side fail.
+/// The text has the largest relative error, its index, and the ratio of the RMS of the error to the RMS of `want`.
 template <class Want, class Got>
 Verdict close(const Want& want, const Got& got, double tolerance) {
   const std::vector<double> expected = as_doubles(want), actual = as_doubles(got);
@@ -63,8 +64,8 @@ Verdict close(const Want& want, const Got& got, double tolerance) {
   const double unit = largest > 0 ? largest : 1.0;
   const bool passed = worst <= tolerance * unit;
   if (expected.empty()) return {true, "close: no numbers on either side"};
-  return {passed, fmt::format("close: largest error {:.3g} of the largest entry {:.6g} (tolerance {:.3g}) at {}: got {:.17g}, "
-                              "expected {:.17g}; RMS ratio {:.3g}",
+  return {passed, fmt::format("close: largest error {:.3g} of the largest entry {:.6g} (tolerance {:.3g}) at {}: got "
+                              "{:.17g}, expected {:.17g}; RMS ratio {:.3g}",
                               worst / unit, largest, tolerance, at, actual[at], expected[at],
                               squares > 0 ? std::sqrt(error_squares / squares) : std::sqrt(error_squares))};
 }

@@ -6,7 +6,8 @@
 #include <lolcats/testing/close.hpp>
 #include <lolcats/testing/random.hpp>
 
-#include <functional>
+#include <algorithm>
+#include <span>
 #include <vector>
 
 namespace lolcats::testing {
@@ -35,12 +36,12 @@ struct GradientCheckOptions {
   double step = 2e-4;
 };
 
-/// Checks every gradient of y = f(tape, x) on Tape<Cpu<double>>, for values of any shape (a random cotangent makes it a scalar).
+/// Checks every gradient of y = f(tape, x) on Tape<Cpu<double>>; y has any shape (a random cotangent makes it a scalar).
 ///
-/// `variables` become the Vars x; `parameters` are what f reads through its captures.  Checked are: the value
-/// with and without recording; each gradient, all wanted at once, against numerical_gradient; each gradient wanted alone (all other
-/// arguments constant or frozen) against the former; and that a second use of the same arguments doubles it.  Memory is filled with NaN
-/// before each run.  Parameters are trained and their gradients zero afterwards.
+/// `variables` become the Vars x; `parameters` are what f reads through its captures.  Checked are: the value with and
+/// without recording; each gradient, all wanted at once, against numerical_gradient; each gradient wanted alone (all
+/// other arguments constant or frozen) against the former; and that a second use of the same arguments doubles it.
+/// Memory is filled with NaN before each backward pass.  Afterwards parameters are trained, with zero gradients.
 ///
 ///     CHECK(check_gradients({x}, {&w}, [&](Tape<Cpu<double>>& tape, std::span<const Var<Cpu<double>>> v) {
 ///       return linear(tape, v[0], w);
@@ -63,22 +64,26 @@ Verdict check_gradients(const std::vector<Tensor<double>>& variables,
 
   std::vector<double> cotangent;
   const auto contract = [&](View<const double> y) {
-    Rng rng(2026, 7);
-    while (static_cast<Index>(cotangent.size()) < y.size()) cotangent.push_back(rng.normal());
+    if (static_cast<Index>(cotangent.size()) < y.size()) {
+      cotangent.clear();
+      Rng rng(2026, 7);
+      while (static_cast<Index>(cotangent.size()) < y.size()) cotangent.push_back(rng.normal());
+    }
     double total = 0;
     for (Index i = 0; i < y.size(); ++i) total += cotangent[static_cast<std::size_t>(i)] * y.data[i];
     return total;
   };
   // Runs f `uses` times with the given arguments wanted and returns their gradients; value is of the last use.
   double value = 0;
+  Tape<B> tape;
+  tape.seed = 5;
   const auto run = [&](const std::vector<bool>& wanted, int uses) {
     for (std::size_t p = 0; p < parameters.size(); ++p) {
       parameters[p]->freeze();
       if (wanted[inputs.size() + p]) parameters[p]->train(cpu);
     }
-    Tape<B> tape;
-    tape.seed = 5;
-    poison(tape);
+    const Tape<B>::Scope scope(tape);
+    if (std::find(wanted.begin(), wanted.end(), true) != wanted.end()) poison(tape);
     std::vector<Var<B>> x;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const View<const double> view = inputs[i].view();
@@ -140,7 +145,10 @@ Verdict check_gradients(const std::vector<Tensor<double>>& variables,
       return {false, fmt::format("check_gradients: {}: {}", name(i), verdict.text)};
     }
   }
-  for (auto* parameter : parameters) parameter->train(cpu);
+  for (auto* parameter : parameters) {
+    parameter->freeze();
+    parameter->train(cpu);
+  }
   return {true, fmt::format("check_gradients: {} gradients agree", count)};
 }
 

@@ -19,15 +19,16 @@ Array<B, T> array(const Shape& shape, const std::vector<double>& values, const B
   return result;
 }
 
-/// An array of the backend as doubles on the host.
+/// An array of the backend as doubles on the host; nothing for a null view.
 template <Backend B, class T>
 std::vector<double> host(const B& backend, View<T> view) {
+  if (!view) return {};
   std::vector<double> values(static_cast<std::size_t>(view.size()));
   backend.to_host(view.data, values.data(), view.size());
   return values;
 }
 
-/// Independent normal numbers.  They are rounded to float32, so that backends of every precision above it hold the same.
+/// Independent normal numbers, rounded to float32 so that Cpu<float> and Cpu<double> hold the same.
 template <Backend B, class T = Scalar<B>>
 Array<B, T> normal(const Shape& shape, Rng& rng, double scale = 1.0, double mean = 0.0, const B& backend = {}) {
   std::vector<double> values(static_cast<std::size_t>(shape.size()));

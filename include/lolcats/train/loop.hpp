@@ -31,30 +31,6 @@ class Stopwatch {
   Clock::time_point start_ = Clock::now();
 };
 
-template <Schedule S>
-void check_recipe(const Recipe<S>& recipe) {
-  const auto at_least = [&](const char* field, auto got, auto least) {
-    require<ConfigError>(got >= least, "Recipe '{}': {} is {}, expected at least {}", recipe.stage, field, got, least);
-  };
-  at_least("epochs", recipe.epochs, 0);
-  at_least("max_updates", recipe.max_updates, 0);
-  at_least("batch", recipe.batch, 1);
-  at_least("micro_batch", recipe.micro_batch, 0);
-  at_least("learning_rate", recipe.learning_rate, 0.0);
-  at_least("clip", recipe.clip, 0.0);
-  at_least("evaluate_every", recipe.evaluate_every, 0);
-  at_least("patience", recipe.patience, 0);
-  at_least("checkpoint_every", recipe.checkpoint_every, 0);
-  require<ConfigError>(recipe.epochs > 0 || recipe.max_updates > 0,
-                       "Recipe '{}': epochs and max_updates are 0, expected at least one of them to be positive",
-                       recipe.stage);
-  require<ConfigError>(recipe.patience == 0 || recipe.evaluate_every > 0,
-                       "Recipe '{}': patience is {}, but evaluate_every is 0", recipe.stage, recipe.patience);
-  require<ConfigError>(recipe.checkpoint_every == 0 || !recipe.checkpoint.empty(),
-                       "Recipe '{}': checkpoint_every is {}, but checkpoint names no file", recipe.stage,
-                       recipe.checkpoint_every);
-}
-
 /// What one update adds up to.
 struct UpdateSum {
   double loss = 0;  // mean per supervised token
@@ -115,7 +91,7 @@ template <Backend B, TrainingData Data, class T, Schedule S>
 TrainingResult train(const B& backend, const Parameters<B>& parameters, const Data& data, T&& task,
                      const Recipe<S>& recipe, const ProgressCallback& progress = {}) {
   constexpr bool can_evaluate = requires { task.evaluate(); };
-  detail::check_recipe(recipe);
+  check_recipe(recipe);
   require<ConfigError>(!parameters.empty(), "Recipe '{}': there are no parameters to train", recipe.stage);
   require<ConfigError>(can_evaluate || recipe.evaluate_every == 0,
                        "Recipe '{}': evaluate_every is {}, but the task has no evaluate()", recipe.stage,

@@ -1,6 +1,7 @@
 // What a training run is told, what it needs from its caller, and what it reports at the end.
 #pragma once
 
+#include <lolcats/core/error.hpp>
 #include <lolcats/core/index.hpp>
 #include <lolcats/train/adamw.hpp>
 #include <lolcats/train/schedule.hpp>
@@ -42,6 +43,31 @@ struct Recipe {
   std::filesystem::path checkpoint = {};  // where to save the state; resumed from if the file exists
   Index checkpoint_every = 0;             // updates; also after the last one; 0: only then
 };
+
+/// Errors: ConfigError naming the stage, the field, got and expected.
+template <Schedule S>
+void check_recipe(const Recipe<S>& recipe) {
+  const auto at_least = [&](const char* field, auto got, auto least) {
+    require<ConfigError>(got >= least, "Recipe '{}': {} is {}, expected at least {}", recipe.stage, field, got, least);
+  };
+  at_least("epochs", recipe.epochs, 0);
+  at_least("max_updates", recipe.max_updates, 0);
+  at_least("batch", recipe.batch, 1);
+  at_least("micro_batch", recipe.micro_batch, 0);
+  at_least("learning_rate", recipe.learning_rate, 0.0);
+  at_least("clip", recipe.clip, 0.0);
+  at_least("evaluate_every", recipe.evaluate_every, 0);
+  at_least("patience", recipe.patience, 0);
+  at_least("checkpoint_every", recipe.checkpoint_every, 0);
+  require<ConfigError>(recipe.epochs > 0 || recipe.max_updates > 0,
+                       "Recipe '{}': epochs and max_updates are 0, expected at least one of them to be positive",
+                       recipe.stage);
+  require<ConfigError>(recipe.patience == 0 || recipe.evaluate_every > 0,
+                       "Recipe '{}': patience is {}, but evaluate_every is 0", recipe.stage, recipe.patience);
+  require<ConfigError>(recipe.checkpoint_every == 0 || !recipe.checkpoint.empty(),
+                       "Recipe '{}': checkpoint_every is {}, but checkpoint names no file", recipe.stage,
+                       recipe.checkpoint_every);
+}
 
 /// Where a micro-batch stands in a run.
 struct MicroStep {
@@ -87,7 +113,7 @@ Task(Step, Supervised, Evaluate) -> Task<Step, Supervised, Evaluate>;
 struct TrainingPoint {
   Index update = 0;                  // finished with this one: 1, 2, ...
   double loss = 0;                   // mean per supervised token of its batch, before the update
-  std::optional<double> validation;  // after the update
+  std::optional<double> validation = {};  // after the update
   double learning_rate = 0;
   double gradient_norm = 0;  // before clipping
   double seconds = 0;        // since the start of the run, interruptions left out

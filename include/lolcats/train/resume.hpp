@@ -107,8 +107,7 @@ class SavedFields {
     T value{};
     const auto [end, error] = std::from_chars(written.data(), written.data() + written.size(), value);
     require<FormatError>(error == std::errc() && end == written.data() + written.size(),
-                         "{}: metadata '{}' is '{}', expected a number", file_.name(), field,
-                         shortened(std::string_view(written)));
+                         "{}: metadata '{}' is '{:.80}', expected a number", file_.name(), field, written);
     return value;
   }
   Index count(const std::string& field) const {
@@ -170,12 +169,12 @@ void load_training_state(const std::filesystem::path& path, const RunIdentity& i
                          std::vector<TrainingPoint>& history) {
   const Safetensors file(path);
   const detail::SavedFields saved(file);
-  require<FormatError>(saved.text("format") == detail::training_state_format, "{}: format is '{}', expected '{}'",
-                       file.name(), shortened(std::string_view(saved.text("format"))), detail::training_state_format);
+  require<FormatError>(saved.text("format") == detail::training_state_format, "{}: format is '{:.80}', expected '{}'",
+                       file.name(), saved.text("format"), detail::training_state_format);
   for (const auto& [field, want] : identity) {
     const std::string& got = saved.text("run." + field);
-    require<ConfigError>(got == want, "{}: the checkpoint was made with {} '{}', expected '{}'; remove it to start anew",
-                         file.name(), field, shortened(std::string_view(got)), want);
+    require<ConfigError>(got == want, "{}: the checkpoint was made with {} '{:.200}', expected '{}'; remove it to start anew",
+                         file.name(), field, got, want);
   }
   const auto update = saved.count("update");
   const auto best_update = saved.count("best_update");
@@ -207,8 +206,7 @@ void load_training_state(const std::filesystem::path& path, const RunIdentity& i
   }
   expected.insert({"schedule", "history"});
   for (const std::string& name : file.names()) {
-    require<ConfigError>(expected.contains(name), "{}: tensor '{}' belongs to no trained parameter of this model",
-                         file.name(), shortened(std::string_view(name)));
+    require<ConfigError>(expected.contains(name), "{}: tensor '{:.200}' belongs to no trained parameter of this model", file.name(), name);
   }
   const auto learned = file.read<double>("schedule");
   const auto points = file.read<double>("history", Shape{update, detail::history_columns});

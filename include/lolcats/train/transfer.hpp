@@ -88,6 +88,7 @@ class TransferTask {
  public:
   using B = typename Model::Device;
   using A = typename Model::Attention;
+  static constexpr bool weights_can_be_compared = FeatureMap<typename A::Map>;
 
   struct Options {
     Index first = 0, last = 0;  // layers
@@ -101,7 +102,11 @@ class TransferTask {
   };
 
   TransferTask(Model& model, const Validation& validation, const Options& options, const Residuals& residuals)
-      : model_(model), validation_{validation}, options_(options), residuals_(residuals), tape_(model.backend()) {}
+      : model_(model), validation_{validation}, options_(options), residuals_(residuals), tape_(model.backend()) {
+    require<ConfigError>(options.xent_factor == 0 || weights_can_be_compared,
+                         "transfer: xent_factor is {}, expected 0 for {}, whose map is composed of operations",
+                         options.xent_factor, A::name());
+  }
 
   Index supervised(const TransferBatch& b) const { return count_tokens(b.batch.sequences); }
 
@@ -163,19 +168,23 @@ class TransferTask {
         std::optional<typename Tape<B>::NoGradient> quiet;
         if (!backward) quiet.emplace(tape_);
         const Var<B> predicted = layer.attend(tape_, qkv, b.batch.sequences);
-        Loss<B> loss = squared_error(tape_, predicted, target.value(), share * options_.mse_factor / entries);
-        const double squared = item(tape_, loss);
-        if (options_.xent_factor != 0) {
-          const Loss<B> entropy = weight_cross_entropy<A>(
-              tape_, qkv.q, qkv.k, b.batch.sequences, layer.heads(), layer.attention_weights(), {},
-              layer.teacher_window(), share * options_.xent_factor / heads);
-          loss = add(tape_, loss, entropy);
+        const Loss<B> squared = squared_error(tape_, predicted, target.value(), share / entries);
+        Loss<B> loss = lolcats::scale(tape_, squared, options_.mse_factor);
+        if constexpr (weights_can_be_compared) {
+          if (options_.xent_factor != 0) {
+            const auto& attention = layer.attention();
+            const Loss<B> entropy = weight_cross_entropy<A>(
+                tape_, qkv.q, qkv.k, b.batch.sequences, attention.heads(), attention.weights(), attention.window(),
+                Sliding<>(config.sliding_window > 0 ? config.sliding_window : unlimited),
+                share * options_.xent_factor / heads);
+            loss = add(tape_, loss, entropy);
+          }
         }
         const double value = item(tape_, loss);
         require<NumericError>(std::isfinite(value), "transfer: the loss of layer {} is {}", index, value);
         if (backward) tape_.backward(loss);
         total += value;
-        observe(index, options_.mse_factor != 0 ? squared / options_.mse_factor * static_cast<double>(layers()) : 0.0);
+        if (!backward) observe(index, item(tape_, squared) * static_cast<double>(layers()));
       });
     }
     return total;
@@ -193,7 +202,7 @@ class TransferTask {
 /// Writes the stream that enters layer `last`, from that which enters `first`, for every row of a data set.
 template <class Model, TrainingData Data>
 std::unique_ptr<ResidualFile<typename Model::Device>> advance_residuals(
-    Model& model, const Data& data, ResidualFile<typename Model::Device>* from, Index first, Index last, Index rows,
+    Model& model, const Data& data, ResidualFile<typename Model::Device>* from, Index first, Index last,
     const std::filesystem::path& path) {
   using B = typename Model::Device;
   auto to = std::make_unique<ResidualFile<B>>(model.backend(), path, model.config().hidden_size);
@@ -210,7 +219,6 @@ std::unique_ptr<ResidualFile<typename Model::Device>> advance_residuals(
     while (stream.layer() < last) stream.advance();
     to->append(stream.value());
   });
-  static_cast<void>(rows);
   return to;
 }
 
@@ -242,7 +250,7 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
     const Index first = block * size, last = std::min(layers, first + size);
     if (!recipe.residuals.empty() && block > 0) {
       const auto next = [&](const char* kind, const auto& set, auto& residuals) {
-        residuals = detail::advance_residuals(student, set, residuals.get(), first - size, first, rows,
+        residuals = detail::advance_residuals(student, set, residuals.get(), first - size, first,
                                               fmt::format("{}.{}.block{}", recipe.residuals.string(), kind, block));
       };
       next("train", data, train_residuals);
@@ -251,7 +259,10 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
 
     Parameters<B> parameters;
     for (Index layer = first; layer < last; ++layer) {
-      for (const auto& p : student.transfer_parameters(layer)) parameters.push_back(p);
+      const std::string prefix = fmt::format("model.layers.{}.", layer);
+      for (const auto& p : student.transfer_parameters()) {
+        if (p.name.starts_with(prefix)) parameters.push_back(p);
+      }
     }
     const TrainedScope<Model> trained(student, std::move(parameters), "transfer");
     detail::TransferTask<Model, Validation> task(student, validation,

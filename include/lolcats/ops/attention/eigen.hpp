@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/ops/attention/eigen_backward.hpp>
+#include <lolcats/ops/attention/eigen_partials.hpp>
 
 namespace lolcats {
 
@@ -31,11 +32,11 @@ struct AttentionKernel<Cpu<T>, Map, W> {
     };
     for (const Sink<T>* sink : {&sinks.q, &sinks.k, &sinks.v, &sinks.query_features, &sinks.key_features}) start(*sink);
 
-    // Weights are summed per sequence first, then over sequences in order: the same bits on any number of threads.
     const typename Tape<B>::Scope scope(tape);
     const AttentionWeights<B>& w = p.weights;
-    Partials query_map(tape, w.query_map, p), query_bias(tape, w.query_bias, p), key_map(tape, w.key_map, p),
-        key_bias(tape, w.key_bias, p), factors(tape, w.window_factors, p);
+    const Index count = p.sequences->count();
+    const Partials query_map(tape, w.query_map, count), query_bias(tape, w.query_bias, count), key_map(tape, w.key_map, count),
+        key_bias(tape, w.key_bias, count), factors(tape, w.window_factors, count);
 
     for_groups(p, [&](Index n, Index g) {
       const Extent& e = (*p.sequences)[n];
@@ -46,10 +47,10 @@ struct AttentionKernel<Cpu<T>, Map, W> {
         to.k = head_data(sinks.k.gradient, p.heads.size, g, e);
         to.v = head_data(sinks.v.gradient, p.heads.size, g, e);
         if constexpr (std::is_same_v<Map, GivenFeatures>) {
-          const Index count = head.query_features.count();
-          to.query_features.x = head_data(sinks.query_features.gradient, count, h, e);
-          const Index key_head = sinks.key_features.gradient.cols() == p.heads.queries * count ? h : g;
-          to.key_features.x = head_data(sinks.key_features.gradient, count, key_head, e);
+          const Index features = head.query_features.count();
+          to.query_features.x = head_data(sinks.query_features.gradient, features, h, e);
+          const Index key_head = sinks.key_features.gradient.cols() == p.heads.queries * features ? h : g;
+          to.key_features.x = head_data(sinks.key_features.gradient, features, key_head, e);
         } else if constexpr (!std::is_same_v<Map, NoMap>) {
           const Index key_head = w.key_map.shape()[0] == p.heads.queries ? h : g;
           to.query_features = {to.q, query_map.at(n, h), query_bias.at(n, h)};
@@ -64,31 +65,7 @@ struct AttentionKernel<Cpu<T>, Map, W> {
 
  private:
   using Columns = eigen::Columns<T>;
-
-  /// Gradients of one weight (heads, ...), one copy per sequence.
-  class Partials {
-   public:
-    Partials(Tape<B>& tape, const Weight<B>& weight, const Problem& p) : weight_(weight), sequences_(p.sequences->count()) {
-      if (!weight.trained()) return;
-      const Shape& shape = weight.shape();
-      const Index heads = shape.rank() == 3 || shape[0] != 1 ? shape[0] : shape.size();
-      per_head_ = shape.size() / heads;
-      sums_ = tape.template scratch<T>(Shape{sequences_, shape.size()});
-      tape.backend().zero(sums_.data, sums_.size());
-    }
-    T* at(Index sequence, Index head) const {
-      return sums_ ? sums_.data + sequence * sums_.cols() + head * per_head_ : nullptr;
-    }
-    void add() const {
-      if (sums_) eigen::matrix(weight_.gradient.reshaped(Shape{1, sums_.cols()})) += eigen::matrix(sums_).colwise().sum();
-    }
-
-   private:
-    Weight<B> weight_;
-    Index sequences_;
-    Index per_head_ = 0;
-    View<T> sums_;
-  };
+  using Partials = eigen::HeadPartials<T>;
 
   template <class F>
   static void for_groups(const Problem& p, F&& f) {

@@ -28,8 +28,8 @@ inline void check_cross_entropy(const char* function, const Shape& hidden, const
   require<ShapeError>(hidden.rank() == 2 && head.rank() == 2 && head[0] > 0 && hidden[1] == head[1],
                       "{}: hidden has shape {}, head {}; expected hidden (M, C) and head (V, C)", function,
                       to_string(hidden), to_string(head));
-  require<ShapeError>(static_cast<Index>(labels.size()) == hidden[0], "{}: {} labels, expected {}, one per row of hidden",
-                      function, labels.size(), hidden[0]);
+  require<ShapeError>(static_cast<Index>(labels.size()) == hidden[0],
+                      "{}: {} labels, expected {}, one per row of hidden", function, labels.size(), hidden[0]);
   for (std::size_t m = 0; m < labels.size(); ++m) {
     require<DataError>(labels[m] == ignored_label || (labels[m] >= 0 && labels[m] < head[0]),
                        "{}: label {} at row {}, expected 0 ... {} or {} (ignored)", function, labels[m], m, head[0] - 1,
@@ -40,8 +40,8 @@ inline void check_cross_entropy(const char* function, const Shape& hidden, const
 
 /// scale * sum over rows whose label is not ignored of -log softmax(hidden head^T)[label], in nats.
 ///
-/// hidden (M, C), head (V, C), a label per row; a mean is scale = 1 / (supervised rows).  Tiles of rows meet chunks of the
-/// vocabulary with an online log-sum-exp; one number per row is saved, and the backward pass computes the logits again.
+/// hidden (M, C), head (V, C), a label per row; a mean is scale = 1 / (supervised rows).  Tiles of rows meet chunks of
+/// the vocabulary with an online log-sum-exp; one number per row is saved and the backward pass forms the logits again.
 /// The labels must outlive the tape's scope.
 template <Backend B>
 Loss<B> cross_entropy(Tape<B>& tape, Var<B> hidden, std::type_identity_t<Weight<B>> head,

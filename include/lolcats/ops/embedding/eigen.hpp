@@ -10,7 +10,8 @@ template <class T>
 struct EmbeddingKernel<Cpu<T>> {
   static void forward(const Cpu<T>&, std::span<const Index> tokens, View<const T> table, View<T> y) {
     const Index cols = table.cols();
-    parallel_ranges(y.rows(), std::max<Index>(1, (Index{1} << 14) / std::max<Index>(cols, 1)), [&](Index first, Index last) {
+    const Index grain = std::max<Index>(1, (Index{1} << 14) / std::max<Index>(cols, 1));
+    parallel_ranges(y.rows(), grain, [&](Index first, Index last) {
       for (Index m = first; m < last; ++m) {
         std::copy_n(table.data + tokens[static_cast<std::size_t>(m)] * cols, cols, y.data + m * cols);
       }

@@ -23,11 +23,12 @@ template <Backend B>
 Var<B> rope(Tape<B>& tape, Var<B> x, const Sequences& sequences, const RopeTable<B>& table) {
   require<ShapeError>(x.rows() == sequences.rows(), "rope: x has {} rows, expected the {} of the sequences", x.rows(),
                       sequences.rows());
-  require<ShapeError>(x.cols() % table.head_dim() == 0, "rope: x has {} columns, expected a multiple of the head size {}",
-                      x.cols(), table.head_dim());
+  require<ShapeError>(table.head_dim() > 0 && x.cols() % table.head_dim() == 0,
+                      "rope: x has {} columns, expected a multiple of the head size {}", x.cols(), table.head_dim());
   for (const Extent& e : sequences.extents()) {
-    require<DataError>(e.position + e.length <= table.positions(), "rope: position {} in the extent at row {}, but the table ends at {}",
-                       e.position + e.length - 1, e.row, table.positions() - 1);
+    require<DataError>(e.position + e.length <= table.positions(),
+                       "rope: position {} in the extent at row {}, expected less than {}, the size of the table (reserve)",
+                       e.position + e.length - 1, e.row, table.positions());
   }
   auto [y, out] = tape.result(x.shape(), x.wants_gradient());
   RopeKernel<B>::rotate(tape.backend(), x.value(), sequences, table.cos(), table.sin(), 1, Sink<Scalar<B>>{out, false});

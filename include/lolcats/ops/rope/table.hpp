@@ -21,7 +21,9 @@ class RopeTable {
   explicit RopeTable(std::vector<double> frequencies, Index positions = 0, B backend = {})
       : backend_(backend), frequencies_(std::move(frequencies)) {
     require<ConfigError>(!frequencies_.empty(), "RopeTable: no frequencies");
-    for (const double f : frequencies_) require<ConfigError>(std::isfinite(f), "RopeTable: frequency {} is not finite", f);
+    for (const double f : frequencies_) {
+      require<ConfigError>(std::isfinite(f), "RopeTable: frequency {}, expected a finite number", f);
+    }
     reserve(positions);
   }
 

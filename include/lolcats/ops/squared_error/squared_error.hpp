@@ -6,8 +6,8 @@
 namespace lolcats {
 
 /// Specialised per backend:
-///   forward(backend, a, target, scale, y ())                  y = scale * sum (a - target)^2, in Real, in a fixed order
-///   gradient(backend, upstream (), a, target, scale, Sink da) da = or += 2 scale upstream (a - target)
+///   forward(backend, a, target, scale, y ())                    y = scale sum (a - target)^2, in Real, in fixed order
+///   gradient(backend, upstream (), a, target, scale, Sink da)   da = or += 2 scale upstream (a - target)
 template <Backend B>
 struct SquaredErrorKernel;
 

@@ -1,0 +1,162 @@
+// Text from a model: prefill, chunked prefill, and decoding token by token.
+#pragma once
+
+#include <lolcats/generate/sampler.hpp>
+#include <lolcats/generate/state.hpp>
+#include <lolcats/ops/linear/linear.hpp>
+#include <lolcats/ops/rope/table.hpp>
+#include <lolcats/tape/tape.hpp>
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <numeric>
+#include <span>
+#include <vector>
+
+namespace lolcats {
+
+/// A batch of token lists of any lengths.
+using TokenLists = std::vector<std::vector<Index>>;
+
+/// Reads tokens with a model and keeps its state; every call returns the logits behind the last token read.
+///
+/// Prefill, chunked prefill at any split, and decoding are the same operation with more or fewer tokens, and give the
+/// logits of one pass over the whole sequences.
+template <class Model>
+class Reader {
+ public:
+  using B = typename Model::Device;
+
+  /// `chunk` bounds the tokens of one sequence that are read at once, and with them the memory; 0: no bound.
+  /// The model must outlive the reader.
+  Reader(Model& model, Index sequences, Index chunk = 0)
+      : model_(model), state_(model.layer_count(), sequences), chunk_(chunk), tape_(model.backend()) {
+    require<ConfigError>(chunk >= 0, "Reader: chunk is {}, expected 0 (no bound) or more", chunk);
+  }
+
+  const ModelState<B>& state() const { return state_; }
+
+  /// Reads `tokens[i]` as the continuation of sequence `sequences[i]`; returns one row of V logits for each.
+  /// Lists may have any lengths but none.  Throws DataError for an empty list or an unknown token.
+  std::vector<std::vector<double>> read(const TokenLists& tokens, std::span<const Index> sequences) {
+    require<ShapeError>(tokens.size() == sequences.size() && !tokens.empty(),
+                        "Reader::read: {} token lists for {} sequences, expected one each", tokens.size(), sequences.size());
+    std::size_t longest = 0;
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      require<DataError>(!tokens[i].empty(), "Reader::read: the tokens of sequence {} are empty, expected at least one",
+                         sequences[i]);
+      longest = std::max(longest, tokens[i].size());
+    }
+    std::vector<std::vector<double>> logits(tokens.size());
+    const std::size_t step = chunk_ > 0 ? static_cast<std::size_t>(chunk_) : longest;
+    for (std::size_t at = 0; at < longest; at += step) read_piece(tokens, sequences, at, step, logits);
+    return logits;
+  }
+  std::vector<std::vector<double>> read(const TokenLists& tokens) {
+    std::vector<Index> all(tokens.size());
+    std::iota(all.begin(), all.end(), Index{0});
+    return read(tokens, all);
+  }
+
+ private:
+  /// Tokens [at, at + step) of every list that is that long.
+  void read_piece(const TokenLists& lists, std::span<const Index> sequences, std::size_t at, std::size_t step,
+                  std::vector<std::vector<double>>& logits) {
+    std::vector<Index> tokens, active;
+    std::vector<std::size_t> lists_here;
+    std::vector<Extent> extents;
+    for (std::size_t i = 0; i < lists.size(); ++i) {
+      if (lists[i].size() <= at) continue;
+      const std::size_t count = std::min(step, lists[i].size() - at);
+      extents.push_back({static_cast<Index>(tokens.size()), static_cast<Index>(count), state_.length(sequences[i])});
+      tokens.insert(tokens.end(), lists[i].begin() + static_cast<std::ptrdiff_t>(at),
+                    lists[i].begin() + static_cast<std::ptrdiff_t>(at + count));
+      active.push_back(sequences[i]);
+      lists_here.push_back(i);
+    }
+    const Sequences division(static_cast<Index>(tokens.size()), std::move(extents));
+    const RopeTable<B>& rope = model_.rope(division);
+
+    const typename Tape<B>::Scope scope(tape_);
+    const typename Tape<B>::NoGradient quiet(tape_);
+    typename ModelState<B>::Selection selection(state_, active);
+    Var<B> x = model_.embed(tape_, tokens);
+    for (Index layer = 0; layer < model_.layer_count(); ++layer) {
+      x = model_.layer(layer).step(tape_, x, division, rope, selection.chosen.layer(layer));
+    }
+    // Only the last row of each sequence meets the vocabulary.
+    const Index width = x.cols();
+    const View<Scalar<B>> last = tape_.template scratch<Scalar<B>>(Shape{division.count(), width});
+    for (Index n = 0; n < division.count(); ++n) {
+      const Index row = division[n].row + division[n].length - 1;
+      tape_.backend().copy(x.value().data + row * width, last.data + n * width, width);
+    }
+    const Var<B> scores = linear(tape_, model_.normalize(tape_, tape_.constant(last)), model_.head());
+    for (Index n = 0; n < division.count(); ++n) {
+      auto& row = logits[lists_here[static_cast<std::size_t>(n)]];
+      row.resize(static_cast<std::size_t>(scores.cols()));
+      tape_.backend().to_host(scores.value().data + n * scores.cols(), row.data(), scores.cols());
+    }
+  }
+
+  Model& model_;
+  ModelState<B> state_;
+  Index chunk_;
+  Tape<B> tape_;
+};
+
+/// How to generate.
+struct GenerationOptions {
+  Index max_tokens = 128;          // new tokens per sequence
+  std::vector<Index> stop = {};    // a sequence ends before any of these
+  Sampler sampler = {};            // greedy
+  Index chunk = 512;               // tokens of a prompt that are read at once; 0: all
+};
+
+/// Called with every new token as it is chosen (stop tokens left out); return false to end that sequence.
+using TokenCallback = std::function<bool(Index sequence, Index token)>;
+
+/// What was generated.
+struct Generation {
+  TokenLists tokens;            // new tokens of each sequence
+  std::size_t state_bytes = 0;  // of the decoding state at the end
+};
+
+/// Continues every prompt, all of them as one batch; sequences that end drop out of it.
+///
+/// What a sequence says depends on its prompt, the options and its place in the list, not on its company.
+/// Throws DataError for an empty prompt or an unknown token.
+template <class Model>
+Generation generate(Model& model, const TokenLists& prompts, const GenerationOptions& options = {},
+                    const TokenCallback& on_token = {}) {
+  require<DataError>(!prompts.empty(), "generate: there are no prompts");
+  require<ConfigError>(options.max_tokens >= 0, "generate: max_tokens is {}, expected 0 or more", options.max_tokens);
+  Reader<Model> reader(model, static_cast<Index>(prompts.size()), options.chunk);
+  Generation result{TokenLists(prompts.size()), 0};
+  if (options.max_tokens == 0) return result;
+
+  std::vector<Index> active(prompts.size());
+  std::iota(active.begin(), active.end(), Index{0});
+  auto logits = reader.read(prompts);
+  for (Index step = 0; !active.empty(); ++step) {
+    std::vector<Index> going_on;
+    TokenLists next;
+    for (std::size_t i = 0; i < active.size(); ++i) {
+      const Index sequence = active[i];
+      const Index token = options.sampler(logits[i], sequence, step);
+      if (std::find(options.stop.begin(), options.stop.end(), token) != options.stop.end()) continue;
+      result.tokens[static_cast<std::size_t>(sequence)].push_back(token);
+      const bool wanted = !on_token || on_token(sequence, token);
+      if (!wanted || step + 1 == options.max_tokens) continue;
+      going_on.push_back(sequence);
+      next.push_back({token});
+    }
+    active = std::move(going_on);
+    if (!active.empty()) logits = reader.read(next, active);
+  }
+  result.state_bytes = reader.state().bytes();
+  return result;
+}
+
+}  // namespace lolcats

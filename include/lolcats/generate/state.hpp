@@ -1,0 +1,79 @@
+// What a model remembers of the tokens it has read.
+#pragma once
+
+#include <lolcats/ops/attention/state.hpp>
+
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace lolcats {
+
+/// One attention state per layer, for a batch of sequences of any lengths.
+///
+/// With a bounded window its size does not depend on how many tokens were read.
+template <Backend B>
+class ModelState {
+ public:
+  /// Nothing read yet.
+  ModelState(Index layers, Index sequences) : layers_(static_cast<std::size_t>(layers)) {
+    require<ShapeError>(layers > 0 && sequences > 0, "ModelState: {} layers and {} sequences, expected at least 1",
+                        layers, sequences);
+    for (AttentionState<B>& layer : layers_) layer.slots.resize(static_cast<std::size_t>(sequences));
+  }
+
+  Index layer_count() const { return static_cast<Index>(layers_.size()); }
+  Index count() const { return static_cast<Index>(layers_.front().slots.size()); }
+  /// Tokens that a sequence has read.
+  Index length(Index sequence) const { return layers_.front().slots.at(static_cast<std::size_t>(sequence)).length; }
+  AttentionState<B>& layer(Index index) { return layers_[static_cast<std::size_t>(index)]; }
+
+  /// Bytes held by all layers and sequences.
+  std::size_t bytes() const {
+    std::size_t n = 0;
+    for (const AttentionState<B>& layer : layers_) n += layer.bytes();
+    return n;
+  }
+
+  /// While alive, the chosen sequences have moved from `from` to `chosen`, in that order.
+  class Selection {
+   public:
+    Selection(ModelState& from, std::span<const Index> sequences)
+        : from_(from), sequences_(sequences.begin(), sequences.end()), chosen(from.layer_count(), size()) {
+      std::vector<bool> taken(static_cast<std::size_t>(from.count()));
+      for (const Index n : sequences_) {
+        require<ShapeError>(n >= 0 && n < from.count(), "ModelState: sequence {}, expected 0 to {}", n, from.count() - 1);
+        const auto at = static_cast<std::size_t>(n);
+        require<ShapeError>(!taken[at], "ModelState: sequence {} is chosen twice", n);
+        taken[at] = true;
+      }
+      swap();
+    }
+    Selection(const Selection&) = delete;
+    Selection& operator=(const Selection&) = delete;
+    ~Selection() { swap(); }
+
+   private:
+    Index size() const { return static_cast<Index>(sequences_.size()); }
+    void swap() {
+      for (Index layer = 0; layer < from_.layer_count(); ++layer) {
+        for (Index i = 0; i < size(); ++i) {
+          const auto at = static_cast<std::size_t>(sequences_[static_cast<std::size_t>(i)]);
+          std::swap(from_.layer(layer).slots[at], chosen.layer(layer).slots[static_cast<std::size_t>(i)]);
+        }
+      }
+    }
+
+    ModelState& from_;
+    std::vector<Index> sequences_;
+
+   public:
+    ModelState chosen;
+  };
+
+ private:
+  std::vector<AttentionState<B>> layers_;
+};
+
+}  // namespace lolcats

@@ -1,0 +1,63 @@
+// Teacher to student: the same weights under another attention.
+#pragma once
+
+#include <lolcats/model/llama.hpp>
+
+#include <map>
+#include <string>
+#include <type_traits>
+
+namespace lolcats {
+
+namespace detail {
+
+/// Do two attentions keep the same maps?
+template <AttentionPolicy A, AttentionPolicy Other>
+inline constexpr bool same_maps = has_maps<A> && std::is_same_v<typename A::Map, typename Other::Map> &&
+                                  A::shared_maps == Other::shared_maps &&
+                                  A::key_maps_per_group == Other::key_maps_per_group;
+
+/// Assigns parameters of `from` to those of `to` that have the same name and satisfy `wanted`.
+template <Backend B, class F>
+void share_parameters(const Parameters<B>& from, const Parameters<B>& to, F&& wanted) {
+  std::map<std::string, const Parameter<B>*> by_name;
+  for (const auto& [name, parameter] : from) by_name[name] = parameter;
+  for (const auto& [name, parameter] : to) {
+    const auto found = by_name.find(name);
+    if (found != by_name.end() && wanted(name)) *parameter = *found->second;
+  }
+}
+
+}  // namespace detail
+
+/// A student with the teacher's weights.  Copies no weight: both models hold the same tensors.
+///
+/// Maps, window factors and adapters are shared, too, where both types have the same; the others are fresh (identity or
+/// whatever the map's rule says, gamma 0.1, an adapter that changes nothing), from `seed`.  A teacher whose adapters
+/// are merged gives its merged weights, and the student a fresh adapter.
+/// Sharing ends for a parameter when it is trained: train() makes it private.
+template <LlamaModel Student, LlamaModel Teacher>
+  requires std::is_same_v<typename Student::Device, typename Teacher::Device>
+Student convert(const Teacher& teacher, std::uint64_t seed = 0) {
+  using B = typename Student::Device;
+  using From = typename Teacher::Attention;
+  using To = typename Student::Attention;
+  Teacher source = teacher;  // a copy of handles
+  std::map<std::string, const Parameter<B>*> base;
+  for (const auto& [name, parameter] : source.base_parameters()) base[name] = parameter;
+  Student student(
+      teacher.config(), [&](const std::string& name, const Shape&) { return *base.at(name); }, seed, teacher.backend());
+
+  detail::share_parameters<B>(source.transfer_parameters(), student.transfer_parameters(), [](const std::string& name) {
+    return name.ends_with("window_factors") ? has_mixing<From> && has_mixing<To> : detail::same_maps<From, To>;
+  });
+  if constexpr (std::is_same_v<typename Student::Adapter, typename Teacher::Adapter>) {
+    if (!teacher.merged()) {
+      detail::share_parameters<B>(source.adapter_parameters(), student.adapter_parameters(),
+                                  [](const std::string&) { return true; });
+    }
+  }
+  return student;
+}
+
+}  // namespace lolcats

@@ -1,0 +1,127 @@
+// What linearizing adds to a base model, from disk and to disk: maps, window factors, adapter.
+#pragma once
+
+#include <lolcats/io/method.hpp>
+#include <lolcats/io/peft.hpp>
+#include <lolcats/model/convert.hpp>
+#include <lolcats/model/load.hpp>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lolcats {
+
+namespace detail {
+
+/// Names of modules, as Hugging Face's Llama has them.
+inline std::vector<std::string> target_names(Targets targets) {
+  using enum Projections;
+  std::vector<std::string> names;
+  for (const auto& [projection, name] : {std::pair{q, "q_proj"}, {k, "k_proj"}, {v, "v_proj"}, {o, "o_proj"},
+                                         {gate, "gate_proj"}, {up, "up_proj"}, {down, "down_proj"}}) {
+    if (targets.contains(projection)) names.emplace_back(name);
+  }
+  return names;
+}
+
+inline constexpr std::string_view suffix_a = ".lora_A.weight";
+inline constexpr std::string_view suffix_b = ".lora_B.weight";
+
+/// The shape a map's tensor has on disk: a bias is stored as (1, H, 1, width), as the published code has it.
+inline Shape stored_shape(std::string_view name, const Shape& shape) {
+  return name.ends_with(".mlp.bias") ? Shape{1, shape[0], 1, shape[1]} : shape;
+}
+
+}  // namespace detail
+
+/// Writes the adapter as Python's peft does: adapter_config.json and adapter_model.safetensors (F32).
+/// Errors: Error while merged; FileError.
+template <LlamaModel Model>
+  requires(Model::Adapter::targets.bits != 0)
+void save_adapter(const Model& model, const std::filesystem::path& folder, const std::string& base_model = "") {
+  using P = typename Model::Adapter;
+  Model handles = model;
+  PeftAdapter adapter;
+  adapter.rank = P::rank;
+  adapter.alpha = P::alpha;
+  adapter.dropout = P::dropout;
+  adapter.targets = detail::target_names(P::targets);
+  for (const auto& [name, parameter] : handles.adapter_parameters()) {
+    const std::string module = name.substr(0, name.size() - detail::suffix_a.size());
+    LoraPair& pair = adapter.modules[module];
+    (name.ends_with(detail::suffix_a) ? pair.a : pair.b) = detail::on_host<float>(model.backend(), *parameter);
+  }
+  write_peft(folder, adapter, base_model);
+}
+
+/// Reads an adapter folder of peft into the model.  Rank, alpha, targets and every shape must be those of the model's type;
+/// dropout matters in training only and is the type's.  On an error the model is as it was.
+/// Errors: FileError, FormatError, ConfigError, ShapeError; Error while merged.
+template <LlamaModel Model>
+  requires(Model::Adapter::targets.bits != 0)
+void load_adapter(Model& model, const std::filesystem::path& folder) {
+  using P = typename Model::Adapter;
+  using T = Scalar<typename Model::Device>;
+  require<Error>(!model.merged(), "load_adapter: the model's adapters are merged; unmerge them first");
+  const std::string file = (folder / "adapter_config.json").string();
+  const PeftAdapter adapter = read_peft(folder);
+  require<ConfigError>(adapter.rank == P::rank, "{}: 'r' is {}, expected {} for {}", file, adapter.rank, P::rank, P::name());
+  require<ConfigError>(adapter.alpha == P::alpha, "{}: 'lora_alpha' is {}, expected {} for {}", file, adapter.alpha,
+                       P::alpha, P::name());
+  const Parameters<typename Model::Device> parameters = model.adapter_parameters();
+  std::vector<Parameter<typename Model::Device>> loaded;
+  for (const auto& [name, parameter] : parameters) {
+    const std::string module = name.substr(0, name.size() - detail::suffix_a.size());
+    const auto found = adapter.modules.find(module);
+    require<FormatError>(found != adapter.modules.end(), "{}: holds no tensors for '{}', expected them for {}",
+                         folder.string(), module, P::name());
+    const Tensor<float>& factor = name.ends_with(detail::suffix_a) ? found->second.a : found->second.b;
+    require<ShapeError>(factor.shape() == parameter->shape(), "{}: tensor '{}' has shape {}, expected {}",
+                        folder.string(), name, to_string(factor.shape()), to_string(parameter->shape()));
+    Tensor<T> values(factor.shape());
+    for (Index i = 0; i < values.size(); ++i) values.data()[i] = detail::convert_value<T>(factor.data()[i]);
+    loaded.push_back(detail::to_backend(model.backend(), std::move(values)));
+  }
+  require<FormatError>(2 * adapter.modules.size() == parameters.size(), "{}: holds {} modules, expected the {} of {}",
+                       folder.string(), adapter.modules.size(), parameters.size() / 2, P::name());
+  for (std::size_t i = 0; i < parameters.size(); ++i) *parameters[i].parameter = loaded[i];
+}
+
+/// Writes what the model has beyond its base: lolcats.json (the method, and `recipe`), lolcats.safetensors (maps and
+/// window factors, in the backend's precision) and, in the folder "adapter", the adapter as peft writes it.
+/// Errors: FileError, ConfigError.
+template <LlamaModel Model>
+void save_linearized(const Model& model, const std::filesystem::path& folder,
+                     const nlohmann::json& recipe = nlohmann::json::object()) {
+  using T = Scalar<typename Model::Device>;
+  Model handles = model;
+  std::vector<Tensor<T>> tensors;
+  std::vector<NamedTensor> named;
+  for (const auto& [name, parameter] : handles.transfer_parameters()) {
+    tensors.push_back(detail::on_host<T>(model.backend(), *parameter));
+    named.emplace_back(name, std::as_const(tensors.back()).view().reshaped(detail::stored_shape(name, parameter->shape())));
+  }
+  write_method(folder, Model::Attention::name(), named, recipe);
+  if constexpr (Model::Adapter::targets.bits != 0) save_adapter(model, folder / "adapter");
+}
+
+/// The model that `save_linearized` wrote, over `base`, whose weights it shares.
+///
+/// Strict: another method, a missing or surplus tensor, another shape, an adapter that does not fit.
+/// Errors: FileError, FormatError, ConfigError, ShapeError.
+template <LlamaModel Model, LlamaModel Base>
+Model load_linearized(const Base& base, const std::filesystem::path& folder) {
+  using T = Scalar<typename Model::Device>;
+  MethodCheckpoint checkpoint = read_method(folder, Model::Attention::name());
+  Model model = convert<Model>(base);
+  for (const auto& [name, parameter] : model.transfer_parameters()) {
+    Tensor<T> tensor = checkpoint.maps.read<T>(name, detail::stored_shape(name, parameter->shape()));
+    *parameter = detail::to_backend(model.backend(), detail::reshaped(std::move(tensor), parameter->shape()));
+  }
+  checkpoint.maps.require_all_read();
+  if constexpr (Model::Adapter::targets.bits != 0) load_adapter(model, folder / "adapter");
+  return model;
+}
+
+}  // namespace lolcats

@@ -1,0 +1,186 @@
+// A Llama with any attention and any adapter.
+#pragma once
+
+#include <lolcats/io/llama_config.hpp>
+#include <lolcats/model/rope_frequencies.hpp>
+#include <lolcats/nn/decoder_layer.hpp>
+#include <lolcats/nn/embedding.hpp>
+#include <lolcats/ops/cross_entropy/cross_entropy.hpp>
+#include <lolcats/tape/checkpoint.hpp>
+
+#include <concepts>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace lolcats {
+
+/// Rows of tokens with labels: Batch of data/batch.hpp, or a type with the same members.
+template <class T>
+concept LabelledTokens = requires(const T& batch) {
+  { batch.tokens } -> std::convertible_to<std::span<const Index>>;
+  { batch.labels } -> std::convertible_to<std::span<const Index>>;
+  { batch.sequences } -> std::convertible_to<const Sequences&>;
+};
+
+/// Decoder layers between an embedding and a head.  Llama<B> is the softmax teacher; A and P say how a student differs.
+///
+/// Copying a model shares all weights (see Parameter).  Operations keep pointers to the model, so it must neither move nor
+/// disappear before the tape's scope ends; the same holds for tokens, labels and sequences.
+template <Backend B, AttentionPolicy A = Softmax<>, AdapterPolicy P = NoAdapter>
+class Llama {
+ public:
+  using Device = B;
+  using Attention = A;
+  using Adapter = P;
+
+  /// Base weights come from source(name, shape) -> Parameter<B>, by Hugging Face's names; maps start by their rule,
+  /// gamma at 0.1 and adapters at nothing, all from `seed`.  Throws ConfigError for sizes that cannot be built.
+  template <class Source>
+  Llama(LlamaConfig config, Source&& source, std::uint64_t seed = 0, B backend = {})
+      : config_(std::move(config)),
+        backend_(backend),
+        embedding_(config_.vocab_size, config_.hidden_size),
+        norm_(config_.hidden_size, config_.rms_eps) {
+    config_.validate();
+    const LayerSizes sizes{config_.hidden_size,
+                           {config_.heads, config_.kv_heads, config_.head_dim},
+                           config_.intermediate_size,
+                           config_.rms_eps,
+                           config_.sliding_window};
+    for (Index i = 0; i < config_.layers; ++i) layers_.emplace_back(backend, sizes, i, seed);
+    rope_ = RopeTable<B>(rope_frequencies(config_.rope, config_.head_dim), std::min<Index>(config_.max_position, 2048),
+                         backend);
+    visit_base([&](const std::string& name, const Shape& shape, Parameter<B>& parameter) {
+      parameter = source(name, shape);
+      check_shape("Llama", name.c_str(), parameter.shape(), shape);
+    });
+  }
+
+  const LlamaConfig& config() const { return config_; }
+  B backend() const { return backend_; }
+  /// "llama<cpu<float>, hybrid<hedgehog<64>, terraced<64>>, lora<8, qkvo>>".
+  static std::string name() {
+    return fmt::format("llama<{}, {}{}>", B::name(), A::name(), P::targets.bits ? ", " + P::name() : "");
+  }
+
+  Index layer_count() const { return static_cast<Index>(layers_.size()); }
+  DecoderLayer<B, A, P>& layer(Index i) { return layers_.at(static_cast<std::size_t>(i)); }
+  const DecoderLayer<B, A, P>& layer(Index i) const { return layers_.at(static_cast<std::size_t>(i)); }
+
+  /// x (M, C), what the first layer reads.
+  Var<B> embed(Tape<B>& tape, std::span<const Index> tokens) { return embedding_(tape, tokens); }
+  /// The final norm.
+  Var<B> normalize(Tape<B>& tape, Var<B> x) { return norm_(tape, x); }
+  /// (V, C); the embedding's table if the two are tied.
+  Weight<B> head() const { return config_.tied_embeddings ? embedding_.table() : head_; }
+
+  /// (M, C) after the final norm.  `recompute` keeps only the layers' inputs and runs each layer again in the backward pass.
+  Var<B> hidden(Tape<B>& tape, std::span<const Index> tokens, const Sequences& sequences, bool recompute = false) {
+    require<ShapeError>(static_cast<Index>(tokens.size()) == sequences.rows(),
+                        "Llama::hidden: {} tokens, expected the {} rows of the sequences", tokens.size(), sequences.rows());
+    const RopeTable<B>& table = rope(sequences);
+    Var<B> x = embed(tape, tokens);
+    for (const auto& layer : layers_) {
+      const auto run = [&layer, &sequences, &table](Tape<B>& t, Var<B> in) {
+        return layer.forward(t, in, sequences, table);
+      };
+      x = recompute ? checkpoint(tape, run, x) : run(tape, x);
+    }
+    return normalize(tape, x);
+  }
+
+  /// (M, V).  Training and evaluation use `loss`, which never forms them.
+  Var<B> logits(Tape<B>& tape, std::span<const Index> tokens, const Sequences& sequences) {
+    return linear(tape, hidden(tape, tokens, sequences), head());
+  }
+
+  /// scale * sum of -log p(label) over the rows with a label, in nats.
+  template <LabelledTokens Batch>
+  Loss<B> loss(Tape<B>& tape, const Batch& batch, double scale, bool recompute = false) {
+    const Var<B> x = hidden(tape, batch.tokens, batch.sequences, recompute);
+    return cross_entropy<B>(tape, x, head(), batch.labels, scale);
+  }
+
+  /// The rotary table as it is; its first 2048 positions are always there.
+  RopeTable<B>& rope() { return rope_; }
+  /// The same, long enough for `sequences`.
+  RopeTable<B>& rope(const Sequences& sequences) {
+    for (const Extent& e : sequences.extents()) rope_.reserve(e.position + e.length);
+    return rope_;
+  }
+
+  /// All weights of the checkpoint, by Hugging Face's names.  Pointers are valid until the model moves.
+  Parameters<B> base_parameters() {
+    return collect([this](auto&& f) { visit_base(f); });
+  }
+  /// What stage 1 trains: maps and window factors, by the published names.
+  Parameters<B> transfer_parameters() {
+    return collect([this](auto&& f) { visit_layers([&](auto& layer, const std::string& at) { layer.visit_maps(at, f); }); });
+  }
+  /// What stage 2 trains: "model.layers.0.self_attn.q_proj.lora_A.weight" and so on.
+  Parameters<B> adapter_parameters() {
+    return collect(
+        [this](auto&& f) { visit_layers([&](auto& layer, const std::string& at) { layer.visit_adapter(at, f); }); });
+  }
+
+  /// Switches all adapters on or off: off, the model is the base model at its cost.  Throws Error while merged.
+  void use_adapters(bool on) {
+    require<Error>(on || !merged_, "Llama::use_adapters: the adapters are merged into the weights; unmerge them first");
+    for (auto& layer : layers_) layer.use_adapters(on);
+  }
+  /// Adds the adapters' updates to the weights, in storage of its own: the base weights, which others may share, stay
+  /// as they are and come back, the very same, with `unmerge_adapters`.  A second call does nothing.
+  void merge_adapters() {
+    for (auto& layer : layers_) layer.merge_adapters(backend_);
+    merged_ = P::targets.bits != 0;
+  }
+  void unmerge_adapters() {
+    for (auto& layer : layers_) layer.unmerge_adapters();
+    merged_ = false;
+  }
+  bool merged() const { return merged_; }
+
+  /// f(name, shape, parameter) for every base weight: the one list of names and shapes.
+  template <class F>
+  void visit_base(F&& f) {
+    embedding_.visit_base("model.embed_tokens", f);
+    visit_layers([&](auto& layer, const std::string& at) { layer.visit_base(at, f); });
+    norm_.visit_base("model.norm", f);
+    if (!config_.tied_embeddings) f(std::string("lm_head.weight"), Shape{config_.vocab_size, config_.hidden_size}, head_);
+  }
+
+ private:
+  template <class F>
+  void visit_layers(F&& f) {
+    for (std::size_t i = 0; i < layers_.size(); ++i) f(layers_[i], fmt::format("model.layers.{}.", i));
+  }
+  template <class Visit>
+  static Parameters<B> collect(Visit&& visit) {
+    Parameters<B> list;
+    visit([&](std::string name, const Shape&, Parameter<B>& parameter) {
+      list.push_back({std::move(name), &parameter});
+    });
+    return list;
+  }
+
+  LlamaConfig config_;
+  B backend_;
+  Embedding<B> embedding_;
+  std::vector<DecoderLayer<B, A, P>> layers_;
+  Norm<B> norm_;
+  Parameter<B> head_;  // (V, C); empty if tied
+  RopeTable<B> rope_;
+  bool merged_ = false;
+};
+
+/// Any Llama.
+template <class M>
+inline constexpr bool is_llama = false;
+template <Backend B, AttentionPolicy A, AdapterPolicy P>
+inline constexpr bool is_llama<Llama<B, A, P>> = true;
+template <class M>
+concept LlamaModel = is_llama<M>;
+
+}  // namespace lolcats

@@ -1,0 +1,129 @@
+// Base models from disk and to disk.
+#pragma once
+
+#include <lolcats/io/checkpoint.hpp>
+#include <lolcats/model/llama.hpp>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace lolcats {
+
+namespace detail {
+
+/// A tensor of host memory in the memory of a backend; borrowed where that is the host's.
+template <Backend B>
+Parameter<B> to_backend(const B& backend, Tensor<Scalar<B>> tensor) {
+  if constexpr (std::is_same_v<typename B::Space, Host>) {
+    return Parameter<B>(std::move(tensor));
+  } else {
+    Array<B> array(tensor.shape());
+    constexpr Index block = 1 << 20;
+    std::vector<double> values(static_cast<std::size_t>(std::min(block, tensor.size())));
+    for (Index first = 0; first < tensor.size(); first += block) {
+      const Index count = std::min(block, tensor.size() - first);
+      for (Index i = 0; i < count; ++i) values[static_cast<std::size_t>(i)] = static_cast<double>(tensor.data()[first + i]);
+      backend.from_host(values.data(), array.data() + first, count);
+    }
+    return Parameter<B>(std::move(array));
+  }
+}
+
+/// A parameter in host memory as T; borrowed where it lies there as T.
+template <class T, Backend B>
+Tensor<T> on_host(const B& backend, const Parameter<B>& parameter) {
+  if constexpr (std::is_same_v<typename B::Space, Host> && std::is_same_v<T, Scalar<B>>) {
+    // The parameter may be trained on, but must outlive the tensor: it does, in the functions below.
+    return Tensor<T>(View<T>(const_cast<T*>(parameter.value().data), parameter.shape()), nullptr);
+  } else {
+    std::vector<double> values(static_cast<std::size_t>(parameter.size()));
+    backend.to_host(parameter.value().data, values.data(), parameter.size());
+    Tensor<T> tensor(parameter.shape());
+    for (Index i = 0; i < tensor.size(); ++i) tensor.data()[i] = convert_value<T>(values[static_cast<std::size_t>(i)]);
+    return tensor;
+  }
+}
+
+/// The same elements under another shape.
+template <class T>
+Tensor<T> reshaped(Tensor<T> tensor, const Shape& shape) {
+  const auto holder = std::make_shared<Tensor<T>>(std::move(tensor));
+  return Tensor<T>(holder->view().reshaped(shape), holder);
+}
+
+template <class T>
+struct ModelOf {
+  using type = T;
+};
+template <Backend B>
+struct ModelOf<B> {
+  using type = Llama<B>;
+};
+
+/// Tied embeddings are stored under either name, or under both with the same content.
+template <class T>
+std::string tied_name(TensorStore& weights, const Shape& shape) {
+  const std::string table = "model.embed_tokens.weight", head = "lm_head.weight";
+  if (!weights.contains(table)) return weights.contains(head) ? head : table;
+  if (weights.contains(head)) {
+    const Tensor<T> a = weights.read<T>(table, shape), b = weights.read<T>(head, shape);
+    require<FormatError>(std::equal(a.span().begin(), a.span().end(), b.span().begin()),
+                         "{}: tensors '{}' and '{}' differ, expected the same where the embeddings are tied",
+                         weights.name(), table, head);
+  }
+  return table;
+}
+
+}  // namespace detail
+
+/// Builds a model from an opened checkpoint.  Strict: a missing tensor, a surplus tensor and a wrong shape are errors.
+///
+/// Tensors that lie in the file as the backend computes with them are borrowed from the mapping; do not write into them
+/// (`Parameter::train` makes its own copy).  Fresh maps and adapters come from `seed`.
+/// Errors: FormatError, ShapeError, ConfigError.
+template <LlamaModel Model>
+Model load_llama(Checkpoint checkpoint, std::uint64_t seed = 0, typename Model::Device backend = {}) {
+  using B = typename Model::Device;
+  using T = Scalar<B>;
+  TensorStore& weights = checkpoint.weights;
+  const bool tied = checkpoint.config.tied_embeddings;
+  const auto source = [&](const std::string& name, const Shape& shape) {
+    const bool table = tied && name == "model.embed_tokens.weight";
+    return detail::to_backend(backend, weights.read<T>(table ? detail::tied_name<T>(weights, shape) : name, shape));
+  };
+  Model model(checkpoint.config, source, seed, backend);
+  weights.require_all_read();
+  return model;
+}
+
+/// Loads a Hugging Face folder, a .safetensors file beside its config.json, or a llama2.c .bin file.
+///
+/// `Target` is a model type or a backend: load_llama<Cpu<float>>(path) is a softmax Llama.  Errors: also FileError.
+template <class Target>
+auto load_llama(const std::filesystem::path& path, std::uint64_t seed = 0) {
+  return load_llama<typename detail::ModelOf<Target>::type>(open_checkpoint(path), seed);
+}
+
+/// Writes the base model as a Hugging Face folder: config.json and model.safetensors.
+///
+/// `stored` is F32, BF16 or F64; by default what the backend computes with.  Maps and adapters are not part of it, except
+/// that merged adapters are part of the weights.  Errors: FileError, FormatError.
+template <LlamaModel Model>
+void save_llama(const Model& model, const std::filesystem::path& folder,
+                DType stored = dtype_of<Scalar<typename Model::Device>>) {
+  using T = Scalar<typename Model::Device>;
+  Model handles = model;
+  std::vector<Tensor<T>> tensors;  // keeps what NamedTensor borrows
+  std::vector<NamedTensor> named;
+  for (const auto& [name, parameter] : handles.base_parameters()) {
+    tensors.push_back(detail::on_host<T>(model.backend(), *parameter));
+    named.emplace_back(name, std::as_const(tensors.back()).view(), stored);
+  }
+  write_huggingface(folder, model.config(), named);
+}
+
+}  // namespace lolcats

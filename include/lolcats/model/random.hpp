@@ -1,0 +1,27 @@
+// A model with random weights, to be pretrained.
+#pragma once
+
+#include <lolcats/model/llama.hpp>
+
+namespace lolcats {
+
+/// Matrices are normal with the given deviation (0.02 is transformers' initializer_range), norms are 1.
+///
+/// Every weight is a pure function of the seed and its place in the model.  Throws ConfigError.
+template <LlamaModel Model>
+Model random_llama(const LlamaConfig& config, std::uint64_t seed = 0, double deviation = 0.02,
+                   typename Model::Device backend = {}) {
+  using B = typename Model::Device;
+  std::uint64_t stream = detail::base_streams;
+  const auto source = [&](const std::string&, const Shape& shape) {
+    Rng rng(seed, stream++);
+    std::vector<double> values(static_cast<std::size_t>(shape.size()), 1.0);
+    if (shape.rank() > 1) {
+      for (double& value : values) value = deviation * rng.normal();
+    }
+    return detail::make_parameter<B>(backend, shape, values);
+  };
+  return Model(config, source, seed, backend);
+}
+
+}  // namespace lolcats

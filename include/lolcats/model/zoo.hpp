@@ -1,0 +1,108 @@
+// Students by name: methods that programs offer on their command line.
+#pragma once
+
+#include <lolcats/model/llama.hpp>
+#include <lolcats/policy/feature_map/hedgehog.hpp>
+#include <lolcats/policy/feature_map/relu.hpp>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lolcats {
+
+/// A named method: an attention and an adapter, for any backend.
+///
+/// Each entry is a type of its own, so that a program can compile each in its own unit: declare
+/// `template <class Method> Report run(const Options&);`, define and instantiate it in the unit of one entry, and let
+/// `visit_student` call it.
+template <AttentionPolicy A, AdapterPolicy P = Lora<8>>
+struct Method {
+  using Attention = A;
+  using Adapter = P;
+  template <Backend B>
+  using Model = Llama<B, A, P>;
+};
+
+namespace zoo {
+
+// For heads of 8.
+struct Hedgehog8Linear : Method<Linear<Hedgehog<8>>> {
+  static constexpr std::string_view name = "hedgehog8-linear";
+};
+struct Hedgehog8Sliding16 : Method<Hybrid<Hedgehog<8>, Sliding<16>>> {
+  static constexpr std::string_view name = "hedgehog8-sliding16";
+};
+struct Hedgehog8Terraced64 : Method<Hybrid<Hedgehog<8>, Terraced<64>>> {
+  static constexpr std::string_view name = "hedgehog8-terraced64";
+};
+struct T2R16Linear : Method<Linear<T2R<16>>> {
+  static constexpr std::string_view name = "t2r16-linear";
+};
+struct T2R16Terraced64 : Method<Hybrid<T2R<16>, Terraced<64>>> {
+  static constexpr std::string_view name = "t2r16-terraced64";
+};
+
+// For heads of 128.
+struct Hedgehog64Linear : Method<Linear<Hedgehog<64>>> {
+  static constexpr std::string_view name = "hedgehog64-linear";
+};
+struct Hedgehog64Terraced64 : Method<Hybrid<Hedgehog<64>, Terraced<64>>> {
+  static constexpr std::string_view name = "hedgehog64-terraced64";
+};
+struct Hedgehog64Sliding64 : Method<Hybrid<Hedgehog<64>, Sliding<64>>> {
+  static constexpr std::string_view name = "hedgehog64-sliding64";
+};
+struct T2R128Linear : Method<Linear<T2R<128>>> {
+  static constexpr std::string_view name = "t2r128-linear";
+};
+struct T2R128Terraced64 : Method<Hybrid<T2R<128>, Terraced<64>>> {
+  static constexpr std::string_view name = "t2r128-terraced64";
+};
+
+// The control: the teacher's own attention with the same adapter.
+struct SoftmaxControl : Method<Softmax<>> {
+  static constexpr std::string_view name = "softmax";
+};
+
+}  // namespace zoo
+
+template <class... Methods>
+struct MethodList {};
+
+using Zoo = MethodList<zoo::Hedgehog8Linear, zoo::Hedgehog8Sliding16, zoo::Hedgehog8Terraced64, zoo::T2R16Linear,
+                       zoo::T2R16Terraced64, zoo::Hedgehog64Linear, zoo::Hedgehog64Terraced64,
+                       zoo::Hedgehog64Sliding64, zoo::T2R128Linear, zoo::T2R128Terraced64, zoo::SoftmaxControl>;
+
+/// The names of a list, in its order.
+template <class... Methods>
+std::vector<std::string> student_names(MethodList<Methods...> = Zoo{}) {
+  return {std::string(Methods::name)...};
+}
+inline std::vector<std::string> student_names() { return student_names(Zoo{}); }
+
+/// f(entry) for the entry called `name`; f takes each entry by value and returns nothing.
+/// Throws ConfigError listing the known names.
+template <class F, class... Methods>
+void visit_student(std::string_view name, F&& f, MethodList<Methods...> list) {
+  const bool found = ((Methods::name == name && (f(Methods{}), true)) || ...);
+  require<ConfigError>(found, "student '{}' is unknown, expected one of {}", name, fmt::join(student_names(list), ", "));
+}
+template <class F>
+void visit_student(std::string_view name, F&& f) {
+  visit_student(name, std::forward<F>(f), Zoo{});
+}
+
+/// The same, by what a checkpoint calls its method: `Attention::name()` (io/method.hpp, stored_method).
+template <class F, class... Methods>
+void visit_method(std::string_view method, F&& f, MethodList<Methods...>) {
+  const bool found = ((Methods::Attention::name() == method && (f(Methods{}), true)) || ...);
+  require<ConfigError>(found, "method '{}' is unknown, expected one of {}", method,
+                       fmt::join(std::vector<std::string>{Methods::Attention::name()...}, "; "));
+}
+template <class F>
+void visit_method(std::string_view method, F&& f) {
+  visit_method(method, std::forward<F>(f), Zoo{});
+}
+
+}  // namespace lolcats

@@ -1,0 +1,140 @@
+// The attention of a layer: what its policy learns, and its two forms, whole sequences and steps.
+#pragma once
+
+#include <lolcats/nn/feature_map.hpp>
+#include <lolcats/ops/attention/state.hpp>
+
+#include <string>
+#include <type_traits>
+
+namespace lolcats {
+
+/// Queries, keys and values of M tokens; queries and keys rotated already.
+template <Backend B>
+struct Qkv {
+  Var<B> q;  // (M, H * D)
+  Var<B> k;  // (M, G * D)
+  Var<B> v;  // (M, G * D)
+};
+
+/// Where gamma starts: logit(0.1) [QUIRKS 2].
+inline constexpr double initial_window_factor = -2.1972245773362196;
+
+namespace detail {
+/// A composed attention as the operation sees it: its features are computed already.
+template <AttentionPolicy A>
+struct OverGivenFeatures : A {
+  using Map = GivenFeatures;
+};
+struct NoMaps {};
+template <Backend B, class Map>
+struct MapLayerOf {
+  using type = typename Map::template Layer<B>;
+};
+template <Backend B>
+struct MapLayerOf<B, NoMap> {
+  using type = NoMaps;
+};
+template <Backend B, FeatureMap Map>
+struct MapLayerOf<B, Map> {
+  using type = FeatureMapLayer<B, Map>;
+};
+}  // namespace detail
+
+/// Attention by policy A over the heads of one layer.
+template <Backend B, AttentionPolicy A>
+class AttentionLayer {
+ public:
+  using Map = typename A::Map;
+  using Window = typename A::Window;
+  static constexpr bool composed = has_maps<A> && !FeatureMap<Map>;
+  static_assert(!composed || ComposedFeatureMap<Map, B>, "neither a FeatureMap nor a ComposedFeatureMap");
+  static_assert(!(A::shared_maps && A::key_maps_per_group), "shared maps are per query head");
+
+  AttentionLayer() = default;
+
+  /// Fresh maps, and gamma 0.1.  Keys start with the maps of the queries.  `sliding_window` is the checkpoint's own
+  /// (0: none), which Softmax<> takes.
+  AttentionLayer(const B& backend, const Heads& heads, Index sliding_window, Index layer, std::uint64_t seed)
+      : heads_(heads) {
+    if constexpr (std::is_same_v<A, Softmax<>>) window_ = Window(sliding_window > 0 ? sliding_window : unlimited);
+    if constexpr (composed) {
+      query_map_ = MapLayer(backend, heads, mix_bits(seed + static_cast<std::uint64_t>(layer)));
+      key_map_ = query_map_;
+    } else if constexpr (has_maps<A>) {
+      query_map_ = MapLayer(backend, heads.queries, heads.size, seed, static_cast<std::uint64_t>(layer));
+      key_map_ = MapLayer::every(backend, query_map_, A::key_maps_per_group ? heads.group() : 1);
+    }
+    if constexpr (has_mixing<A>) {
+      const std::vector<double> start(static_cast<std::size_t>(heads.queries), initial_window_factor);
+      window_factors_ = detail::make_parameter(backend, Shape{1, heads.queries, 1, 1}, start);
+    }
+  }
+
+  /// y (M, H * D).  `sequences` must outlive the tape's scope.
+  Var<B> operator()(Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences) const {
+    return attention<Policy>(tape, x.q, x.k, x.v, sequences, heads_, weights(tape, x), window_);
+  }
+
+  /// The same for new tokens of sequences that `state` has read up to here; records nothing.
+  Var<B> step(Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences, AttentionState<B>& state) const {
+    const typename Tape<B>::NoGradient quiet(tape);
+    return attention_step<Policy>(tape, x.q, x.k, x.v, sequences, heads_, state, weights(tape, x), window_);
+  }
+
+  const Heads& heads() const { return heads_; }
+  const Window& window() const { return window_; }
+  /// For windows whose size is not in their type.
+  void set_window(const Window& window) { window_ = window; }
+
+  /// What the operation computes with; a composed map is evaluated here.
+  AttentionWeights<B> weights([[maybe_unused]] Tape<B>& tape, [[maybe_unused]] const Qkv<B>& x) const {
+    AttentionWeights<B> w;
+    if constexpr (composed) {
+      w.query_features = query_map_(tape, x.q, heads_);
+      w.key_features = key_map()(tape, x.k, heads_);
+      if constexpr (has_mixing<A>) w.window_factors = window_factors_;
+    } else {
+      w = weights();
+    }
+    return w;
+  }
+  AttentionWeights<B> weights() const
+    requires(!composed)
+  {
+    AttentionWeights<B> w;
+    if constexpr (has_maps<A>) {
+      w.query_map = query_map_.weight();
+      w.query_bias = query_map_.bias();
+      w.key_map = key_map().weight();
+      w.key_bias = key_map().bias();
+    }
+    if constexpr (has_mixing<A>) w.window_factors = window_factors_;
+    return w;
+  }
+
+  /// f(name, shape, parameter) for the maps and gamma, under the published names.
+  template <class F>
+  void visit_maps([[maybe_unused]] const std::string& at, [[maybe_unused]] F&& f) {
+    if constexpr (has_maps<A>) query_map_.visit_maps(at + "feature_map_q", f);
+    if constexpr (has_maps<A> && !A::shared_maps) key_map_.visit_maps(at + "feature_map_k", f);
+    if constexpr (has_mixing<A>) f(at + "window_factors", Shape{1, heads_.queries, 1, 1}, window_factors_);
+  }
+
+ private:
+  using Policy = std::conditional_t<composed, detail::OverGivenFeatures<A>, A>;
+  using MapLayer = typename detail::MapLayerOf<B, Map>::type;
+
+  const MapLayer& key_map() const {
+    if constexpr (A::shared_maps) return query_map_;
+    else return key_map_;
+  }
+
+  Heads heads_;
+  Window window_{};
+  [[no_unique_address]] MapLayer query_map_{};
+  MapLayer key_map_{};
+  Parameter<B> window_factors_;  // (1, H, 1, 1)
+};
+
+}  // namespace lolcats

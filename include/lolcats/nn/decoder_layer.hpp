@@ -1,0 +1,131 @@
+// One layer of a Llama: attention and feed-forward, each behind a norm and beside a residual stream.
+#pragma once
+
+#include <lolcats/nn/attention.hpp>
+#include <lolcats/nn/mlp.hpp>
+#include <lolcats/nn/norm.hpp>
+#include <lolcats/ops/elementwise/elementwise.hpp>
+#include <lolcats/ops/rope/rope.hpp>
+
+#include <string>
+
+namespace lolcats {
+
+/// The sizes and constants of a decoder layer.
+struct LayerSizes {
+  Index width = 0;  // C
+  Heads heads;
+  Index hidden = 0;  // of the feed-forward part
+  double eps = 0;
+  Index sliding_window = 0;  // of the checkpoint's softmax; 0: none
+};
+
+/// x -> x + o(attention(q, k, v of norm(x))), then x -> x + mlp(norm(x)).
+///
+/// Cut where the two stages of training need it: the teacher's softmax and the policy's attention are two
+/// attentions over one set of projections.  Everything given by reference must outlive the tape's scope.
+template <Backend B, AttentionPolicy A = Softmax<>, AdapterPolicy P = NoAdapter>
+class DecoderLayer {
+ public:
+  DecoderLayer() = default;
+  /// Fresh maps and adapters from `seed`; base weights are filled in through `visit_base`.
+  DecoderLayer(const B& backend, const LayerSizes& sizes, Index layer, std::uint64_t seed)
+      : input_norm_(sizes.width, sizes.eps),
+        q_(backend, sizes.width, sizes.heads.queries * sizes.heads.size, layer, seed),
+        k_(backend, sizes.width, sizes.heads.keys * sizes.heads.size, layer, seed),
+        v_(backend, sizes.width, sizes.heads.keys * sizes.heads.size, layer, seed),
+        attention_(backend, sizes.heads, sizes.sliding_window, layer, seed),
+        softmax_(backend, sizes.heads, sizes.sliding_window, layer, seed),
+        o_(backend, sizes.heads.queries * sizes.heads.size, sizes.width, layer, seed),
+        mlp_norm_(sizes.width, sizes.eps),
+        mlp_(backend, sizes.width, sizes.hidden, layer, seed) {}
+
+  /// Rotated queries and keys, and values, of x (M, C).
+  Qkv<B> project(Tape<B>& tape, Var<B> x, const Sequences& sequences, const RopeTable<B>& table) const {
+    const Var<B> normed = input_norm_(tape, x);
+    return {rope(tape, q_(tape, normed), sequences, table), rope(tape, k_(tape, normed), sequences, table),
+            v_(tape, normed)};
+  }
+
+  /// y (M, H * D) by the policy A.
+  Var<B> attend(Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences) const {
+    return attention_(tape, x, sequences);
+  }
+  /// y (M, H * D) by the checkpoint's own softmax: the teacher.
+  Var<B> attend_softmax(Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences) const {
+    return softmax_(tape, x, sequences);
+  }
+
+  /// The layer's output (M, C), given its input x and the attention's output y.
+  Var<B> finish(Tape<B>& tape, Var<B> x, Var<B> y) const {
+    x = add(tape, x, o_(tape, y));
+    return add(tape, x, mlp_(tape, mlp_norm_(tape, x)));
+  }
+
+  Var<B> forward(Tape<B>& tape, Var<B> x, const Sequences& sequences, const RopeTable<B>& table) const {
+    return finish(tape, x, attend(tape, project(tape, x, sequences, table), sequences));
+  }
+  /// The teacher's layer: softmax whatever A is.
+  Var<B> forward_softmax(Tape<B>& tape, Var<B> x, const Sequences& sequences, const RopeTable<B>& table) const {
+    return finish(tape, x, attend_softmax(tape, project(tape, x, sequences, table), sequences));
+  }
+
+  /// `forward` for new tokens of sequences that `state` has read up to here; records nothing.
+  Var<B> step(Tape<B>& tape, Var<B> x, const Sequences& sequences, const RopeTable<B>& table,
+              AttentionState<B>& state) const {
+    const typename Tape<B>::NoGradient quiet(tape);
+    return finish(tape, x, attention_.step(tape, project(tape, x, sequences, table), sequences, state));
+  }
+
+  AttentionLayer<B, A>& attention() { return attention_; }
+  const AttentionLayer<B, A>& attention() const { return attention_; }
+
+  /// Adapters off: the base model's projections, at their cost.  Not while the adapters are merged.
+  void use_adapters(bool on) {
+    visit_projections("", [on](const std::string&, auto& projection) { projection.use_adapter(on); });
+  }
+  void merge_adapters(const B& backend) {
+    visit_projections("", [&](const std::string&, auto& projection) { projection.merge(backend); });
+  }
+  void unmerge_adapters() {
+    visit_projections("", [](const std::string&, auto& projection) { projection.unmerge(); });
+  }
+
+  /// f(name, shape, parameter); `at` is "model.layers.0.".
+  template <class F>
+  void visit_base(const std::string& at, F&& f) {
+    input_norm_.visit_base(at + "input_layernorm", f);
+    mlp_norm_.visit_base(at + "post_attention_layernorm", f);
+    visit_projections(at, [&](const std::string& name, auto& projection) { projection.visit_base(name, f); });
+  }
+  template <class F>
+  void visit_maps(const std::string& at, F&& f) {
+    attention_.visit_maps(at + "self_attn.", f);
+  }
+  template <class F>
+  void visit_adapter(const std::string& at, F&& f) {
+    visit_projections(at, [&](const std::string& name, auto& projection) { projection.visit_adapter(name, f); });
+  }
+
+ private:
+  template <class F>
+  void visit_projections(const std::string& at, F&& f) {
+    f(at + "self_attn.q_proj", q_);
+    f(at + "self_attn.k_proj", k_);
+    f(at + "self_attn.v_proj", v_);
+    f(at + "self_attn.o_proj", o_);
+    mlp_.visit_projections(at + "mlp.", f);
+  }
+
+  Norm<B> input_norm_;
+  Projection<B, P, Projections::q> q_;
+  Projection<B, P, Projections::k> k_;
+  Projection<B, P, Projections::v> v_;
+  AttentionLayer<B, A> attention_;
+  AttentionLayer<B, Softmax<>> softmax_;
+  Projection<B, P, Projections::o> o_;
+  Norm<B> mlp_norm_;
+  Mlp<B, P> mlp_;
+};
+
+}  // namespace lolcats

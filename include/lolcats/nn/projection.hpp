@@ -1,0 +1,154 @@
+// A projection of a decoder layer: a weight, and an adapter where the policy asks for one.
+#pragma once
+
+#include <lolcats/core/parallel.hpp>
+#include <lolcats/core/rng.hpp>
+#include <lolcats/ops/lora_linear/lora_linear.hpp>
+#include <lolcats/policy/lora.hpp>
+
+#include <bit>
+#include <cmath>
+#include <string>
+#include <vector>
+
+namespace lolcats {
+
+namespace detail {
+
+/// Which random numbers belong to what.  Initial values come from (model seed, stream), dropout from (tape seed,
+/// stream); the blocks keep the two apart even where both seeds are the same.
+inline constexpr std::uint64_t adapter_streams = std::uint64_t{1} << 32;
+inline constexpr std::uint64_t map_streams = std::uint64_t{2} << 32;
+inline constexpr std::uint64_t base_streams = std::uint64_t{3} << 32;
+
+/// The stream of one projection of one layer; unique in a model.
+constexpr std::uint64_t projection_stream(Index layer, Projections which) {
+  return static_cast<std::uint64_t>(layer) * 8 + static_cast<std::uint64_t>(std::countr_zero(static_cast<unsigned>(which)));
+}
+
+/// A fresh array with the given values.
+template <Backend B>
+Parameter<B> make_parameter(const B& backend, const Shape& shape, const std::vector<double>& values) {
+  Array<B> array(shape);
+  backend.from_host(values.data(), array.data(), array.size());
+  return Parameter<B>(std::move(array));
+}
+
+/// What an adapted projection holds besides its weight.
+template <Backend B>
+struct LowRank {
+  Parameter<B> a;         // (R, I)
+  Parameter<B> b;         // (O, R)
+  Parameter<B> original;  // the base weight while merged
+  std::uint64_t stream = 0;
+  bool active = true;
+  bool merged = false;
+};
+struct NoLowRank {};
+
+}  // namespace detail
+
+/// y (M, O) = x (M, I) W^T, plus (Alpha / Rank) (mask(x) A^T) B^T where `Which` is a target of P.
+///
+/// A starts uniform in +-1/sqrt(I), B at zero, so that a fresh adapter changes nothing.  Where it is no target, the adapter takes
+/// neither time nor memory.
+template <Backend B, AdapterPolicy P, Projections Which>
+class Projection {
+ public:
+  static constexpr bool adapted = P::targets.contains(Which);
+
+  Projection() = default;
+  /// The base weight (out, in) is filled in through `visit_base`.
+  Projection(const B& backend, Index in, Index out, Index layer, std::uint64_t seed) : in_(in), out_(out) {
+    if constexpr (adapted) {
+      low_rank_.stream = detail::projection_stream(layer, Which);
+      Rng rng(seed, detail::adapter_streams + low_rank_.stream);
+      const double bound = 1.0 / std::sqrt(static_cast<double>(in));
+      std::vector<double> a(static_cast<std::size_t>(P::rank * in));
+      for (double& value : a) value = rng.uniform(-bound, bound);
+      low_rank_.a = detail::make_parameter(backend, Shape{P::rank, in}, a);
+      const std::vector<double> b(static_cast<std::size_t>(out * P::rank), 0.0);
+      low_rank_.b = detail::make_parameter(backend, Shape{out, P::rank}, b);
+    }
+  }
+
+  Var<B> operator()(Tape<B>& tape, Var<B> x) const {
+    if constexpr (adapted) {
+      if (low_rank_.active && !low_rank_.merged) {
+        return lora_linear<B>(tape, x, weight_, low_rank_.a, low_rank_.b, scale(), P::dropout, low_rank_.stream);
+      }
+    }
+    return linear<B>(tape, x, weight_);
+  }
+
+  /// f(name, shape, parameter) for the base weight.
+  template <class F>
+  void visit_base(const std::string& name, F&& f) {
+    f(name + ".weight", Shape{out_, in_}, weight_);
+  }
+  /// The same for A and B, if there are any.
+  template <class F>
+  void visit_adapter([[maybe_unused]] const std::string& name, [[maybe_unused]] F&& f) {
+    if constexpr (adapted) {
+      f(name + ".lora_A.weight", Shape{P::rank, in_}, low_rank_.a);
+      f(name + ".lora_B.weight", Shape{out_, P::rank}, low_rank_.b);
+    }
+  }
+
+  const Parameter<B>& weight() const { return weight_; }
+  /// Switches the adapter on or off.
+  void use_adapter([[maybe_unused]] bool on) {
+    if constexpr (adapted) low_rank_.active = on;
+  }
+
+  /// Puts W + (Alpha / Rank) B A in the place of W, in storage of its own; `unmerge` puts W back.
+  void merge([[maybe_unused]] const B& backend) {
+    if constexpr (adapted) {
+      if (low_rank_.merged) return;
+      Parameter<B> sum = merged_weight(backend);
+      low_rank_.original = std::exchange(weight_, std::move(sum));
+      low_rank_.merged = true;
+    }
+  }
+  void unmerge() {
+    if constexpr (adapted) {
+      if (low_rank_.merged) weight_ = std::exchange(low_rank_.original, Parameter<B>());
+      low_rank_.merged = false;
+    }
+  }
+
+ private:
+  static constexpr double scale() { return P::rank ? P::alpha / static_cast<double>(P::rank) : 0; }
+
+  /// In double, a block of rows at a time, rounded once.
+  Parameter<B> merged_weight(const B& backend) const {
+    Array<B> sum(Shape{out_, in_});
+    std::vector<double> a(static_cast<std::size_t>(P::rank * in_)), b(static_cast<std::size_t>(out_ * P::rank));
+    backend.to_host(low_rank_.a.value().data, a.data(), P::rank * in_);
+    backend.to_host(low_rank_.b.value().data, b.data(), out_ * P::rank);
+    const Index block = std::max<Index>(1, (Index{1} << 22) / in_);
+    std::vector<double> rows(static_cast<std::size_t>(std::min(block, out_) * in_));
+    for (Index first = 0; first < out_; first += block) {
+      const Index count = std::min(block, out_ - first);
+      backend.to_host(weight_.value().data + first * in_, rows.data(), count * in_);
+      parallel_ranges(count, 16, [&](Index begin, Index end) {
+        for (Index i = begin; i < end; ++i) {
+          for (Index r = 0; r < P::rank; ++r) {
+            const double factor = scale() * b[static_cast<std::size_t>((first + i) * P::rank + r)];
+            for (Index j = 0; j < in_; ++j) {
+              rows[static_cast<std::size_t>(i * in_ + j)] += factor * a[static_cast<std::size_t>(r * in_ + j)];
+            }
+          }
+        }
+      });
+      backend.from_host(rows.data(), sum.data() + first * in_, count * in_);
+    }
+    return Parameter<B>(std::move(sum));
+  }
+
+  Index in_ = 0, out_ = 0;
+  Parameter<B> weight_;  // (O, I)
+  [[no_unique_address]] std::conditional_t<adapted, detail::LowRank<B>, detail::NoLowRank> low_rank_;
+};
+
+}  // namespace lolcats

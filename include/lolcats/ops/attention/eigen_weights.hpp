@@ -1,0 +1,70 @@
+// Attention weights on the CPU.
+#pragma once
+
+#include <lolcats/ops/attention/eigen_forward.hpp>
+#include <lolcats/ops/attention/weights.hpp>
+
+namespace lolcats {
+
+namespace eigen {
+
+/// p (tile, keys) of queries [first, last) over all keys up to the last query, and 1 / den (tile); a = p / den.
+template <class T, class Map, class W>
+void tile_weights(const Head<T, Map, W>& head, const Columns<T>& key_phi, Index first, Index last, RowMatrix<T>& p,
+                  Columns<T>& phi, Column<T>& inverse) {
+  constexpr bool near = W::has_near;
+  constexpr bool far = W::has_far && !std::is_same_v<Map, NoMap>;
+  const Index tile = last - first;
+  const Index keys = head.end(last - 1);
+  p.setZero(tile, keys);
+  if constexpr (far) {
+    phi.resize(tile, key_phi.cols());
+    head.query_features.forward(first, tile, phi);
+    const Index far_end = std::min(keys, head.begin(last - 1));
+    p.leftCols(far_end).noalias() = head.beta * (phi * key_phi.topRows(far_end).transpose());
+  }
+  RowMatrix<T> scores;
+  const Index near_begin = std::min(keys, head.begin(first));
+  if constexpr (near) {
+    scores.noalias() = head.score_scale() * (head.q.middleRows(first, tile) * head.k.middleRows(near_begin, keys - near_begin).transpose());
+  }
+  inverse.resize(tile);
+  for (Index i = 0; i < tile; ++i) {
+    const Index lo = std::min(keys, head.begin(first + i));
+    const Index hi = head.end(first + i);
+    auto row = p.row(i);
+    row.segment(lo, keys - lo).setZero();
+    if (near && lo < hi) {
+      const auto s = scores.row(i).segment(lo - near_begin, hi - lo).array();
+      row.segment(lo, hi - lo) = (head.gamma * (s - s.maxCoeff()).exp()).matrix();
+    }
+    inverse(i) = T(1) / (row.sum() + (near ? T(0) : static_cast<T>(linear_epsilon)));
+  }
+}
+
+}  // namespace eigen
+
+template <class T, class Map, Window W>
+struct AttentionWeightsKernel<Cpu<T>, Map, W> {
+  template <class F>
+  static void visit(const Cpu<T>&, const AttentionProblem<Cpu<T>, W>& p, F&& f) {
+    parallel_for(p.sequences->count() * p.heads.queries, [&](Index item) {
+      const Index n = item / p.heads.queries;
+      const Index h = item % p.heads.queries;
+      const Extent& e = (*p.sequences)[n];
+      const auto head = eigen::training_head<Map>(p, e, h);
+      const eigen::Columns<T> key_phi = eigen::all_features(head.key_features, e.length);
+      eigen::RowMatrix<T> weights;  // (tile, keys)
+      eigen::Columns<T> phi;
+      eigen::Column<T> inverse;
+      for (Index first = 0; first < e.length; first += eigen::query_tile) {
+        const Index last = std::min(e.length, first + eigen::query_tile);
+        eigen::tile_weights(head, key_phi, first, last, weights, phi, inverse);
+        weights.array().colwise() *= inverse.array();
+        f(n, h, first, View<const T>(weights.data(), Shape{weights.rows(), weights.cols()}));
+      }
+    });
+  }
+};
+
+}  // namespace lolcats

@@ -1,0 +1,24 @@
+// Attention weights as matrices, a tile of queries at a time: for pictures, statistics and losses on weights.
+#pragma once
+
+#include <lolcats/ops/attention/attention.hpp>
+
+namespace lolcats {
+
+/// Specialised per backend, Map and Window:
+///   visit(backend, problem, f)   see visit_attention_weights
+template <Backend B, class Map, Window W>
+struct AttentionWeightsKernel;
+
+/// Calls f(sequence, head, first, weights) with weights (queries, keys) on the host: row i holds the weights of query first + i of
+/// that sequence over keys 0 ... keys - 1, zero in its future.  Tiles of one head come in order, different heads may come
+/// at the same time from different threads.  O(M) memory, O(M^2) time.
+template <AttentionPolicy A, Backend B, class F>
+void visit_attention_weights(const B& backend, View<const Scalar<B>> q, View<const Scalar<B>> k, const Sequences& sequences,
+                             const Heads& heads, const AttentionWeights<B>& weights, typename A::Window window, F&& f) {
+  detail::check_attention<A>(q.shape, k.shape, k.shape, sequences, heads, weights);
+  const AttentionProblem<B, typename A::Window> problem{heads, &sequences, window, A::affine, q, k, k, weights};
+  AttentionWeightsKernel<B, typename A::Map, typename A::Window>::visit(backend, problem, f);
+}
+
+}  // namespace lolcats

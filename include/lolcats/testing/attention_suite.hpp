@@ -1,0 +1,356 @@
+// Conformance of an attention: call `check_attention<MyAttention>()` in a doctest TEST_CASE.
+#pragma once
+
+#include <lolcats/ops/attention/eigen.hpp>
+#include <lolcats/ops/attention/eigen_state.hpp>
+#include <lolcats/testing/attention_suite_case.hpp>
+#include <lolcats/testing/close.hpp>
+#include <lolcats/testing/gradient_check.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <string>
+#include <vector>
+
+namespace lolcats::testing {
+
+/// What check_attention runs over.  Tolerances are relative to the largest entry of each array.
+struct AttentionSuite {
+  std::vector<Index> lengths{1, 3, 63, 64, 65, 127, 129};  // around the tiles of the kernels
+  std::vector<Index> sizes{1, 3, 8, 16};                   // head sizes
+  std::uint64_t seed = 1;
+  double tolerance = 1e-11;           // double, outputs: a few hundred roundings
+  double gradient_tolerance = 1e-8;   // double, gradients: limited by the reference's differences of the map
+  double float_tolerance = 1e-5;      // float, outputs
+  double float_gradient_tolerance = 1e-4;
+};
+
+namespace detail {
+
+/// A map whose skip connection fixes the head size has only that one.
+template <AttentionPolicy A>
+std::vector<Index> head_sizes(const AttentionSuite& suite) {
+  if constexpr (FeatureMap<typename A::Map>) {
+    if (A::Map::skip && A::Map::projected != dynamic) return {A::Map::projected};
+  }
+  return suite.sizes;
+}
+template <AttentionPolicy A>
+Index usual_size(const AttentionSuite& suite) {
+  const auto sizes = head_sizes<A>(suite);
+  return sizes[sizes.size() / 2];
+}
+template <AttentionPolicy A>
+Heads usual_heads(Index size) {
+  return {4, A::shared_maps && A::key_maps_per_group ? 4 : 2, size};
+}
+/// Three documents with padding in front, between and behind.
+inline Sequences ragged(Index longest) {
+  return {longest + 13, {{2, 5, 0}, {8, 1, 0}, {9, longest, 0}}};
+}
+
+/// Every array of `want` is in `got` and close to it.
+inline void check_numbers(const AttentionNumbers& want, const AttentionNumbers& got, double tolerance, double gradient_tolerance) {
+  for (const auto& [name, numbers] : want) {
+    INFO(name);
+    REQUIRE(got.contains(name));
+    CHECK(close(numbers, got.at(name), name == "y" ? tolerance : gradient_tolerance));
+  }
+}
+
+/// `width` numbers per head, heads side by side: head h of the result is head order[h].
+inline std::vector<double> permuted(const std::vector<double>& x, Index heads, const std::vector<Index>& order, Index width) {
+  std::vector<double> result;
+  for (std::size_t row = 0; row < x.size() / at(heads * width); ++row) {
+    for (const Index h : order) {
+      for (Index i = 0; i < width; ++i) result.push_back(x[row * at(heads * width) + at(h * width + i)]);
+    }
+  }
+  return result;
+}
+
+/// Heads of an argument, and numbers per head.
+template <AttentionPolicy A>
+std::pair<Index, Index> heads_of(const AttentionCase<A>& c, const std::string& name) {
+  const Heads& n = c.heads;
+  if (name == "y" || name == "dy" || name == "q") return {n.queries, n.size};
+  if (name == "k" || name == "v") return {n.keys, n.size};
+  const Shape shape = c.shapes().at(name);
+  const Index heads = name.starts_with("key") ? c.key_maps() : n.queries;
+  return {heads, name.ends_with("_features") ? shape.cols() / heads : shape.size() / heads};
+}
+
+}  // namespace detail
+
+/// Outputs and gradients equal the reference's, on every length and head size, over padding that holds NaN.
+template <AttentionPolicy A, Backend B = Cpu<double>>
+void check_attention_against_reference(typename A::Window window, const AttentionSuite& suite, double tolerance,
+                                       double gradient_tolerance) {
+  const auto compare = [&](const Heads& heads, Sequences sequences) {
+    INFO(A::name(), " on ", B::name(), ": ", heads.queries, " heads of size ", heads.size, ", longest sequence ", sequences.longest());
+    auto c = random_attention_case<A>(window, heads, std::move(sequences), suite.seed);
+    const AttentionNumbers want = reference_attention(c);
+    // Rows of no sequence: nothing may read them, so they hold NaN; their outputs and gradients are zero.
+    std::vector<bool> padding(detail::at(c.sequences.rows()), true);
+    for (const Extent& e : c.sequences.extents()) std::fill_n(padding.begin() + e.row, e.length, false);
+    for (auto& [name, values] : c.in) {
+      if (values.size() % padding.size() != 0 || name.ends_with("_map") || name.ends_with("_bias") || name == "window_factors") continue;
+      const std::size_t width = values.size() / padding.size();
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        if (padding[i / width]) values[i] = std::numeric_limits<double>::quiet_NaN();
+      }
+    }
+    detail::check_numbers(want, run_attention<B>(c), tolerance, gradient_tolerance);
+  };
+  const Index usual = detail::usual_size<A>(suite);
+  for (const Index length : suite.lengths) compare(detail::usual_heads<A>(usual), Sequences::rectangular(2, length));
+  for (const Index size : detail::head_sizes<A>(suite)) compare(detail::usual_heads<A>(size), detail::ragged(37));
+  compare({3, A::shared_maps && A::key_maps_per_group ? 3 : 1, usual}, detail::ragged(70));
+}
+
+/// Every gradient, together and alone, is the derivative of the output by central differences.
+template <AttentionPolicy A>
+void check_attention_gradients(typename A::Window window, const AttentionSuite& suite) {
+  using B = Cpu<double>;
+  const Index size = detail::head_sizes<A>(suite)[std::min<std::size_t>(1, detail::head_sizes<A>(suite).size() - 1)];
+  const Heads heads{2, A::shared_maps && A::key_maps_per_group ? 2 : 1, size};
+  const auto c = random_attention_case<A>(window, heads, Sequences(10, {{1, 7, 0}, {8, 2, 0}}), suite.seed);
+  const auto shapes = c.shapes();
+  std::vector<Tensor<double>> variables;
+  std::vector<std::string> variable_names, parameter_names;
+  std::map<std::string, Parameter<B>> parameters;
+  std::vector<Parameter<B>*> pointers;
+  for (const char* name : {"q", "k", "v", "query_features", "key_features"}) {
+    if (!shapes.contains(name)) continue;
+    variables.push_back(array<B>(shapes.at(name), c.in.at(name)));
+    variable_names.emplace_back(name);
+  }
+  for (const auto& [name, shape] : shapes) {
+    if (std::find(variable_names.begin(), variable_names.end(), name) != variable_names.end()) continue;
+    parameters[name] = Parameter<B>(array<B>(shape, c.in.at(name)));
+    parameter_names.push_back(name);
+  }
+  for (const std::string& name : parameter_names) pointers.push_back(&parameters[name]);
+  const auto weight = [&](const char* name) {
+    return parameters.contains(name) ? static_cast<Weight<B>>(parameters.at(name)) : Weight<B>{};
+  };
+  INFO(A::name(), ": variables ", fmt::format("{}", fmt::join(variable_names, ", ")), "; parameters ",
+       fmt::format("{}", fmt::join(parameter_names, ", ")));
+  CHECK(check_gradients(variables, pointers,
+                        [&](Tape<B>& tape, std::span<const Var<B>> x) {
+                          AttentionWeights<B> w{weight("query_map"), weight("query_bias"), weight("key_map"),
+                                                weight("key_bias"), weight("window_factors")};
+                          if constexpr (A::shared_maps) {
+                            w.key_map = w.query_map;
+                            w.key_bias = w.query_bias;
+                          }
+                          if (x.size() > 3) {
+                            w.query_features = x[3];
+                            w.key_features = x[4];
+                          }
+                          return attention<A>(tape, x[0], x[1], x[2], c.sequences, heads, w, window);
+                        },
+                        {.tolerance = suite.gradient_tolerance}));
+}
+
+/// One pass = prefill in pieces = token by token, and the state does not grow with the number of tokens.
+template <AttentionPolicy A, Backend B = Cpu<double>>
+void check_attention_steps(typename A::Window window, const AttentionSuite& suite) {
+  constexpr double tolerance = 1e-10;  // sums in another order
+  const Heads heads = detail::usual_heads<A>(detail::usual_size<A>(suite));
+  Rng rng(suite.seed, 43);
+  for (const Index length : suite.lengths) {
+    INFO(A::name(), " over ", length, " tokens");
+    const auto c = random_attention_case<A>(window, heads, Sequences::rectangular(2, length), suite.seed);
+    const std::vector<double> want = run_attention<B>(c, {false, false, false}).at("y");
+    AttentionState<B> state;
+    CHECK(close(want, run_attention_steps<B>(c, [](Index n) { return std::vector<Index>{n}; }, state), tolerance));
+    CHECK(close(want, run_attention_steps<B>(c, [](Index n) { return std::vector<Index>(detail::at(n), 1); }, state), tolerance));
+    for (int trial = 0; trial < 3; ++trial) {
+      const Index pieces = 1 + static_cast<Index>(rng.below(static_cast<std::uint64_t>(std::min<Index>(length, 7))));
+      const auto cut = [&](Index n) {  // at random places, other ones for every sequence
+        std::vector<Index> lengths(detail::at(pieces), 1);
+        for (Index i = pieces; i < n; ++i) ++lengths[rng.below(static_cast<std::uint64_t>(pieces))];
+        return lengths;
+      };
+      CHECK(close(want, run_attention_steps<B>(c, cut, state), tolerance));
+    }
+  }
+  if (window.span() < 1000) {
+    const Index step = window.period() * (1 + window.span() / window.period()) + window.period();
+    const auto bytes = [&](Index length) {
+      const auto c = random_attention_case<A>(window, heads, Sequences::rectangular(1, length), suite.seed);
+      AttentionState<B> state;
+      run_attention_steps<B>(c, [](Index n) { return std::vector<Index>(detail::at(n), 1); }, state);
+      return state.bytes();
+    };
+    INFO(A::name(), ": bytes of the state after ", 2 * step, " and ", 4 * step, " tokens");
+    CHECK(bytes(2 * step) == bytes(4 * step));
+  }
+}
+
+/// While the window still holds every key, attention is softmax attention.
+template <AttentionPolicy A>
+void check_attention_endless_window(typename A::Window window, const AttentionSuite& suite) {
+  if constexpr (A::Window::has_near) {
+    Index length = 0;
+    while (length < 70 && window.begin(length) == 0) ++length;
+    INFO(A::name(), " over the ", length, " tokens that its window holds");
+    REQUIRE(length > 0);
+    const auto c = random_attention_case<A>(window, detail::usual_heads<A>(detail::usual_size<A>(suite)),
+                                            Sequences::rectangular(1, length), suite.seed);
+    const NaiveAttention softmax{.tokens = length, .heads = c.heads.queries, .groups = c.heads.keys, .size = c.heads.size,
+                                 .begin = [](Index) { return Index{0}; }, .q = c.in.at("q"), .k = c.in.at("k"), .v = c.in.at("v"),
+                                 .query_features = {}, .key_features = {}, .gamma_logits = {}};
+    CHECK(close(naive_attention(softmax).y, run_attention<Cpu<double>>(c).at("y"), suite.tolerance));
+  }
+}
+
+/// Permuting heads permutes outputs and gradients, repeating shared keys changes nothing, and documents do not see each other.
+template <AttentionPolicy A, Backend B = Cpu<double>>
+void check_attention_symmetries(typename A::Window window, const AttentionSuite& suite) {
+  const Heads heads = detail::usual_heads<A>(detail::usual_size<A>(suite));
+  const auto c = random_attention_case<A>(window, heads, Sequences::rectangular(1, 67), suite.seed);
+  const AttentionNumbers plain = run_attention<B>(c);
+  constexpr double tolerance = 1e-12;  // the same sums in another order
+
+  auto turned = c;
+  AttentionNumbers want;
+  const auto turn = [&](const std::string& name, const std::vector<double>& x) {
+    const auto [count, width] = detail::heads_of(c, name);
+    std::vector<Index> order(detail::at(count));
+    std::iota(order.rbegin(), order.rend(), Index{0});
+    return detail::permuted(x, count, order, width);
+  };
+  for (auto& [name, x] : turned.in) x = turn(name, x);
+  for (const auto& [name, x] : plain) want[name] = turn(name, x);
+  {
+    INFO(A::name(), " with its heads in reverse order");
+    detail::check_numbers(want, run_attention<B>(turned), tolerance, tolerance);
+  }
+
+  auto repeated = c;
+  repeated.heads.keys = heads.queries;
+  const auto repeat = [&](const std::string& name, const std::vector<double>& x) {
+    const auto [count, width] = detail::heads_of(c, name);
+    std::vector<Index> order;
+    for (Index h = 0; h < heads.queries; ++h) order.push_back(h / (heads.queries / count));
+    return detail::permuted(x, count, order, width);
+  };
+  for (auto& [name, x] : repeated.in) x = repeat(name, x);
+  const AttentionNumbers wide = run_attention<B>(repeated);
+  INFO(A::name(), " with keys and values repeated for every query head");
+  for (const auto& [name, x] : plain) {
+    INFO(name);
+    const auto [count, width] = detail::heads_of(c, name);
+    const Index group = heads.queries / count;
+    std::vector<double> sums(x.size());  // gradients of what was repeated add up
+    for (std::size_t i = 0; i < wide.at(name).size(); ++i) {
+      const std::size_t row = i / detail::at(heads.queries * width), column = i % detail::at(heads.queries * width);
+      sums[row * detail::at(count * width) + column / detail::at(group * width) * detail::at(width) + column % detail::at(width)] +=
+          wide.at(name)[i];
+    }
+    CHECK(close(x, sums, tolerance));
+  }
+
+  INFO("and another document beside it");
+  auto packed = random_attention_case<A>(window, heads, Sequences(67 + 40, {{0, 40, 0}, {40, 67, 0}}), suite.seed + 1);
+  for (auto& [name, x] : packed.in) {
+    const std::vector<double>& own = c.in.at(name);
+    if (x.size() == own.size()) x = own;  // weights
+    std::copy(own.begin(), own.end(), x.end() - static_cast<std::ptrdiff_t>(own.size()));
+  }
+  const AttentionNumbers both = run_attention<B>(packed);
+  for (const char* name : {"y", "q", "k", "v", "query_features", "key_features"}) {
+    if (!plain.contains(name)) continue;
+    INFO(name);
+    const auto& x = plain.at(name);
+    CHECK(close(x, std::vector<double>(both.at(name).end() - static_cast<std::ptrdiff_t>(x.size()), both.at(name).end()), tolerance));
+  }
+}
+
+/// Gradients that nobody wants are not computed, and leaving them out changes no other.
+template <AttentionPolicy A, Backend B = Cpu<double>>
+void check_attention_wanted(typename A::Window window, const AttentionSuite& suite) {
+  const auto c = random_attention_case<A>(window, detail::usual_heads<A>(detail::usual_size<A>(suite)), detail::ragged(67), suite.seed);
+  const AttentionNumbers all = run_attention<B>(c);
+  for (int mask = 0; mask < 8; ++mask) {
+    const AttentionWanted wanted{(mask & 1) != 0, (mask & 2) != 0, (mask & 4) != 0};
+    INFO(A::name(), " wants: inputs ", wanted.inputs, ", maps ", wanted.maps, ", factors ", wanted.factors);
+    const AttentionNumbers some = run_attention<B>(c, wanted);
+    for (const auto& [name, numbers] : all) {
+      INFO(name);
+      const bool map = name.ends_with("_map") || name.ends_with("_bias");
+      const bool expected = name == "y" || (map ? wanted.maps : name == "window_factors" ? wanted.factors : wanted.inputs);
+      CHECK(some.contains(name) == expected);
+      if (expected && some.contains(name)) CHECK(close(numbers, some.at(name), 1e-13));
+    }
+  }
+  AttentionArguments<B, A> arguments(c, {false, false, false});
+  Tape<B> tape;
+  const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k"), v = arguments.var(tape, "v");
+  const Var<B> y = attention<A>(tape, q, k, v, c.sequences, c.heads, arguments.weights(tape), window);
+  CHECK(!y.wants_gradient());
+  CHECK(tape.records() == 0);
+}
+
+/// Wrong shapes throw ShapeError that names the argument.
+template <AttentionPolicy A, Backend B = Cpu<double>>
+void check_attention_shapes(typename A::Window window, const AttentionSuite& suite) {
+  const auto c = random_attention_case<A>(window, detail::usual_heads<A>(detail::usual_size<A>(suite)), Sequences::rectangular(1, 5), suite.seed);
+  // The case gives right shapes only, so one array at a time is replaced.
+  for (const auto& [wrong, shape] : c.shapes()) {
+    INFO(A::name(), " with a wrong shape of ", wrong);
+    std::map<std::string, Array<B>> values;
+    for (const auto& [name, right] : c.shapes()) {
+      Shape taken = right;
+      if (name == wrong) taken = right.rank() == 3 ? Shape{right[0], right[1] + 1, right[2]} : Shape{right.rows(), right.cols() + 1};
+      if (name == wrong && right.rank() == 4) taken = Shape{right.size() + 1};
+      values[name] = array<B>(taken, std::vector<double>(detail::at(taken.size()), 0.5));
+    }
+    Tape<B> tape;
+    const auto var = [&](const char* name) {
+      return values.contains(name) ? tape.constant(View<const Scalar<B>>(values.at(name).view())) : Var<B>{};
+    };
+    const auto weight = [&](const char* name) {
+      return values.contains(name) ? Weight<B>{values.at(name).view(), {}} : Weight<B>{};
+    };
+    AttentionWeights<B> w{weight("query_map"), weight("query_bias"), weight("key_map"), weight("key_bias"), weight("window_factors"),
+                          var("query_features"), var("key_features")};
+    if constexpr (A::shared_maps) {
+      w.key_map = w.query_map;
+      w.key_bias = w.query_bias;
+    }
+    std::string message;
+    try {
+      attention<A>(tape, var("q"), var("k"), var("v"), c.sequences, c.heads, w, window);
+    } catch (const ShapeError& error) {
+      message = error.what();
+    }
+    CHECK_MESSAGE(message.find(wrong.ends_with("_bias") ? "bias" : wrong) != std::string::npos, "message: ", message);
+  }
+}
+
+/// Everything an attention promises, on the CPU in double and float.  Far features must not be negative: weights that cancel
+/// have no well-conditioned quotient.
+template <AttentionPolicy A>
+void check_attention(typename A::Window window, const AttentionSuite& suite = {}) {
+  static_assert(AttentionPolicy<A>);
+  check_attention_against_reference<A, Cpu<double>>(window, suite, suite.tolerance, suite.gradient_tolerance);
+  check_attention_against_reference<A, Cpu<float>>(window, suite, suite.float_tolerance, suite.float_gradient_tolerance);
+  check_attention_gradients<A>(window, suite);
+  check_attention_steps<A>(window, suite);
+  check_attention_endless_window<A>(window, suite);
+  check_attention_symmetries<A>(window, suite);
+  check_attention_wanted<A>(window, suite);
+  check_attention_shapes<A>(window, suite);
+}
+template <AttentionPolicy A>
+  requires std::default_initializable<typename A::Window>
+void check_attention(const AttentionSuite& suite = {}) {
+  check_attention<A>(typename A::Window{}, suite);
+}
+
+}  // namespace lolcats::testing

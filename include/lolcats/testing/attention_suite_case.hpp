@@ -1,0 +1,330 @@
+// One attention problem as raw numbers: through the library on any backend, and through the reference.
+#pragma once
+
+#include <lolcats/ops/attention/attention.hpp>
+#include <lolcats/ops/attention/state.hpp>
+#include <lolcats/testing/feature_map_suite_reference.hpp>
+#include <lolcats/testing/naive_attention.hpp>
+#include <lolcats/testing/random.hpp>
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace lolcats::testing {
+
+/// Arrays by the name of the argument: y, q, k, v, query_map, query_bias, key_map, key_bias, window_factors,
+/// query_features, key_features.  As results, `y` is the output and the others are gradients.
+using AttentionNumbers = std::map<std::string, std::vector<double>>;
+
+/// Which gradients a run asks for.
+struct AttentionWanted {
+  bool inputs = true;  // q, k, v and given features
+  bool maps = true;    // maps and their biases
+  bool factors = true;
+};
+
+/// A call of attention `A`: sizes, window, and `in` with every argument and the gradient `dy` of the output.
+template <AttentionPolicy A>
+struct AttentionCase {
+  using Map = typename A::Map;
+  static constexpr bool given = std::is_same_v<Map, GivenFeatures>;
+
+  Heads heads;
+  Index projected = 0;  // f
+  typename A::Window window;
+  Sequences sequences;
+  AttentionNumbers in;
+
+  /// Heads of the key maps.
+  Index key_maps() const { return A::key_maps_per_group ? heads.keys : heads.queries; }
+  /// F
+  Index features() const {
+    if constexpr (FeatureMap<Map>) return feature_count<Map>(projected);
+    return given ? projected : 0;
+  }
+  Index bias() const {
+    if constexpr (FeatureMap<Map>) return bias_width<Map>(projected);
+    return 0;
+  }
+
+  /// Every argument's shape.
+  std::map<std::string, Shape> shapes() const {
+    const Index rows = sequences.rows();
+    std::map<std::string, Shape> all{{"q", {rows, heads.queries * heads.size}},
+                                     {"k", {rows, heads.keys * heads.size}},
+                                     {"v", {rows, heads.keys * heads.size}}};
+    if constexpr (has_mixing<A>) all["window_factors"] = Shape{1, heads.queries, 1, 1};
+    if constexpr (given) {
+      all["query_features"] = Shape{rows, heads.queries * projected};
+      all["key_features"] = Shape{rows, key_maps() * projected};
+    }
+    if constexpr (FeatureMap<Map>) {
+      all["query_map"] = Shape{heads.queries, heads.size, projected};
+      if (bias() > 0) all["query_bias"] = Shape{heads.queries, bias()};
+      if (!A::shared_maps) {
+        all["key_map"] = Shape{key_maps(), heads.size, projected};
+        if (bias() > 0) all["key_bias"] = Shape{key_maps(), bias()};
+      }
+    }
+    return all;
+  }
+};
+
+/// A width of the features for tests: what the map says, or 4.
+template <AttentionPolicy A>
+Index attention_test_width(Index size) {
+  if constexpr (FeatureMap<typename A::Map>) {
+    return A::Map::skip && A::Map::projected == dynamic ? size : test_width<typename A::Map>();
+  }
+  return 4;
+}
+
+/// Normal numbers, rounded to float32 so that all backends hold the same.  Given features are positive.
+template <AttentionPolicy A>
+AttentionCase<A> random_attention_case(typename A::Window window, const Heads& heads, Sequences sequences,
+                                       std::uint64_t seed) {
+  AttentionCase<A> c{heads, attention_test_width<A>(heads.size), window, std::move(sequences), {}};
+  Rng rng(seed, 41);
+  const auto draw = [&](Index count, double scale, double mean) {
+    std::vector<double> values;
+    for (Index i = 0; i < count; ++i) values.push_back(static_cast<float>(mean + scale * rng.normal()));
+    return values;
+  };
+  for (const auto& [name, shape] : c.shapes()) {
+    const bool map = name.ends_with("_map"), features = name.ends_with("_features");
+    c.in[name] = draw(shape.size(), map ? 1.5 / std::sqrt(static_cast<double>(heads.size)) : 1.0,
+                      name == "window_factors" ? -1.0 : 0.0);
+    if (features) {
+      for (double& x : c.in[name]) x = static_cast<float>(std::exp(x));
+    }
+  }
+  c.in["dy"] = draw(c.shapes().at("q").size(), 1.0, 0.0);
+  return c;
+}
+
+/// The arguments of a case on a backend; values and gradients live as long as this.
+template <Backend B, AttentionPolicy A>
+class AttentionArguments {
+ public:
+  AttentionArguments(const AttentionCase<A>& c, const AttentionWanted& wanted, const B& backend = {})
+      : backend_(backend), wanted_(wanted) {
+    for (const auto& [name, shape] : c.shapes()) {
+      values_[name] = array<B>(shape, c.in.at(name), backend);
+      // Gradients of weights are added to what is there already.
+      if (is_weight(name) && (name == "window_factors" ? wanted.factors : wanted.maps)) {
+        gradients_[name] = array<B, Real<B>>(shape, std::vector<double>(static_cast<std::size_t>(shape.size()), 1.0), backend);
+      }
+    }
+  }
+
+  Var<B> var(Tape<B>& tape, const std::string& name) {
+    if (!values_.contains(name)) return {};
+    const View<const Scalar<B>> view = values_.at(name).view();
+    return vars_[name] = wanted_.inputs ? tape.variable(view) : tape.constant(view);
+  }
+  Weight<B> weight(const std::string& name) {
+    if (!values_.contains(name)) return {};
+    Weight<B> w{values_.at(name).view(), {}};
+    if (gradients_.contains(name)) w.gradient = gradients_.at(name).view();
+    return w;
+  }
+  AttentionWeights<B> weights(Tape<B>& tape) {
+    AttentionWeights<B> w{weight("query_map"), weight("query_bias"), weight("key_map"), weight("key_bias"),
+                          weight("window_factors")};
+    if constexpr (A::shared_maps) {
+      w.key_map = w.query_map;
+      w.key_bias = w.query_bias;
+    }
+    w.query_features = var(tape, "query_features");
+    w.key_features = var(tape, "key_features");
+    return w;
+  }
+
+  /// What has arrived.
+  void collect(AttentionNumbers& numbers) const {
+    for (const auto& [name, x] : vars_) {
+      if (x.has_gradient()) numbers[name] = host(backend_, x.gradient());
+    }
+    for (const auto& [name, gradient] : gradients_) {
+      numbers[name] = host(backend_, gradient.view());
+      for (double& x : numbers[name]) x -= 1.0;
+    }
+  }
+
+ private:
+  static bool is_weight(const std::string& name) {
+    return name.ends_with("_map") || name.ends_with("_bias") || name == "window_factors";
+  }
+
+  B backend_;
+  AttentionWanted wanted_;
+  std::map<std::string, Array<B>> values_;
+  std::map<std::string, Array<B, Real<B>>> gradients_;
+  std::map<std::string, Var<B>> vars_;
+};
+
+/// The library: one pass over all sequences, and the wanted gradients of sum(y * dy).  Memory is full of NaN before.
+template <Backend B, AttentionPolicy A>
+AttentionNumbers run_attention(const AttentionCase<A>& c, const AttentionWanted& wanted = {}, const B& backend = {}) {
+  AttentionArguments<B, A> arguments(c, wanted, backend);
+  Tape<B> tape(backend);
+  poison(tape);
+  const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k"), v = arguments.var(tape, "v");
+  const Var<B> y = attention<A>(tape, q, k, v, c.sequences, c.heads, arguments.weights(tape), c.window);
+  AttentionNumbers numbers{{"y", host(backend, y.value())}};
+  if (y.wants_gradient()) {
+    backend.from_host(c.in.at("dy").data(), y.sink().gradient.data, y.value().size());
+    tape.replay(0);
+  }
+  arguments.collect(numbers);
+  return numbers;
+}
+
+/// The library through the decoding state: each sequence in pieces, piece i of all sequences in one call.  `cut(length)`
+/// gives the lengths of the pieces, equally many for every sequence.  Returns y; `state` is what is left.
+template <Backend B, AttentionPolicy A, class Cut>
+std::vector<double> run_attention_steps(const AttentionCase<A>& c, Cut&& cut, AttentionState<B>& state, const B& backend = {}) {
+  std::vector<double> y(c.in.at("q").size(), 0.0);
+  const Index count = c.sequences.count();
+  std::vector<std::vector<Index>> pieces;
+  for (const Extent& e : c.sequences.extents()) pieces.push_back(cut(e.length));
+  state.slots.clear();
+  std::vector<Index> read(static_cast<std::size_t>(count));
+  for (std::size_t step = 0;; ++step) {
+    std::vector<Extent> extents;
+    std::vector<Index> from;  // rows of the case, in order
+    for (Index n = 0; n < count; ++n) {
+      const auto at = static_cast<std::size_t>(n);
+      if (step >= pieces[at].size()) continue;
+      extents.push_back({static_cast<Index>(from.size()), pieces[at][step], read[at]});
+      for (Index i = 0; i < pieces[at][step]; ++i) from.push_back(c.sequences[n].row + read[at] + i);
+      read[at] += pieces[at][step];
+    }
+    if (extents.empty()) return y;
+    const Sequences sequences(static_cast<Index>(from.size()), extents);
+
+    AttentionCase<A> piece = c;
+    piece.sequences = sequences;
+    for (const char* name : {"q", "k", "v", "query_features", "key_features"}) {
+      if (!c.in.contains(name)) continue;
+      const auto& whole = c.in.at(name);
+      const std::size_t width = whole.size() / static_cast<std::size_t>(c.sequences.rows());
+      piece.in[name].clear();
+      for (const Index row : from) {
+        const auto first = whole.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(row) * width);
+        piece.in[name].insert(piece.in[name].end(), first, first + static_cast<std::ptrdiff_t>(width));
+      }
+    }
+    AttentionArguments<B, A> arguments(piece, {false, false, false}, backend);
+    Tape<B> tape(backend);
+    poison(tape);
+    const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k"), v = arguments.var(tape, "v");
+    const Var<B> out = attention_step<A>(tape, q, k, v, sequences, c.heads, state, arguments.weights(tape), c.window);
+    const std::vector<double> values = host(backend, out.value());
+    const std::size_t width = values.size() / from.size();
+    for (std::size_t i = 0; i < from.size(); ++i) {
+      std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(i * width), width,
+                  y.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(from[i]) * width));
+    }
+  }
+}
+
+/// The reference: N x N loops in double, and all gradients of sum(y * dy).  `weights`, if given, receives a (H, T, T) of
+/// every sequence.
+template <AttentionPolicy A>
+AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std::vector<double>>* weights = nullptr) {
+  using detail::at;
+  using Map = typename A::Map;
+  AttentionNumbers total;
+  for (const auto& [name, shape] : c.shapes()) total[name].assign(at(shape.size()), 0.0);
+  total["y"].assign(at(c.shapes().at("q").size()), 0.0);
+  const Index H = c.heads.queries, G = c.heads.keys, D = c.heads.size;
+  const char* key_map = A::shared_maps ? "query_map" : "key_map";
+  const char* key_bias = A::shared_maps ? "query_bias" : "key_bias";
+
+  for (const Extent& e : c.sequences.extents()) {
+    // Copies rows of this sequence, head `source(h)` for every query head h (or every head, if they are as many).
+    const auto take = [&](const std::string& name, Index width, Index heads_there, Index heads_here) {
+      std::vector<double> rows;
+      for (Index t = 0; t < e.length; ++t) {
+        for (Index h = 0; h < heads_here; ++h) {
+          const Index source = ((e.row + t) * heads_there + h / (heads_here / heads_there)) * width;
+          for (Index i = 0; i < width; ++i) rows.push_back(c.in.at(name)[at(source + i)]);
+        }
+      }
+      return rows;
+    };
+    const auto give = [&](const std::string& name, const std::vector<double>& rows, Index width, Index heads_there, Index heads_here) {
+      for (Index t = 0; t < e.length; ++t) {
+        for (Index h = 0; h < heads_here; ++h) {
+          const Index target = ((e.row + t) * heads_there + h / (heads_here / heads_there)) * width;
+          for (Index i = 0; i < width; ++i) total[name][at(target + i)] += rows[at((t * heads_here + h) * width + i)];
+        }
+      }
+    };
+    // Weights of one head after the other, repeated over the query heads that share them.
+    const auto repeat = [&](const std::string& name) {
+      if (!c.in.contains(name)) return std::vector<double>{};
+      const Index there = c.shapes().at(name)[0], width = c.shapes().at(name).size() / there;
+      std::vector<double> all;
+      for (Index h = 0; h < H; ++h) {
+        for (Index i = 0; i < width; ++i) all.push_back(c.in.at(name)[at(h / (H / there) * width + i)]);
+      }
+      return all;
+    };
+    const auto give_back = [&](const std::string& name, const std::vector<double>& all) {
+      if (all.empty()) return;
+      const Index there = c.shapes().at(name)[0], width = c.shapes().at(name).size() / there;
+      for (Index h = 0; h < H; ++h) {
+        for (Index i = 0; i < width; ++i) total[name][at(h / (H / there) * width + i)] += all[at(h * width + i)];
+      }
+    };
+
+    NaiveAttention n{.tokens = e.length, .heads = H, .groups = G, .size = D, .features = c.features(),
+                     .begin = [&](Index i) { return c.window.begin(i); }, .affine = A::affine,
+                     .epsilon = A::Window::has_near ? 0.0 : 1e-12, .q = take("q", D, H, H), .k = take("k", D, G, G),
+                     .v = take("v", D, G, G), .query_features = {}, .key_features = {}, .gamma_logits = {}};
+    if (c.in.contains("window_factors")) n.gamma_logits = c.in.at("window_factors");
+
+    naive::FeatureMapSizes sizes{e.length, H, D, c.projected, c.bias(), false};
+    const std::vector<double> keys = take("k", D, G, H);  // (T, H * D)
+    if constexpr (FeatureMap<Map>) {
+      sizes.skip = Map::skip;
+      const double floor = reference_floor<Map>();
+      n.query_features = naive::feature_map(sizes, n.q, repeat("query_map"), repeat("query_bias"), ReferenceActivation<Map>::apply, floor);
+      n.key_features = naive::feature_map(sizes, keys, repeat(key_map), repeat(key_bias), ReferenceActivation<Map>::apply, floor);
+    } else if constexpr (AttentionCase<A>::given) {
+      n.query_features = take("query_features", c.projected, H, H);
+      n.key_features = take("key_features", c.projected, c.key_maps(), H);
+    }
+
+    const NaiveAttentionResult result = naive_attention(n);
+    if (weights) weights->push_back(result.weights);
+    give("y", result.y, D, H, H);
+    const NaiveAttentionGradients d = naive_attention_gradients(n, take("dy", D, H, H));
+    give("q", d.q, D, H, H);
+    give("k", d.k, D, G, G);
+    give("v", d.v, D, G, G);
+    for (std::size_t h = 0; h < d.gamma_logits.size(); ++h) total["window_factors"][h] += d.gamma_logits[h];
+    if constexpr (FeatureMap<Map>) {
+      const double floor = reference_floor<Map>();
+      const auto query = feature_map_gradients(sizes, n.q, repeat("query_map"), repeat("query_bias"),
+                                               ReferenceActivation<Map>::apply, floor, d.query_features);
+      give("q", query.x, D, H, H);
+      give_back("query_map", query.map);
+      give_back("query_bias", query.bias);
+      const auto key = feature_map_gradients(sizes, keys, repeat(key_map), repeat(key_bias),
+                                             ReferenceActivation<Map>::apply, floor, d.key_features);
+      give("k", key.x, D, G, H);
+      give_back(key_map, key.map);
+      give_back(key_bias, key.bias);
+    } else if constexpr (AttentionCase<A>::given) {
+      give("query_features", d.query_features, c.projected, H, H);
+      give("key_features", d.key_features, c.projected, c.key_maps(), H);
+    }
+  }
+  return total;
+}
+
+}  // namespace lolcats::testing

@@ -1,0 +1,196 @@
+#include <lolcats/io/hf_config.hpp>
+
+#include "support.hpp"
+
+using namespace lolcats;
+using namespace io_test;
+using nlohmann::json;
+
+namespace {
+
+/// A config as transformers 5 writes it.
+json five() {
+  return json::parse(R"({
+    "architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.1, "bos_token_id": 1,
+    "dtype": "bfloat16", "eos_token_id": [2, 3], "head_dim": 16, "hidden_act": "silu", "hidden_size": 48,
+    "initializer_range": 0.02, "intermediate_size": 80, "max_position_embeddings": 256, "mlp_bias": false,
+    "model_type": "llama", "num_attention_heads": 6, "num_hidden_layers": 3, "num_key_value_heads": 2,
+    "pad_token_id": null, "pretraining_tp": 1, "rms_norm_eps": 1e-06,
+    "rope_parameters": {"factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+      "original_max_position_embeddings": 32, "rope_theta": 500000.0, "rope_type": "llama3"},
+    "tie_word_embeddings": true, "transformers_version": "5.17.0", "use_cache": true, "vocab_size": 96})");
+}
+
+/// The same model as transformers 4 wrote it.
+json four() {
+  json config = five();
+  config.erase("rope_parameters");
+  config.erase("dtype");
+  config["torch_dtype"] = "bfloat16";
+  config["rope_theta"] = 500000.0;
+  config["rope_scaling"] = {{"factor", 8.0}, {"high_freq_factor", 4.0}, {"low_freq_factor", 1.0},
+                            {"original_max_position_embeddings", 32}, {"rope_type", "llama3"}};
+  return config;
+}
+
+LlamaConfig parsed(const json& config) { return parse_config(config.dump(), "config.json"); }
+
+/// A change of `base` must be refused with these words.
+template <class F>
+void refuses(json base, F&& change, std::initializer_list<std::string_view> parts) {
+  change(base);
+  check_throws<ConfigError>(
+      [&] {
+        try {
+          parsed(base);
+        } catch (const Error& error) {
+          CHECK(std::string(error.what()).starts_with("config.json: "));
+          throw;
+        }
+      },
+      parts);
+}
+
+}  // namespace
+
+TEST_CASE("configs of transformers 4 and 5 say the same") {
+  const LlamaConfig config = parsed(five());
+  CHECK(config.vocab_size == 96);
+  CHECK(config.hidden_size == 48);
+  CHECK(config.layers == 3);
+  CHECK(config.heads == 6);
+  CHECK(config.kv_heads == 2);
+  CHECK(config.head_dim == 16);
+  CHECK(config.intermediate_size == 80);
+  CHECK(config.rms_eps == 1e-6);
+  CHECK(config.rope == RopeConfig{RopeKind::Llama3, 500000, 8, 1, 4, 32});
+  CHECK(config.sliding_window == 0);
+  CHECK(config.max_position == 256);
+  CHECK(config.tied_embeddings);
+  CHECK(config.bos_token == 1);
+  CHECK(config.eos_tokens == std::vector<Index>{2, 3});
+  CHECK(parsed(four()) == config);
+  json both = four();
+  both["rope_parameters"] = five()["rope_parameters"];
+  CHECK(parsed(both) == config);
+  json old = four();
+  old["rope_scaling"]["type"] = "llama3";
+  CHECK(parsed(old) == config);
+  old["rope_scaling"].erase("rope_type");
+  CHECK(parsed(old) == config);
+}
+
+TEST_CASE("what old configs leave out has transformers' defaults") {
+  json old = four();
+  for (const char* key : {"head_dim", "num_key_value_heads", "rope_theta", "rope_scaling", "tie_word_embeddings",
+                          "bos_token_id", "eos_token_id", "attention_bias", "mlp_bias"}) {
+    old.erase(key);
+  }
+  const LlamaConfig config = parsed(old);
+  CHECK(config.head_dim == 8);
+  CHECK(config.kv_heads == 6);
+  CHECK(config.rope == RopeConfig{});
+  CHECK(config.rope.theta == 10000);
+  CHECK_FALSE(config.tied_embeddings);
+  CHECK_FALSE(config.bos_token.has_value());
+  CHECK(config.eos_tokens.empty());
+}
+
+TEST_CASE("linear and default rope") {
+  json linear = four();
+  linear["rope_scaling"] = {{"type", "linear"}, {"factor", 4}};
+  CHECK(parsed(linear).rope == RopeConfig{RopeKind::Linear, 500000, 4, 1, 4, 0});
+  json plain = five();
+  plain["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 1e6}, {"partial_rotary_factor", 1.0}};
+  CHECK(parsed(plain).rope.kind == RopeKind::Default);
+  CHECK(parsed(plain).rope.theta == 1e6);
+}
+
+TEST_CASE("Mistral's window must be said, as a number or null") {
+  json mistral = four();
+  mistral["model_type"] = "mistral";
+  mistral["sliding_window"] = 8;
+  CHECK(parsed(mistral).sliding_window == 8);
+  mistral["sliding_window"] = nullptr;
+  CHECK(parsed(mistral).sliding_window == 0);
+  refuses(mistral, [](json& c) { c.erase("sliding_window"); }, {"'sliding_window' is missing"});
+  refuses(mistral, [](json& c) { c["sliding_window"] = 0; }, {"'sliding_window' is 0, expected a positive"});
+  refuses(mistral, [](json& c) { c.erase("num_key_value_heads"); }, {"'num_key_value_heads' is missing"});
+  // transformers' Llama has no window and would ignore it.
+  refuses(four(), [](json& c) { c["sliding_window"] = 8; }, {"'sliding_window' is 8, which is not supported"});
+}
+
+TEST_CASE("unsupported mathematics is refused with file, key, got and expected") {
+  refuses(five(), [](json& c) { c["model_type"] = "qwen2"; }, {"'model_type' is \"qwen2\", expected 'llama' or 'mistral'"});
+  refuses(five(), [](json& c) { c["hidden_act"] = "gelu"; }, {"'hidden_act' is \"gelu\", expected 'silu'"});
+  refuses(five(), [](json& c) { c["attention_bias"] = true; }, {"'attention_bias' is true, expected false"});
+  refuses(five(), [](json& c) { c["mlp_bias"] = true; }, {"'mlp_bias' is true, expected false"});
+  refuses(five(), [](json& c) { c["rope_parameters"]["rope_type"] = "yarn"; },
+          {"'rope_parameters.rope_type' is \"yarn\", expected 'default', 'linear' or 'llama3'"});
+  refuses(four(), [](json& c) { c["rope_scaling"] = {{"type", "dynamic"}, {"factor", 2.0}}; },
+          {"'rope_scaling.type' is \"dynamic\""});
+  refuses(four(), [](json& c) { c["rope_scaling"]["type"] = "linear"; }, {"'rope_scaling.type' is \"linear\", expected 'llama3'"});
+  refuses(four(), [](json& c) { c["rope_scaling"].erase("factor"); }, {"'rope_scaling.factor' is missing"});
+  refuses(four(), [](json& c) { c["rope_scaling"].erase("rope_type"); }, {"'rope_scaling.type' is missing"});
+  refuses(four(), [](json& c) { c["rope_scaling"]["attention_factor"] = 2; },
+          {"'rope_scaling.attention_factor' is 2, which is not supported"});
+  refuses(five(), [](json& c) { c["rope_parameters"]["partial_rotary_factor"] = 0.5; },
+          {"'rope_parameters.partial_rotary_factor' is 0.5, expected 1"});
+  refuses(four(), [](json& c) { c["rope_parameters"] = five()["rope_parameters"], c["rope_parameters"]["factor"] = 4; },
+          {"'rope_scaling' and 'rope_parameters' differ"});
+  refuses(five(), [](json& c) { c["rope_theta"] = 1e4; }, {"'rope_theta' is 10000, expected 500000"});
+  refuses(five(), [](json& c) { c["quantization_config"] = {{"bits", 4}}; },
+          {"'quantization_config' is {\"bits\":4}, which is not supported"});
+  refuses(five(), [](json& c) { c["new_attention_kind"] = false; }, {"'new_attention_kind' is false, which is not supported"});
+}
+
+TEST_CASE("contradictory and ill-typed values are refused") {
+  refuses(five(), [](json& c) { c["hidden_size"] = "48"; }, {"'hidden_size' is \"48\", expected an integer"});
+  refuses(five(), [](json& c) { c.erase("vocab_size"); }, {"'vocab_size' is missing, expected an integer"});
+  refuses(five(), [](json& c) { c["num_attention_heads"] = 5; }, {"heads is 5, expected a multiple of kv_heads 2"});
+  refuses(five(), [](json& c) { c["num_attention_heads"] = 0; }, {"heads is 0"});
+  refuses(five(), [](json& c) { c["head_dim"] = nullptr, c["num_attention_heads"] = 0; }, {"'num_attention_heads' 0"});
+  refuses(five(), [](json& c) { c["head_dim"] = nullptr, c["hidden_size"] = 50; }, {"'hidden_size' is 50, expected a multiple"});
+  refuses(five(), [](json& c) { c["head_dim"] = 7; }, {"head_dim is 7, expected an even number"});
+  refuses(five(), [](json& c) { c["num_hidden_layers"] = -1; }, {"layers is -1"});
+  refuses(five(), [](json& c) { c["bos_token_id"] = 96; }, {"bos_token is 96"});
+  refuses(five(), [](json& c) { c["bos_token_id"] = {1, 2}; }, {"'bos_token_id' is [1,2], expected one integer"});
+  refuses(five(), [](json& c) { c["eos_token_id"] = {1, "2"}; }, {"'eos_token_id' is [1,\"2\"]"});
+  check_throws<FormatError>([] { parse_config("{", "config.json"); }, {"config.json: is not valid JSON"});
+  check_throws<ConfigError>([] { parse_config("[]", "config.json"); }, {"config.json: the document is []"});
+}
+
+TEST_CASE("a written config is read back equal") {
+  const TemporaryFolder folder;
+  std::vector<LlamaConfig> configs = {parsed(five())};
+  configs.push_back(configs[0]);
+  configs[1].rope = {RopeKind::Linear, 1e4, 2, 1, 4, 0};
+  configs[1].sliding_window = 8;
+  configs.push_back(configs[0]);
+  configs[2].rope = {};
+  configs[2].bos_token.reset();
+  configs[2].eos_tokens = {5};
+  configs[2].tied_embeddings = false;
+  for (const LlamaConfig& config : configs) {
+    write_config(folder / "config.json", config, DType::BF16);
+    CHECK(read_config(folder / "config.json") == config);
+  }
+  check_throws<ConfigError>([&] { format_config(configs[0], DType::I64); }, {"weights are I64"});
+  configs[0].heads = 5;
+  check_throws<ConfigError>([&] { write_config(folder / "config.json", configs[0], DType::F32); }, {"heads is 5"});
+  CHECK(read_config(folder / "config.json") == configs[2]);
+}
+
+TEST_CASE("configs written by transformers are read") {
+  const auto path = real_data("huggingface");
+  if (!path) return;
+  const LlamaConfig llama = read_config(*path / "llama3_sharded_bf16" / "config.json");
+  CHECK(llama.rope == RopeConfig{RopeKind::Llama3, 500000, 8, 1, 4, 32});
+  CHECK(llama.heads == 6);
+  CHECK(llama.kv_heads == 2);
+  CHECK_FALSE(llama.tied_embeddings);
+  const LlamaConfig mistral = read_config(*path / "mistral_window_f32" / "config.json");
+  CHECK(mistral.sliding_window == 8);
+  CHECK(mistral.tied_embeddings);
+  CHECK(mistral.rope == RopeConfig{});
+}

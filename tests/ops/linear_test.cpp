@@ -1,0 +1,53 @@
+// linear: y = x W^T.
+#include <lolcats/ops/linear/eigen.hpp>
+#include <lolcats/ops/linear/naive.hpp>
+#include <lolcats/testing/gradient_check.hpp>
+#include <lolcats/testing/operation_check.hpp>
+
+#include <doctest/doctest.h>
+
+using namespace lolcats;
+using namespace lolcats::testing;
+
+TEST_CASE_TEMPLATE("linear is its reference, values and gradients", B, Cpu<float>, Cpu<double>) {
+  // The last two are large enough for several row blocks, for token ranges and for a grid of gradient tiles.
+  const std::array<Index, 3> sizes[] = {{1, 1, 1},    {3, 65, 1},    {63, 64, 65},   {64, 3, 63},
+                                        {65, 63, 64}, {1, 64, 1000}, {700, 64, 172}, {65, 520, 510}};
+  for (const auto& [rows, inputs, outputs] : sizes) {
+    CAPTURE(rows);
+    CAPTURE(inputs);
+    CAPTURE(outputs);
+    CHECK(check_operation<B>(
+        {{Shape{rows, inputs}}, {Shape{outputs, inputs}, true}},
+        [](Tape<B>& tape, std::span<const Var<B>> x, std::span<const Weight<B>> w) { return linear(tape, x[0], w[0]); },
+        [&](std::span<const std::vector<double>> a) { return naive::linear(a[0], a[1], rows, inputs, outputs); }));
+  }
+}
+
+TEST_CASE("linear has the derivatives of what it computes") {
+  Rng rng(1);
+  Parameter<Cpu<double>> w(normal<Cpu<double>>(Shape{4, 3}, rng));
+  CHECK(check_gradients({normal<Cpu<double>>(Shape{5, 3}, rng)}, {&w},
+                        [&](Tape<Cpu<double>>& tape, std::span<const Var<Cpu<double>>> x) {
+                          return linear(tape, x[0], w);
+                        }));
+}
+
+TEST_CASE("linear of no rows is no rows") {
+  using B = Cpu<float>;
+  Tape<B> tape;
+  Rng rng(1);
+  const auto w = normal<B>(Shape{4, 3}, rng);
+  const Tensor<float> x(Shape{0, 3});
+  CHECK(linear(tape, tape.constant(x.view()), Weight<B>{w.view(), {}}).shape() == Shape{0, 4});
+}
+
+TEST_CASE("linear names the shapes that do not fit") {
+  using B = Cpu<float>;
+  Tape<B> tape;
+  Rng rng(1);
+  const auto x = normal<B>(Shape{2, 3}, rng), w = normal<B>(Shape{4, 5}, rng), vector = normal<B>(Shape{3}, rng);
+  CHECK_THROWS_WITH_AS(linear(tape, tape.constant(x.view()), Weight<B>{w.view(), {}}),
+                       "linear: x has shape (2, 3), w (4, 5); expected x (M, I) and w (O, I)", ShapeError);
+  CHECK_THROWS_AS(linear(tape, tape.constant(x.view()), Weight<B>{vector.view(), {}}), ShapeError);
+}

@@ -1,0 +1,229 @@
+#include <lolcats/train/loop.hpp>
+#include <lolcats/train/resume.hpp>
+
+#include "regression.hpp"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include <csignal>
+#include <sys/resource.h>
+#include <unistd.h>
+
+using namespace lolcats;
+using namespace lolcats::regression;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A folder that is removed at the end.
+struct Folder {
+  fs::path path = fs::temp_directory_path() / ("lolcats_resume_test_" + std::to_string(::getpid()));
+  Folder() {
+    fs::remove_all(path);
+    fs::create_directories(path);
+  }
+  ~Folder() { fs::remove_all(path); }
+  fs::path file(const char* name) const { return path / name; }
+};
+
+std::string bytes_of(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+struct Interrupted {};
+ProgressCallback interrupt_after(Index update) {
+  return [update](const Progress& p) {
+    if (p.update == update) throw Interrupted{};
+  };
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("an interrupted run goes on with the same bits", T, float, double) {
+  const Folder folder;
+  const Rows data = some_rows(9);
+  // Both schedule and early stopping have state: the learning rate is reduced on the way.
+  Recipe<ReduceOnPlateau> recipe{.stage = "transfer", .max_updates = 23, .batch = 2, .micro_batch = 1, .seed = 5,
+                                 .learning_rate = 0.3, .schedule = {.factor = 0.7, .patience = 0}, .clip = 0.5,
+                                 .evaluate_every = 2, .restore_best = false};
+  recipe.optimizer.weight_decay = 0.01;
+  Regression<T> whole;
+  const auto want = train(Cpu<T>{}, whole.parameters(), data, whole, recipe);
+  CHECK(want.history.front().learning_rate != want.history.back().learning_rate);
+
+  for (const Index cut : {1, 5, 6, 10, 22, 23}) {
+    CAPTURE(cut);
+    recipe.checkpoint = folder.file("state.safetensors");
+    recipe.checkpoint_every = 1;
+    fs::remove(recipe.checkpoint);
+    Regression<T> first, second;
+    CHECK_THROWS_AS(train(Cpu<T>{}, first.parameters(), data, first, recipe, interrupt_after(cut)), Interrupted);
+    second.w.master().data[0] = T(1234);  // comes from the checkpoint
+    const auto got = train(Cpu<T>{}, second.parameters(), data, second, recipe);
+    CHECK(second.values() == whole.values());
+    CHECK(got.best_validation == want.best_validation);
+    CHECK(got.best_update == want.best_update);
+    CHECK(got.updates == 23);
+    REQUIRE(got.history.size() == want.history.size());
+    for (std::size_t i = 0; i < want.history.size(); ++i) {
+      CHECK(got.history[i].update == want.history[i].update);
+      CHECK(got.history[i].loss == want.history[i].loss);
+      CHECK(got.history[i].validation == want.history[i].validation);
+      CHECK(got.history[i].learning_rate == want.history[i].learning_rate);
+      CHECK(got.history[i].gradient_norm == want.history[i].gradient_norm);
+      if (i > 0) CHECK(got.history[i].seconds >= got.history[i - 1].seconds);
+    }
+  }
+}
+
+TEST_CASE("the best parameters survive an interruption") {
+  const Folder folder;
+  const Rows data = some_rows(6);
+  struct Scripted : Regression<double> {
+    std::vector<double> script{5, 1, 4, 3, 2, 2};
+    std::size_t at = 0;
+    double evaluate() { return script[at++]; }
+  } whole, first, second;
+  Recipe<> recipe{.max_updates = 6, .batch = 2, .learning_rate = 0.1, .evaluate_every = 1};
+  train(Cpu<double>{}, whole.parameters(), data, whole, recipe);
+  recipe.checkpoint = folder.file("state");
+  recipe.checkpoint_every = 4;
+  CHECK_THROWS_AS(train(Cpu<double>{}, first.parameters(), data, first, recipe, interrupt_after(5)), Interrupted);
+  second.at = 4;
+  const auto result = train(Cpu<double>{}, second.parameters(), data, second, recipe);
+  CHECK(result.best_update == 2);
+  CHECK(second.values() == whole.values());
+}
+
+TEST_CASE("a finished run can be made longer, as if it had been long from the start") {
+  const Folder folder;
+  const Rows data = some_rows(9);
+  Regression<double> whole, parts;
+  Recipe<> recipe{.max_updates = 11, .batch = 2, .learning_rate = 0.1, .evaluate_every = 3, .restore_best = false};
+  const auto want = train(Cpu<double>{}, whole.parameters(), data, whole, recipe);
+  recipe.checkpoint = folder.file("state");
+  for (const Index updates : {5, 5, 11}) {
+    recipe.max_updates = updates;
+    const auto got = train(Cpu<double>{}, parts.parameters(), data, parts, recipe);
+    CHECK(got.updates == updates);
+    if (updates == 11) CHECK(got.best_validation == want.best_validation);
+  }
+  CHECK(parts.values() == whole.values());
+}
+
+TEST_CASE("a checkpoint of another recipe, of another model or of other data is refused") {
+  const Folder folder;
+  const Rows data = some_rows(6);
+  Regression<double> task;
+  const Recipe<> recipe{.stage = "transfer", .identity = "hedgehog", .max_updates = 2, .batch = 2,
+                        .checkpoint = folder.file("state")};
+  train(Cpu<double>{}, task.parameters(), data, task, recipe);
+  const auto refused = [&](auto change) {
+    Regression<double> other;
+    Recipe<> changed = recipe;
+    changed.max_updates = 4;
+    change(changed);
+    const auto before = other.values();
+    const auto message = message_of([&] {
+      CHECK_THROWS_AS(train(Cpu<double>{}, other.parameters(), data, other, changed), ConfigError);
+      train(Cpu<double>{}, other.parameters(), data, other, changed);
+    });
+    CHECK(other.values() == before);
+    return message;
+  };
+  const std::string file = recipe.checkpoint.string();
+  CHECK(refused([](auto& r) { r.learning_rate = 0.5; }) ==
+        file + ": the checkpoint was made with learning_rate '0.001', expected '0.5'; remove it to start anew");
+  CHECK(refused([](auto& r) { r.identity = "t2r"; }).find("identity 'hedgehog', expected 't2r'") != std::string::npos);
+  CHECK(refused([](auto& r) { r.seed = 9; }).find("seed '0', expected '9'") != std::string::npos);
+  CHECK(refused([](auto& r) { r.optimizer.beta2 = 0.99; }).find("beta2 '0.999'") != std::string::npos);
+  CHECK(refused([](auto& r) { r.batch = 3; }).find("batch '2', expected '3'") != std::string::npos);
+
+  Recipe<> longer = recipe;
+  longer.max_updates = 4;
+  Regression<double> other;
+  CHECK(message_of([&] { train(Cpu<double>{}, other.parameters(), some_rows(7), other, longer); }).find(
+            "rows '6', expected '7'") != std::string::npos);
+  const Recipe<Cosine> scheduled{.stage = "transfer", .identity = "hedgehog", .max_updates = 4, .batch = 2,
+                                 .checkpoint = recipe.checkpoint};
+  CHECK(message_of([&] { train(Cpu<double>{}, other.parameters(), data, other, scheduled); }).find(
+            "schedule 'constant', expected 'cosine(warmup=0, total=4, floor=0)'") != std::string::npos);
+
+  CHECK(message_of([&] { train(Cpu<double>{}, {{"layers.0.w", &other.w}}, data, other, longer); }).find(
+            "layers.1.b' belongs to no trained parameter") != std::string::npos);
+  CHECK(message_of([&] { train(Cpu<double>{}, {{"layers.7.w", &other.w}}, data, other, longer); }).find(
+            "has no tensor 'parameter.layers.7.w'") != std::string::npos);
+  CHECK(message_of([&] {
+          train(Cpu<double>{}, {{"layers.0.w", &other.b}, {"layers.1.b", &other.w}}, data, other, longer);
+        }).find("'parameter.layers.0.w' has shape (3), expected ()") != std::string::npos);
+  Regression<float> narrow;
+  CHECK(message_of([&] { train(Cpu<float>{}, narrow.parameters(), data, narrow, longer); }).find(
+            "is F64, expected F32") != std::string::npos);
+}
+
+TEST_CASE("a file that is no checkpoint, or half of one, is refused") {
+  const Folder folder;
+  const Rows data = some_rows(6);
+  Recipe<> recipe{.max_updates = 2, .batch = 2, .checkpoint = folder.file("state")};
+  Regression<double> task;
+  train(Cpu<double>{}, task.parameters(), data, task, recipe);
+  recipe.max_updates = 4;
+  const std::string whole = bytes_of(recipe.checkpoint);
+  const auto with = [&](const std::string& bytes) {
+    std::ofstream(recipe.checkpoint, std::ios::binary) << bytes;
+    Regression<double> other;
+    const auto before = other.values();
+    const std::string message = message_of([&] { train(Cpu<double>{}, other.parameters(), data, other, recipe); });
+    if (message != "no error") CHECK(other.values() == before);
+    return message;
+  };
+  for (const std::size_t size : {std::size_t{0}, std::size_t{4}, whole.size() / 2, whole.size() - 1}) {
+    CHECK(with(whole.substr(0, size)) != "no error");
+  }
+  const auto replaced = [&](std::string bytes, const std::string& from, const std::string& to) {
+    REQUIRE(from.size() == to.size());
+    const auto at = bytes.find(from);
+    REQUIRE(at != std::string::npos);
+    return bytes.replace(at, from.size(), to);
+  };
+  CHECK(with(replaced(whole, "training state 1", "training state 9")).find("format is") != std::string::npos);
+  CHECK(with(replaced(whole, "\"update\":\"2\"", "\"update\":\"x\"")).find("'update' is 'x'") != std::string::npos);
+  CHECK(with(replaced(whole, "\"update\":\"2\"", "\"update\":\"3\"")).find("'history' has shape") != std::string::npos);
+  CHECK(with(replaced(whole, "\"best_loss\"", "\"bets_loss\"")).find("'best_loss' is missing") != std::string::npos);
+  CHECK(with(whole) == "no error");
+}
+
+TEST_CASE("an interrupted write leaves the old checkpoint and nothing else") {
+  const Folder folder;
+  const Rows data = some_rows(6);
+  Recipe<> recipe{.max_updates = 2, .batch = 2, .checkpoint = folder.file("state")};
+  Regression<double> task;
+  train(Cpu<double>{}, task.parameters(), data, task, recipe);
+  const std::string before = bytes_of(recipe.checkpoint);
+
+  // The system refuses to write past 512 bytes of any file: a full disk, as far as the writer can tell.
+  rlimit old{};
+  getrlimit(RLIMIT_FSIZE, &old);
+  const rlimit small{512, old.rlim_max};
+  auto* const handler = std::signal(SIGXFSZ, SIG_IGN);
+  recipe.max_updates = 4;
+  setrlimit(RLIMIT_FSIZE, &small);
+  bool refused = false;
+  try {
+    train(Cpu<double>{}, task.parameters(), data, task, recipe);
+  } catch (const FileError&) {
+    refused = true;
+  }
+  setrlimit(RLIMIT_FSIZE, &old);
+  std::signal(SIGXFSZ, handler);
+  CHECK(refused);
+  CHECK(bytes_of(recipe.checkpoint) == before);
+  CHECK(std::distance(fs::directory_iterator(folder.path), fs::directory_iterator()) == 1);
+}
