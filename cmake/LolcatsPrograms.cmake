@@ -7,9 +7,7 @@ endif()
 
 find_program(LOLCATS_CCACHE ccache)
 if(LOLCATS_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  # The sloppiness is what ccache asks for when there are precompiled headers.
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
-      "CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime" "${LOLCATS_CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${LOLCATS_CCACHE}")
 endif()
 
 add_library(lolcats_programs INTERFACE)
@@ -42,5 +40,9 @@ function(lolcats_add_programs prefix)
     endif()
     add_executable(${prefix}${name} "${source}")
     target_link_libraries(${prefix}${name} PRIVATE lolcats_programs $<TARGET_NAME_IF_EXISTS:CLI11::CLI11>)
+    if(parses_options AND LOLCATS_BUILD_TESTS)
+      add_test(NAME help/${prefix}${name} COMMAND ${prefix}${name} --help)
+      set_tests_properties(help/${prefix}${name} PROPERTIES PASS_REGULAR_EXPRESSION "--help")
+    endif()
   endforeach()
 endfunction()

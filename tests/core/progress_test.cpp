@@ -18,8 +18,13 @@ TEST_CASE("clock_time writes minutes and hours, and rounds to whole seconds") {
 }
 
 TEST_CASE("a progress line aligns its updates and shows a validation loss only where there is one") {
-  Progress p{.stage = "transfer", .update = 120, .total = 2300, .loss = 0.01234567, .validation = {},
-             .tokens_per_second = 31415, .seconds_remaining = 125};
+  Progress p{.stage = "transfer",
+             .update = 120,
+             .total = 2300,
+             .loss = 0.01234567,
+             .validation = {},
+             .tokens_per_second = 31415,
+             .seconds_remaining = 125};
   CHECK(to_string(p) == "transfer   120/2300  loss 0.01235  31.4K tokens/s  2:05 left");
   p.validation = 0.0119;
   p.tokens_per_second = 435;

@@ -14,7 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto tokenizer = lolcats::parse_llama2c_tokenizer(std::as_bytes(std::span(data, size)), 0, "fuzz");
     const std::string written = lolcats::serialize_llama2c_tokenizer(tokenizer);
     // the header's longest piece may overstate; everything behind it must come back as it was
-    if (written.size() != size || std::string_view(written).substr(4) != std::string_view(reinterpret_cast<const char*>(data), size).substr(4))
+    if (written.size() != size ||
+        std::string_view(written).substr(4) != std::string_view(reinterpret_cast<const char*>(data), size).substr(4))
       std::abort();
     const std::string_view text(reinterpret_cast<const char*>(data), size < 256 ? size : 256);
     const auto tokens = tokenizer.encode(text, true);

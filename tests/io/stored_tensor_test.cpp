@@ -19,7 +19,7 @@ struct Bytes {
   Bytes(const std::vector<T>& values, std::size_t offset = 0)
       : memory(std::make_shared<std::vector<double>>(values.size() * sizeof(T) / 8 + 4)) {
     std::byte* start = reinterpret_cast<std::byte*>(memory->data()) + offset;
-    std::memcpy(start, values.data(), values.size() * sizeof(T));
+    if (!values.empty()) std::memcpy(start, values.data(), values.size() * sizeof(T));
     bytes = {start, values.size() * sizeof(T)};
   }
 };

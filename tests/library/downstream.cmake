@@ -1,5 +1,5 @@
 # cmake -DWAY=installed|subdirectory -DSOURCE= -DBUILD= -DWORK= -DCOMPILER= -DGENERATOR= -DPREFIX_PATH= -DOPTIMIZATION=
-#       -P downstream.cmake
+#       -DLAUNCHER= -P downstream.cmake
 #
 # Builds and runs tests/downstream, a project of its own, against an installed copy or with lolcats as a subdirectory.
 cmake_minimum_required(VERSION 3.25)
@@ -24,7 +24,9 @@ else()
   message(FATAL_ERROR "WAY is '${WAY}', expected installed or subdirectory")
 endif()
 
+list(JOIN PREFIX_PATH ":" path)
+set(ENV{CMAKE_PREFIX_PATH} "${path}")
 run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/downstream" -B "${WORK}/build" -G "${GENERATOR}" "${where}"
-    "-DCMAKE_CXX_COMPILER=${COMPILER}" "-DCMAKE_CXX_FLAGS=${OPTIMIZATION}" "-DCMAKE_PREFIX_PATH=${PREFIX_PATH}")
+    "-DCMAKE_CXX_COMPILER=${COMPILER}" "-DCMAKE_CXX_FLAGS=${OPTIMIZATION}" "-DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER}")
 run("${CMAKE_COMMAND}" --build "${WORK}/build")
 run("${CMAKE_CTEST_COMMAND}" --test-dir "${WORK}/build" --output-on-failure --no-tests=error)

@@ -38,7 +38,8 @@ struct Bytes {
 const Bytes good = Bytes().integer(4).piece("<u>").piece("<s>").piece("</s>").piece("x", -2.5F);
 
 struct Folder {
-  std::filesystem::path path = std::filesystem::temp_directory_path() / ("lolcats-tokenizer-" + std::to_string(::getpid()));
+  std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("lolcats-tokenizer-" + std::to_string(::getpid()));
   Folder() { std::filesystem::create_directories(path); }
   ~Folder() { std::filesystem::remove_all(path); }
 };
@@ -72,7 +73,8 @@ TEST_CASE("bytes that are no tokenizer are refused") {
   CHECK_THROWS_WITH_AS(Bytes().integer(4).real(0).integer(-1).parse(), "t.bin: token 0 has length -1, expected 1 to 4",
                        FormatError);
   CHECK_THROWS_AS(Bytes().integer(4).real(0).integer(0).parse(), FormatError);
-  CHECK_THROWS_AS(Bytes().integer(4).piece("longer").parse(), FormatError);
+  CHECK_THROWS_WITH_AS(Bytes(good).piece("longer").parse(), "t.bin: token 4 has length 6, expected 1 to 4",
+                       FormatError);
   CHECK_THROWS_AS(Bytes().integer(2147483647).real(0).integer(2147483647).parse(), FormatError);
   CHECK_THROWS_AS(Bytes(good).piece("x").parse(), FormatError);                 // twice
   CHECK_THROWS_AS(Bytes(good).piece("y", std::nanf("")).parse(), FormatError);  // no order

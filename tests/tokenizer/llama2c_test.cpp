@@ -59,7 +59,8 @@ std::vector<Index> encode_by_rounds(const std::vector<std::string>& pieces, cons
     Index id = -1;
     std::size_t where = 0;
     for (std::size_t i = 0; i + 1 < tokens.size(); ++i) {
-      const auto found = ids.find(pieces[static_cast<std::size_t>(tokens[i])] + pieces[static_cast<std::size_t>(tokens[i + 1])]);
+      const auto found =
+          ids.find(pieces[static_cast<std::size_t>(tokens[i])] + pieces[static_cast<std::size_t>(tokens[i + 1])]);
       if (found != ids.end() && scores[static_cast<std::size_t>(found->second)] > best) {
         best = scores[static_cast<std::size_t>(found->second)];
         id = found->second;
@@ -80,7 +81,8 @@ std::filesystem::path data_file(const char* name) {
 }  // namespace
 
 TEST_CASE("the best score merges first, and the leftmost of equal scores") {
-  const Llama2cTokenizer tokenizer = Vocabulary().add(" ", 0).add("a", 0).add("aa", -1).add("aaa", -2).add("b", 0).add("ab", -0.5F).make();
+  const Llama2cTokenizer tokenizer =
+      Vocabulary().add(" ", 0).add("a", 0).add("aa", -1).add("aaa", -2).add("b", 0).add("ab", -0.5F).make();
   const Index a = 260, aa = 261, aaa = 262, ab = 264, space = 259;
   CHECK(tokenizer.encode("aaaa", true) == std::vector<Index>{1, space, aa, aa});
   CHECK(tokenizer.encode("aaaaa", false) == std::vector<Index>{space, aa, aaa});
@@ -99,7 +101,8 @@ TEST_CASE("characters without a piece become bytes, and come back as they were")
   CHECK(tokenizer.encode("\xC3\xA9", false) == std::vector<Index>{259, 260});
   CHECK(tokenizer.encode("\xE2\x82\xAC", false) == std::vector<Index>{259, 3 + 0xE2, 3 + 0x82, 3 + 0xAC});
   // stray continuation bytes, a cut character and a zero byte
-  for (const std::string text : {std::string("\x80\x80\x80\x80\x80\x80"), std::string("a\xE2\x82"), std::string("a\0b", 3)})
+  for (const std::string& text :
+       {std::string("\x80\x80\x80\x80\x80\x80"), std::string("a\xE2\x82"), std::string("a\0b", 3)})
     CHECK(tokenizer.decode(tokenizer.encode(text, true)) == text);
 }
 
@@ -157,7 +160,8 @@ TEST_CASE("vocabularies that cannot work are refused") {
   CHECK_THROWS_AS(Llama2cTokenizer({"a", "b", "c"}, {0, std::numeric_limits<float>::infinity(), 0}), FormatError);
   const Llama2cTokenizer small({"<unk>", "<s>", "</s>", "x"}, {0, 0, 0, 0});
   CHECK_THROWS_WITH_AS((void)small.encode("x", false),
-                       "Llama2cTokenizer: unknown token: no piece for the byte 0x20 near offset 0 of the text", DataError);
+                       "Llama2cTokenizer: unknown token: no piece for the byte 0x20 near offset 0 of the text",
+                       DataError);
   CHECK_THROWS_AS((void)small.decode_piece(-1, 4), DataError);
   CHECK_THROWS_AS((void)small.decode_piece(-1, -1), DataError);
 }

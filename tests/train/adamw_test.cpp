@@ -138,8 +138,8 @@ TEST_CASE("masters keep updates that the value is too narrow to hold") {
 TEST_CASE("AdamW refuses frozen parameters and impossible options") {
   using B = Cpu<double>;
   Parameter<B> p = parameter_of<B>({1.0});
-  CHECK_THROWS_WITH_AS(AdamW<B>(B{}, {{"layer.3.q", &p}}),
-                       "AdamW: parameter 'layer.3.q' is frozen; call train() first", ConfigError);
+  CHECK_THROWS_WITH_AS(AdamW<B>(B{}, {{"layer.3.q", &p}}), "AdamW: parameter 'layer.3.q' is frozen; call train() first",
+                       ConfigError);
   p.train(B{});
   CHECK_THROWS_AS(AdamW<B>(B{}, {{"p", &p}}, {.beta1 = 1.0}), ConfigError);
   CHECK_THROWS_AS(AdamW<B>(B{}, {{"p", &p}}, {.epsilon = 0.0}), ConfigError);

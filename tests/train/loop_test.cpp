@@ -16,14 +16,14 @@ using namespace lolcats::regression;
 namespace {
 
 /// The same procedure in plain arithmetic: batches in order, gradient of the mean over supervised tokens, Adam.
-std::vector<double> plain_training(const Rows& data, Index batch, Index updates, double lr) {
+std::vector<double> plain_training(const Examples& data, Index batch, Index updates, double lr) {
   std::vector<double> x{0.5, 0.25, 0.0, 0.1}, m(4), v(4);
   std::size_t next = 0;
   for (Index u = 1; u <= updates; ++u) {
     std::vector<double> g(4);
     double count = 0;
     for (Index k = 0; k < batch && next < data.rows.size(); ++k) {
-      const Row& row = data.rows[next++];
+      const Example& row = data.rows[next++];
       for (Index t = row.ignored; t < row.tokens; ++t) {
         double e = x[3] - row.target(t);
         for (Index c = 0; c < width; ++c) e += x[static_cast<std::size_t>(c)] * row.feature(t, c);
@@ -46,14 +46,14 @@ std::vector<double> plain_training(const Rows& data, Index batch, Index updates,
 }  // namespace
 
 TEST_CASE("every supervised token weighs the same, however an update is cut into micro-batches") {
-  const Rows data = some_rows(7);
+  const Examples data = some_examples(7);
   for (const Index micro : {0, 1, 2, 3, 5}) {
     CAPTURE(micro);
     Regression<double> task;
     // 7 rows by 3: updates of 3, 3 and 1 rows
-    const auto result = train(Cpu<double>{}, task.parameters(), data, task,
-                              Recipe<>{.max_updates = 7, .batch = 3, .micro_batch = micro, .shuffle = false,
-                                       .learning_rate = 0.05});
+    const auto result =
+        train(Cpu<double>{}, task.parameters(), data, task,
+              Recipe<>{.max_updates = 7, .batch = 3, .micro_batch = micro, .shuffle = false, .learning_rate = 0.05});
     const auto want = plain_training(data, 3, 7, 0.05);
     for (std::size_t i = 0; i < want.size(); ++i) CHECK(std::abs(task.values()[i] - want[i]) < 1e-13);
     CHECK(result.updates == 7);
@@ -64,12 +64,12 @@ TEST_CASE("every supervised token weighs the same, however an update is cut into
 }
 
 TEST_CASE("the reported loss is the mean over the supervised tokens of the update") {
-  const Rows data = some_rows(4);
+  const Examples data = some_examples(4);
   Regression<double> task, untouched;
   const auto result = train(Cpu<double>{}, task.parameters(), data, task,
                             Recipe<>{.epochs = 1, .batch = 4, .micro_batch = 1, .learning_rate = 0.05});
   double sum = 0, count = 0;
-  for (const Row& row : data.rows) {
+  for (const Example& row : data.rows) {
     for (Index t = row.ignored; t < row.tokens; ++t, ++count) sum += std::pow(untouched.error(row, t), 2);
   }
   CHECK(result.history.at(0).loss == doctest::Approx(sum / count).epsilon(1e-13));
@@ -77,11 +77,12 @@ TEST_CASE("the reported loss is the mean over the supervised tokens of the updat
 }
 
 TEST_CASE("the length of a run: epochs, updates, or what ends first") {
-  const Rows data = some_rows(10);
+  const Examples data = some_examples(10);
   const auto updates = [&](Index epochs, Index most) {
     Regression<double> task;
     return train(Cpu<double>{}, task.parameters(), data, task,
-                 Recipe<>{.epochs = epochs, .max_updates = most, .batch = 4}).updates;
+                 Recipe<>{.epochs = epochs, .max_updates = most, .batch = 4})
+        .updates;
   };
   CHECK(updates(2, 0) == 6);
   CHECK(updates(0, 4) == 4);
@@ -90,7 +91,7 @@ TEST_CASE("the length of a run: epochs, updates, or what ends first") {
 }
 
 TEST_CASE("clipping limits what the optimizer sees, and the history holds the norm before") {
-  const Rows data = some_rows(4);
+  const Examples data = some_examples(4);
   const auto first_point = [&](double clip) {
     Regression<double> task;
     return train(Cpu<double>{}, task.parameters(), data, task,
@@ -111,7 +112,7 @@ TEST_CASE("clipping limits what the optimizer sees, and the history holds the no
 }
 
 TEST_CASE("the schedule decides the learning rate of every update, and hears every evaluation") {
-  const Rows data = some_rows(4);
+  const Examples data = some_examples(4);
   Regression<double> task;
   const auto cosine = train(Cpu<double>{}, task.parameters(), data, task,
                             Recipe<Cosine>{.max_updates = 8, .learning_rate = 0.5, .schedule = {.warmup = 2}});
@@ -123,9 +124,10 @@ TEST_CASE("the schedule decides the learning rate of every update, and hears eve
     double validation = 1;
     double evaluate() { return validation++; }
   } worse;
-  const auto plateau = train(Cpu<double>{}, worse.parameters(), data, worse,
-                             Recipe<ReduceOnPlateau>{.max_updates = 7, .learning_rate = 0.5,
-                                                     .schedule = {.patience = 0}, .evaluate_every = 2});
+  const auto plateau =
+      train(Cpu<double>{}, worse.parameters(), data, worse,
+            Recipe<ReduceOnPlateau>{
+                .max_updates = 7, .learning_rate = 0.5, .schedule = {.patience = 0}, .evaluate_every = 2});
   const std::vector<double> rates{0.5, 0.5, 0.5, 0.5, 0.05, 0.05, 0.005};
   for (std::size_t u = 0; u < 7; ++u) {
     CHECK(plateau.history[u].learning_rate == doctest::Approx(rates[u]));
@@ -134,7 +136,7 @@ TEST_CASE("the schedule decides the learning rate of every update, and hears eve
 }
 
 TEST_CASE("a run stops early and ends with its best parameters") {
-  const Rows data = some_rows(6);
+  const Examples data = some_examples(6);
   struct Scripted : Regression<double> {
     std::vector<double> script{5, 3, 4, 3.5, 6, 1};
     std::vector<std::vector<double>> seen;
@@ -158,10 +160,10 @@ TEST_CASE("a run stops early and ends with its best parameters") {
 }
 
 TEST_CASE("a loss or gradient that is not finite names stage, update and parameter, and changes nothing more") {
-  const Rows data = some_rows(6);
+  const Examples data = some_examples(6);
   struct Broken : Regression<double> {
     enum { Loss, Gradient, Thrown } how = Loss;
-    double step(const std::vector<Row>& batch, const MicroStep& at) {
+    double step(const std::vector<Example>& batch, const MicroStep& at) {
       const double loss = Regression::step(batch, at);
       if (at.update < 2 || at.micro < 1) return loss;
       if (how == Thrown) fail<NumericError>("layer 3 left the finite numbers");
@@ -187,23 +189,23 @@ TEST_CASE("a loss or gradient that is not finite names stage, update and paramet
 
 TEST_CASE("an update without supervised tokens is an error") {
   Regression<double> task;
-  const Rows data{{Row{3, 3, 0}}};
+  const Examples data{{Example{3, 3, 0}}};
   CHECK_THROWS_WITH_AS(train(Cpu<double>{}, task.parameters(), data, task, Recipe<>{.stage = "finetune", .epochs = 1}),
                        "finetune: no token of update 1 is supervised (all labels are ignored)", DataError);
-  CHECK_THROWS_AS(train(Cpu<double>{}, task.parameters(), Rows{}, task, Recipe<>{.epochs = 1}), DataError);
+  CHECK_THROWS_AS(train(Cpu<double>{}, task.parameters(), Examples{}, task, Recipe<>{.epochs = 1}), DataError);
 }
 
 TEST_CASE("progress is reported after every update") {
-  const Rows data = some_rows(6);
+  const Examples data = some_examples(6);
   Regression<double> task;
   std::vector<Progress> seen;
   std::string stage;
-  const auto result = train(Cpu<double>{}, task.parameters(), data, task,
-                            Recipe<>{.stage = "pretrain", .epochs = 2, .batch = 2, .evaluate_every = 3},
-                            [&](const Progress& p) {
-                              seen.push_back(p);
-                              stage = p.stage;
-                            });
+  const auto result =
+      train(Cpu<double>{}, task.parameters(), data, task,
+            Recipe<>{.stage = "pretrain", .epochs = 2, .batch = 2, .evaluate_every = 3}, [&](const Progress& p) {
+              seen.push_back(p);
+              stage = p.stage;
+            });
   REQUIRE(seen.size() == 6);
   CHECK(stage == "pretrain");
   for (std::size_t i = 0; i < 6; ++i) {

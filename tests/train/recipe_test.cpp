@@ -1,3 +1,4 @@
+#include <lolcats/data/dataset.hpp>
 #include <lolcats/train/loop.hpp>
 #include <lolcats/train/recipe.hpp>
 
@@ -14,18 +15,19 @@ using namespace lolcats::regression;
 
 namespace {
 struct NoSize {
-  std::vector<Row> batch(std::span<const Index>) const { return {}; }
+  std::vector<Example> batch(std::span<const Index>) const { return {}; }
 };
 struct NoCount {
-  double step(const std::vector<Row>&, const MicroStep&) { return 0; }
+  double step(const std::vector<Example>&, const MicroStep&) { return 0; }
 };
 }  // namespace
 
-static_assert(TrainingData<Rows> && !TrainingData<NoSize>);
-static_assert(TrainingTask<Regression<float>, std::vector<Row>> && !TrainingTask<NoCount, std::vector<Row>>);
+static_assert(TrainingData<DataSet>);
+static_assert(TrainingData<Examples> && !TrainingData<NoSize>);
+static_assert(TrainingTask<Regression<float>, std::vector<Example>> && !TrainingTask<NoCount, std::vector<Example>>);
 
 TEST_CASE("impossible recipes are refused") {
-  const Rows data = some_rows(3);
+  const Examples data = some_examples(3);
   const auto refused = [&](const Recipe<>& recipe) {
     Regression<double> task;
     return message_of([&] { train(Cpu<double>{}, task.parameters(), data, task, recipe); });
@@ -42,11 +44,11 @@ TEST_CASE("impossible recipes are refused") {
 }
 
 TEST_CASE("a task may be made of lambdas, and need not evaluate") {
-  const Rows data = some_rows(5);
+  const Examples data = some_examples(5);
   Regression<double> model, same;
   const Recipe<> recipe{.epochs = 2, .batch = 2, .learning_rate = 0.1};
-  Task task{.step = [&](const std::vector<Row>& batch, const MicroStep& at) { return model.step(batch, at); },
-            .supervised = [&](const std::vector<Row>& batch) { return model.supervised(batch); },
+  Task task{.step = [&](const std::vector<Example>& batch, const MicroStep& at) { return model.step(batch, at); },
+            .supervised = [&](const std::vector<Example>& batch) { return model.supervised(batch); },
             .evaluate = [&] { return model.evaluate(); }};
   train(Cpu<double>{}, model.parameters(), data, task, recipe);
   train(Cpu<double>{}, same.parameters(), data, same, recipe);
@@ -54,8 +56,8 @@ TEST_CASE("a task may be made of lambdas, and need not evaluate") {
 
   struct Blind {
     Regression<double>& model;
-    double step(const std::vector<Row>& batch, const MicroStep& at) { return model.step(batch, at); }
-    Index supervised(const std::vector<Row>& batch) { return model.supervised(batch); }
+    double step(const std::vector<Example>& batch, const MicroStep& at) { return model.step(batch, at); }
+    Index supervised(const std::vector<Example>& batch) { return model.supervised(batch); }
   };
   Regression<double> unseen;
   train(Cpu<double>{}, unseen.parameters(), data, Blind{unseen}, recipe);

@@ -17,30 +17,31 @@ namespace lolcats::regression {
 inline constexpr Index width = 3;
 
 /// A sequence of tokens, each with a feature vector and a wanted output; the first few tokens are not supervised.
-struct Row {
+struct Example {
   Index tokens = 0;
   Index ignored = 0;
   Index number = 0;
 
   double feature(Index token, Index c) const {
-    return std::sin(0.7 * static_cast<double>(number) + 1.9 * static_cast<double>(token) + 2.3 * static_cast<double>(c));
+    return std::sin(0.7 * static_cast<double>(number) + 1.9 * static_cast<double>(token) +
+                    2.3 * static_cast<double>(c));
   }
   double target(Index token) const { return std::cos(static_cast<double>(number * 5 + token)); }
 };
 
-struct Rows {
-  std::vector<Row> rows;
+struct Examples {
+  std::vector<Example> rows;
   Index size() const { return static_cast<Index>(rows.size()); }
-  std::vector<Row> batch(std::span<const Index> numbers) const {
-    std::vector<Row> chosen;
+  std::vector<Example> batch(std::span<const Index> numbers) const {
+    std::vector<Example> chosen;
     for (const Index i : numbers) chosen.push_back(rows[static_cast<std::size_t>(i)]);
     return chosen;
   }
 };
 
 /// `count` rows with 2 to 6 tokens, of which 0 to 3 are ignored.
-inline Rows some_rows(Index count) {
-  Rows data;
+inline Examples some_examples(Index count) {
+  Examples data;
   for (Index i = 0; i < count; ++i) {
     const Index tokens = 2 + i * 7 % 5;
     data.rows.push_back({tokens, std::min(i % 4, tokens - 1), i});
@@ -69,16 +70,16 @@ struct Regression {
     return all;
   }
 
-  double error(const Row& row, Index t) const {
+  double error(const Example& row, Index t) const {
     double y = static_cast<double>(b.value().data[0]) - row.target(t);
     for (Index c = 0; c < width; ++c) y += static_cast<double>(w.value().data[c]) * row.feature(t, c);
     return y;
   }
-  double step(const std::vector<Row>& batch, const MicroStep& at) {
+  double step(const std::vector<Example>& batch, const MicroStep& at) {
     seeds.insert(at.seed);
     ++steps;
     double loss = 0;
-    for (const Row& row : batch) {
+    for (const Example& row : batch) {
       for (Index t = row.ignored; t < row.tokens; ++t) {
         const double e = error(row, t);
         loss += at.scale * e * e;
@@ -90,16 +91,16 @@ struct Regression {
     }
     return loss;
   }
-  Index supervised(const std::vector<Row>& batch) const {
+  Index supervised(const std::vector<Example>& batch) const {
     Index count = 0;
-    for (const Row& row : batch) count += row.tokens - row.ignored;
+    for (const Example& row : batch) count += row.tokens - row.ignored;
     return count;
   }
   double evaluate() const {
     double sum = 0;
     Index count = 0;
     for (Index i = 100; i < 104; ++i) {
-      const Row row{5, 0, i};
+      const Example row{5, 0, i};
       for (Index t = 0; t < 5; ++t, ++count) sum += error(row, t) * error(row, t);
     }
     return sum / static_cast<double>(count);

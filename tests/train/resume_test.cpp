@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include <csignal>
 #include <sys/resource.h>
 #include <unistd.h>
+#include <csignal>
 
 using namespace lolcats;
 using namespace lolcats::regression;
@@ -48,11 +48,18 @@ ProgressCallback interrupt_after(Index update) {
 
 TEST_CASE_TEMPLATE("an interrupted run goes on with the same bits", T, float, double) {
   const Folder folder;
-  const Rows data = some_rows(9);
+  const Examples data = some_examples(9);
   // Both schedule and early stopping have state: the learning rate is reduced on the way.
-  Recipe<ReduceOnPlateau> recipe{.stage = "transfer", .max_updates = 23, .batch = 2, .micro_batch = 1, .seed = 5,
-                                 .learning_rate = 0.3, .schedule = {.factor = 0.7, .patience = 0}, .clip = 0.5,
-                                 .evaluate_every = 2, .restore_best = false};
+  Recipe<ReduceOnPlateau> recipe{.stage = "transfer",
+                                 .max_updates = 23,
+                                 .batch = 2,
+                                 .micro_batch = 1,
+                                 .seed = 5,
+                                 .learning_rate = 0.3,
+                                 .schedule = {.factor = 0.7, .patience = 0},
+                                 .clip = 0.5,
+                                 .evaluate_every = 2,
+                                 .restore_best = false};
   recipe.optimizer.weight_decay = 0.01;
   Regression<T> whole;
   const auto want = train(Cpu<T>{}, whole.parameters(), data, whole, recipe);
@@ -85,7 +92,7 @@ TEST_CASE_TEMPLATE("an interrupted run goes on with the same bits", T, float, do
 
 TEST_CASE("the best parameters survive an interruption") {
   const Folder folder;
-  const Rows data = some_rows(6);
+  const Examples data = some_examples(6);
   struct Scripted : Regression<double> {
     std::vector<double> script{5, 1, 4, 3, 2, 2};
     std::size_t at = 0;
@@ -104,7 +111,7 @@ TEST_CASE("the best parameters survive an interruption") {
 
 TEST_CASE("a finished run can be made longer, as if it had been long from the start") {
   const Folder folder;
-  const Rows data = some_rows(9);
+  const Examples data = some_examples(9);
   Regression<double> whole, parts;
   Recipe<> recipe{.max_updates = 11, .batch = 2, .learning_rate = 0.1, .evaluate_every = 3, .restore_best = false};
   const auto want = train(Cpu<double>{}, whole.parameters(), data, whole, recipe);
@@ -120,10 +127,10 @@ TEST_CASE("a finished run can be made longer, as if it had been long from the st
 
 TEST_CASE("a checkpoint of another recipe, of another model or of other data is refused") {
   const Folder folder;
-  const Rows data = some_rows(6);
+  const Examples data = some_examples(6);
   Regression<double> task;
-  const Recipe<> recipe{.stage = "transfer", .identity = "hedgehog", .max_updates = 2, .batch = 2,
-                        .checkpoint = folder.file("state")};
+  const Recipe<> recipe{
+      .stage = "transfer", .identity = "hedgehog", .max_updates = 2, .batch = 2, .checkpoint = folder.file("state")};
   train(Cpu<double>{}, task.parameters(), data, task, recipe);
   const auto refused = [&](auto change) {
     Regression<double> other;
@@ -149,28 +156,33 @@ TEST_CASE("a checkpoint of another recipe, of another model or of other data is 
   Recipe<> longer = recipe;
   longer.max_updates = 4;
   Regression<double> other;
-  CHECK(message_of([&] { train(Cpu<double>{}, other.parameters(), some_rows(7), other, longer); }).find(
-            "rows '6', expected '7'") != std::string::npos);
-  const Recipe<Cosine> scheduled{.stage = "transfer", .identity = "hedgehog", .max_updates = 4, .batch = 2,
-                                 .checkpoint = recipe.checkpoint};
-  CHECK(message_of([&] { train(Cpu<double>{}, other.parameters(), data, other, scheduled); }).find(
-            "schedule 'constant', expected 'cosine(warmup=0, total=4, floor=0)'") != std::string::npos);
+  CHECK(message_of([&] {
+          train(Cpu<double>{}, other.parameters(), some_examples(7), other, longer);
+        }).find("rows '6', expected '7'") != std::string::npos);
+  const Recipe<Cosine> scheduled{
+      .stage = "transfer", .identity = "hedgehog", .max_updates = 4, .batch = 2, .checkpoint = recipe.checkpoint};
+  CHECK(message_of([&] {
+          train(Cpu<double>{}, other.parameters(), data, other, scheduled);
+        }).find("schedule 'constant', expected 'cosine(warmup=0, total=4, floor=0)'") != std::string::npos);
 
-  CHECK(message_of([&] { train(Cpu<double>{}, {{"layers.0.w", &other.w}}, data, other, longer); }).find(
-            "layers.1.b' belongs to no trained parameter") != std::string::npos);
-  CHECK(message_of([&] { train(Cpu<double>{}, {{"layers.7.w", &other.w}}, data, other, longer); }).find(
-            "has no tensor 'parameter.layers.7.w'") != std::string::npos);
+  CHECK(message_of([&] {
+          train(Cpu<double>{}, {{"layers.0.w", &other.w}}, data, other, longer);
+        }).find("layers.1.b' belongs to no trained parameter") != std::string::npos);
+  CHECK(message_of([&] {
+          train(Cpu<double>{}, {{"layers.7.w", &other.w}}, data, other, longer);
+        }).find("has no tensor 'parameter.layers.7.w'") != std::string::npos);
   CHECK(message_of([&] {
           train(Cpu<double>{}, {{"layers.0.w", &other.b}, {"layers.1.b", &other.w}}, data, other, longer);
         }).find("'parameter.layers.0.w' has shape (3), expected ()") != std::string::npos);
   Regression<float> narrow;
-  CHECK(message_of([&] { train(Cpu<float>{}, narrow.parameters(), data, narrow, longer); }).find(
-            "is F64, expected F32") != std::string::npos);
+  CHECK(message_of([&] {
+          train(Cpu<float>{}, narrow.parameters(), data, narrow, longer);
+        }).find("is F64, expected F32") != std::string::npos);
 }
 
 TEST_CASE("a file that is no checkpoint, or half of one, is refused") {
   const Folder folder;
-  const Rows data = some_rows(6);
+  const Examples data = some_examples(6);
   Recipe<> recipe{.max_updates = 2, .batch = 2, .checkpoint = folder.file("state")};
   Regression<double> task;
   train(Cpu<double>{}, task.parameters(), data, task, recipe);
@@ -202,7 +214,7 @@ TEST_CASE("a file that is no checkpoint, or half of one, is refused") {
 
 TEST_CASE("an interrupted write leaves the old checkpoint and nothing else") {
   const Folder folder;
-  const Rows data = some_rows(6);
+  const Examples data = some_examples(6);
   Recipe<> recipe{.max_updates = 2, .batch = 2, .checkpoint = folder.file("state")};
   Regression<double> task;
   train(Cpu<double>{}, task.parameters(), data, task, recipe);

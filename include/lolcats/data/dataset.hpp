@@ -26,15 +26,16 @@ class DataSet {
  public:
   DataSet() = default;
 
-  /// Rows may differ in length.  Throws DataError for a row of fewer than 2 tokens or with labels or starts that do not fit.
+  /// Rows may differ in length.  Throws DataError for a row of fewer than 2 tokens or with labels or starts that do not
+  /// fit.
   explicit DataSet(std::vector<Row> rows, DocumentBoundaries boundaries = DocumentBoundaries::Joined)
       : rows_(std::move(rows)), boundaries_(boundaries) {
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       const Row& row = rows_[i];
       const auto length = static_cast<Index>(row.tokens.size());
       require<DataError>(length >= 2, "DataSet: row {} has {} tokens, expected at least 2", i, length);
-      require<DataError>(row.labels.size() == row.tokens.size(), "DataSet: row {} has {} tokens but {} labels", i, length,
-                         row.labels.size());
+      require<DataError>(row.labels.size() == row.tokens.size(), "DataSet: row {} has {} tokens but {} labels", i,
+                         length, row.labels.size());
       require<DataError>(!row.starts.empty() && row.starts.front() == 0 && row.starts.back() < length &&
                              std::ranges::is_sorted(row.starts, std::ranges::less_equal{}),
                          "DataSet: row {}: document starts must ascend from 0 and lie within its {} tokens", i, length);
@@ -57,8 +58,10 @@ class DataSet {
     for (std::size_t i = 0; i < rows_.size(); ++i)
       for (std::size_t j = 0; j < rows_[i].tokens.size(); ++j) {
         const Index token = rows_[i].tokens[j], label = rows_[i].labels[j];
-        require<DataError>(token >= 0 && token < vocab_size, "DataSet: row {}, position {}: token {} lies outside of the "
-                           "vocabulary of {}", i, j, token, vocab_size);
+        require<DataError>(token >= 0 && token < vocab_size,
+                           "DataSet: row {}, position {}: token {} lies outside of the "
+                           "vocabulary of {}",
+                           i, j, token, vocab_size);
         require<DataError>(label == ignored_label || (label >= 0 && label < vocab_size),
                            "DataSet: row {}, position {}: label {} lies outside of the vocabulary of {}", i, j, label,
                            vocab_size);
@@ -149,7 +152,8 @@ class BatchStream {
 
   Batch next() {
     const Index count = std::min(batch_size_, data_->size() - position_.row);
-    Batch batch = data_->batch(std::span(order_).subspan(static_cast<std::size_t>(position_.row), static_cast<std::size_t>(count)));
+    Batch batch = data_->batch(
+        std::span(order_).subspan(static_cast<std::size_t>(position_.row), static_cast<std::size_t>(count)));
     position_.row += count;
     if (position_.row == data_->size()) {
       position_ = {position_.epoch + 1, 0};

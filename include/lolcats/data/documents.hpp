@@ -4,6 +4,7 @@
 #include <lolcats/core/error.hpp>
 #include <lolcats/core/index.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -26,8 +27,8 @@ inline std::string_view strip(std::string_view text) {
   return text.substr(first, text.find_last_not_of(space) - first + 1);
 }
 
-/// The documents of a text, each stripped; a separator is a line of its own (a CR before the line feed is allowed).  A text that ends with a separator
-/// has no further document behind it.
+/// The documents of a text, each stripped.  A separator is a line of its own, ended by LF or CR LF; behind one that
+/// ends the text no further document is expected.
 ///
 /// `origin` names the source in errors.  Throws DataError for a text without a document and for an empty document.
 inline std::vector<std::string> split_documents(std::string_view text, const std::string& origin = "split_documents") {

@@ -49,22 +49,39 @@ inline Sample alpaca_sample(const std::vector<Index>& prompt, const std::vector<
   return sample;
 }
 
+namespace detail {
+
+/// Lower-case letters only: "<No input>." becomes "noinput".
+inline std::string letters_of(std::string_view text) {
+  std::string letters;
+  for (const char c : text)
+    if (const auto byte = static_cast<unsigned char>(c); std::isalpha(byte))
+      letters += static_cast<char>(std::tolower(byte));
+  return letters;
+}
+
+/// Whether a context says in words that there is none.
+inline bool means_no_input(std::string_view context) {
+  const std::string letters = letters_of(context);
+  return strip(context).empty() || letters == "noinput" || letters == "noinputneeded" || letters == "noinputrequired";
+}
+
+/// Whether an answer is missing.  "No Output" in two words answers what a program prints and stays.
+inline bool means_no_output(std::string_view answer) {
+  return strip(answer).empty() || (letters_of(answer) == "nooutput" && strip(answer).find(' ') == answer.npos);
+}
+
+}  // namespace detail
+
 /// The records of an Alpaca json text, in order.
 ///
-/// Uncleaned files have holes, which are filled as the cleaned one does it: a context that says "no input" (in any case, with or without
-/// the space or a final period) is none, and records with an empty or "nooutput" answer are left out.  `origin` names the source.
-/// Throws FormatError for text that is not an array of objects of strings, DataError if no record is left.
+/// Uncleaned files have holes: a context such as "Noinput" or "<no input>" is taken as none, and a record whose answer
+/// is empty or "<nooutput>" is left out.  `origin` names the source in errors.  Throws FormatError for text that is not
+/// an array of objects of strings, DataError if no record is left.
 inline std::vector<Instruction> parse_alpaca(std::string_view json, const std::string& origin = "parse_alpaca") {
   const auto root = nlohmann::json::parse(json.begin(), json.end(), nullptr, false);
   require<FormatError>(!root.is_discarded(), "{}: not valid json", origin);
   require<FormatError>(root.is_array(), "{}: expected an array of records, got {}", origin, root.type_name());
-  const auto plain = [](std::string_view text) {  // lower-case letters only
-    std::string letters;
-    for (const char c : text)
-      if (const auto byte = static_cast<unsigned char>(c); !std::isspace(byte) && c != '.')
-        letters += static_cast<char>(std::tolower(byte));
-    return letters;
-  };
   std::vector<Instruction> records;
   std::size_t i = 0;
   for (const auto& item : root) {
@@ -72,15 +89,14 @@ inline std::vector<Instruction> parse_alpaca(std::string_view json, const std::s
       require<FormatError>(item.is_object(), "{}: record {} is {}, expected an object", origin, i, item.type_name());
       const auto found = item.find(name);
       if (found == item.end() && !needed) return std::string();
-      require<FormatError>(found != item.end() && found->is_string(), "{}: record {}: field '{}' is {}, expected a string",
-                           origin, i, name, found == item.end() ? "missing" : found->type_name());
+      require<FormatError>(found != item.end() && found->is_string(),
+                           "{}: record {}: field '{}' is {}, expected a string", origin, i, name,
+                           found == item.end() ? "missing" : found->type_name());
       return found->template get<std::string>();
     };
     Instruction record{field("instruction", true), field("input", false), field("output", true)};
-    if (const std::string letters = plain(record.context); letters == "noinput" || letters == "<noinput>" || letters.empty())
-      record.context.clear();
-    const std::string answer = plain(record.answer);
-    if (!answer.empty() && answer != "nooutput" && answer != "<nooutput>") records.push_back(std::move(record));
+    if (detail::means_no_input(record.context)) record.context.clear();
+    if (!detail::means_no_output(record.answer)) records.push_back(std::move(record));
     ++i;
   }
   require<DataError>(!records.empty(), "{}: none of {} records has an answer", origin, i);

@@ -12,8 +12,8 @@
 
 namespace lolcats {
 
-/// A finished row: a sample, and where in it documents begin.  `starts` ascends from 0; a row that opens inside a document
-/// counts the rest of that document as its first.
+/// A finished row: a sample, and where in it documents begin.  `starts` ascends from 0; a row that opens inside a
+/// document counts the rest of that document as its first.
 struct Row {
   std::vector<Index> tokens;
   std::vector<Index> labels;  // not shifted, see Sample
@@ -25,14 +25,14 @@ struct Row {
 namespace detail {
 
 inline void check_row_length(const char* function, Index length) {
-  require<ConfigError>(length >= 2, "{}: rows of {} tokens, expected at least 2: one to read and one to predict", function,
-                       length);
+  require<ConfigError>(length >= 2, "{}: rows of {} tokens, expected at least 2: one to read and one to predict",
+                       function, length);
 }
 
 inline void check_sample(const char* function, const Sample& sample, std::size_t index) {
   require<DataError>(!sample.tokens.empty(), "{}: sample {} has no tokens", function, index);
-  require<DataError>(sample.tokens.size() == sample.labels.size(), "{}: sample {} has {} tokens but {} labels", function,
-                     index, sample.tokens.size(), sample.labels.size());
+  require<DataError>(sample.tokens.size() == sample.labels.size(), "{}: sample {} has {} tokens but {} labels",
+                     function, index, sample.tokens.size(), sample.labels.size());
 }
 
 /// A stream of samples from whose front rows are cut.
@@ -69,8 +69,8 @@ class RowCutter {
 }  // namespace detail
 
 /// All documents one behind the other, cut into rows of exactly `length` tokens; the tail that fills no row is dropped.
-/// Every token is supervised.  Documents longer than a row go on in the next; a document of one token is as good as any.
-/// Throws DataError for an empty document and if there is not one full row.
+/// Every token is supervised.  Documents longer than a row go on in the next; a document of one token is as good as
+/// any. Throws DataError for an empty document and if there is not one full row.
 inline std::vector<Row> concatenate(const std::vector<std::vector<Index>>& documents, Index length) {
   detail::check_row_length("concatenate", length);
   detail::RowCutter stream;
@@ -81,16 +81,16 @@ inline std::vector<Row> concatenate(const std::vector<std::vector<Index>>& docum
     stream.append(sample);
     while (stream.waiting() >= length) rows.push_back(stream.cut(length));
   }
-  require<DataError>(!rows.empty(), "concatenate: {} documents have {} tokens, too few for one row of {}", documents.size(),
-                     stream.waiting(), length);
+  require<DataError>(!rows.empty(), "concatenate: {} documents have {} tokens, too few for one row of {}",
+                     documents.size(), stream.waiting(), length);
   return rows;
 }
 
 /// Packing as LoLCATs' instruction data is packed.
 ///
-/// Samples one behind the other; a row is cut while MORE than `length` tokens wait, so that a tail of up to `length` tokens is
-/// dropped.  Rows without a label are dropped too.  Samples longer than a row go on in the next.  Throws DataError for a sample without tokens or with as
-/// many labels as it should not have; the result may be empty.
+/// Samples one behind the other; a row is cut while MORE than `length` tokens wait, so that a tail of up to `length`
+/// tokens is dropped.  Rows without a label are dropped too.  Samples longer than a row go on in the next.  The result
+/// may be empty. Throws DataError for a sample without tokens or with another number of labels.
 inline std::vector<Row> pack(const std::vector<Sample>& samples, Index length = 1024) {
   detail::check_row_length("pack", length);
   detail::RowCutter stream;
@@ -107,14 +107,14 @@ inline std::vector<Row> pack(const std::vector<Sample>& samples, Index length = 
   return rows;
 }
 
-/// A row for each document, none cut: rows may differ in length.  Throws DataError for a document of fewer than 2 tokens (there is nothing to
-/// predict) or more than `longest`.
+/// A row for each document, none cut, so that rows may differ in length.  Throws DataError for a document of more than
+/// `longest` tokens, or of fewer than 2: there is nothing to predict.
 inline std::vector<Row> one_row_each(const std::vector<std::vector<Index>>& documents, Index longest) {
   std::vector<Row> rows;
   for (std::size_t i = 0; i < documents.size(); ++i) {
     const auto count = static_cast<Index>(documents[i].size());
-    require<DataError>(count >= 2 && count <= longest, "one_row_each: document {} has {} tokens, expected 2 to {}", i, count,
-                       longest);
+    require<DataError>(count >= 2 && count <= longest, "one_row_each: document {} has {} tokens, expected 2 to {}", i,
+                       count, longest);
     rows.push_back({documents[i], documents[i], {0}});
   }
   return rows;

@@ -31,11 +31,12 @@ struct SyntheticConfig {
 ///
 ///   sentence  =  [opener] person verb object { "and" object } [ "in" place ] [closer] "."
 ///
-/// A person, place or item is a fact: a key and, right behind it, its value ("lena moro", "kobe nada", "rope 17").  Values
-/// are drawn uniformly when a key is new and are fixed from then on, within the document.  A mention is new with
-/// probability `new_fact`; otherwise its key is uniform over the known keys of its kind whose value was last said between
-/// `shortest` and `longest` tokens ago (always new if there is none, never if no key is left).  The state is a function of the past tokens, so
-/// the probabilities given here are those of the next token given the whole past, with nothing hidden.
+/// A person, place or item is a fact: a key and, right behind it, its value ("lena moro", "kobe nada", "rope 17").  A
+/// value is drawn uniformly when its key is new, and is fixed from then on within the document.  A mention is new with
+/// probability `new_fact`; otherwise its key is uniform over the known keys of its kind whose value was last said
+/// `shortest` to `longest` tokens ago (it is new for sure if there is none, and known for sure if no key is left).  The
+/// state is a function of the past tokens, so the probabilities given here are those of the next token given all of the
+/// past: nothing is hidden, and their entropy is the corpus' entropy.
 class SyntheticProcess {
  public:
   struct Choice {
@@ -143,9 +144,7 @@ class SyntheticProcess {
           return;
         }
         [[fallthrough]];
-      case Slot::Closer:
-        slot_ = token == stop_ ? Slot::Sentence : Slot::Stop;
-        break;
+      case Slot::Closer: slot_ = token == stop_ ? Slot::Sentence : Slot::Stop; break;
       case Slot::Stop: slot_ = Slot::Sentence; break;
     }
     if (slot_ == Slot::Sentence) kind_ = FactKind::Person;
@@ -229,8 +228,8 @@ class SyntheticProcess {
   std::size_t key_ = 0;
 };
 
-/// A document and what is known about each of its tokens.  All four have the document's length; entry 0 belongs to BOS, which is
-/// certain.
+/// A document and what is known about each of its tokens.  All four have the document's length; entry 0 belongs to BOS,
+/// which is certain.
 struct SyntheticDocument {
   std::vector<Index> tokens;
   /// ln p(token | past), in nats.
@@ -273,7 +272,8 @@ class SyntheticCorpus {
   /// Throws DataError for tokens that the process cannot have written.
   SyntheticDocument annotate(std::span<const Index> tokens) const {
     require<DataError>(!tokens.empty() && tokens[0] == SyntheticVocabulary::bos,
-                       "SyntheticCorpus::annotate: the document does not start with BOS ({})", SyntheticVocabulary::bos);
+                       "SyntheticCorpus::annotate: the document does not start with BOS ({})",
+                       SyntheticVocabulary::bos);
     return walk(static_cast<Index>(tokens.size()),
                 [&](Index position, const SyntheticProcess&) { return tokens[static_cast<std::size_t>(position)]; });
   }

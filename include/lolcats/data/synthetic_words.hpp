@@ -63,7 +63,7 @@ inline std::span<const std::string_view> values_of(FactKind kind) {
 ///
 /// Ids follow llama2.c: 0 unknown, 1 BOS, 2 EOS, 3 + b for the byte b, then our pieces.  Every word is one piece
 /// " word"; so that the greedy merges of llama2.c reach it, words are spelled in open syllables (consonant, vowel) and
-/// the vocabulary holds every syllable (merged first) and every prefix of a word that ends with a syllable or a letter.
+/// the vocabulary holds every syllable and every prefix of a word that ends with a syllable or a letter.
 /// Syllables cannot overlap, so no merge can go astray.
 class SyntheticVocabulary {
  public:
@@ -112,7 +112,8 @@ class SyntheticVocabulary {
     using namespace std::string_view_literals;
     std::vector<std::string_view> words{"and"sv, "in"sv};
     for (const std::span<const std::string_view> list :
-         {std::span<const std::string_view>(synthetic::first_names), std::span<const std::string_view>(synthetic::family_names),
+         {std::span<const std::string_view>(synthetic::first_names),
+          std::span<const std::string_view>(synthetic::family_names),
           std::span<const std::string_view>(synthetic::towns), std::span<const std::string_view>(synthetic::lands),
           std::span<const std::string_view>(synthetic::items), std::span<const std::string_view>(synthetic::prices),
           std::span<const std::string_view>(synthetic::openers), std::span<const std::string_view>(synthetic::verbs),

@@ -3,6 +3,7 @@
 
 #include <lolcats/data/batch.hpp>
 #include <lolcats/model/teacher_stream.hpp>
+#include <lolcats/nn/attention.hpp>
 
 #include <algorithm>
 #include <numeric>

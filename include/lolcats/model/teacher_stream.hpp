@@ -1,6 +1,7 @@
 // The teacher's residual stream, layer by layer, in the memory of one layer.
 #pragma once
 
+#include <lolcats/nn/attention.hpp>
 #include <lolcats/tape/tape.hpp>
 #include <lolcats/tensor/sequences.hpp>
 

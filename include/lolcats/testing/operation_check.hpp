@@ -26,7 +26,8 @@ struct Argument {
 template <Backend B>
 struct OperationCheckOptions {
   double value_tolerance = 64 * static_cast<double>(std::numeric_limits<Scalar<B>>::epsilon());
-  double gradient_tolerance = std::max(256 * static_cast<double>(std::numeric_limits<Scalar<B>>::epsilon()), 1e-9);
+  // Below 1e-7 one sees the rounding of the reference's sums in its differences.
+  double gradient_tolerance = std::max(256 * static_cast<double>(std::numeric_limits<Scalar<B>>::epsilon()), 1e-7);
   std::uint64_t seed = 1;
   bool training = false;
 };

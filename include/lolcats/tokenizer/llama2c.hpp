@@ -20,18 +20,18 @@ namespace lolcats {
 
 /// The tokenizer of github.com/karpathy/llama2.c (run.c: encode, decode).
 ///
-/// Ids: 0 unknown, 1 BOS, 2 EOS, 3 + b for the byte b (spelled "<0xNN>"), then pieces with their scores.  Encoding puts a
-/// space in front of any text that is not empty, looks up its UTF-8 characters (bytes where there is no such piece), and
-/// then keeps merging the adjacent pair whose concatenation is the piece with the best score, the leftmost of equals,
-/// until no pair can be merged.  Pieces scored -1e10 or less are never merged into.
+/// Ids: 0 unknown, 1 BOS, 2 EOS, 3 + b for the byte b (spelled "<0xNN>"), then pieces with their scores.  Encoding puts
+/// a space in front of any text that is not empty, looks up its UTF-8 characters (bytes where there is no such piece),
+/// and then keeps merging the adjacent pair whose concatenation is the piece with the best score, the leftmost of
+/// equals, until no pair can be merged.  Pieces scored -1e10 or less are never merged into.
 class Llama2cTokenizer final : public Tokenizer {
  public:
   static constexpr Index bos_id = 1;
   static constexpr Index eos_id = 2;
   static constexpr Index first_byte = 3;
 
-  /// Piece i has score i.  Pieces must be distinct and not empty, scores finite (FormatError), and at least BOS and EOS be
-  /// there.  `origin` names the source in errors.
+  /// Piece i has score i.  Pieces must be distinct and not empty, scores finite (FormatError), and at least BOS and EOS
+  /// be there.  `origin` names the source in errors.
   Llama2cTokenizer(std::vector<std::string> pieces, std::vector<float> scores,
                    const std::string& origin = "Llama2cTokenizer")
       : pieces_(std::move(pieces)), scores_(std::move(scores)) {
@@ -72,8 +72,8 @@ class Llama2cTokenizer final : public Tokenizer {
 
   /// Behind BOS a leading space is dropped: it is the one that `encode` puts there.
   std::string decode_piece(Index previous, Index token) const override {
-    require<DataError>(token >= 0 && token < vocab_size(), "Llama2cTokenizer: token {} lies outside of the vocabulary of {}",
-                       token, vocab_size());
+    require<DataError>(token >= 0 && token < vocab_size(),
+                       "Llama2cTokenizer: token {} lies outside of the vocabulary of {}", token, vocab_size());
     if (token == bos_id || token == eos_id) return {};
     const std::string& piece = pieces_[static_cast<std::size_t>(token)];
     const std::string_view text = std::string_view(piece).substr(previous == bos_id && piece[0] == ' ' ? 1 : 0);
@@ -118,8 +118,8 @@ class Llama2cTokenizer final : public Tokenizer {
       const int byte = static_cast<unsigned char>(c);
       const Index token = first_byte + byte;
       require<DataError>(token < vocab_size() && byte_of(pieces_[static_cast<std::size_t>(token)]) == byte,
-                         "Llama2cTokenizer: unknown token: no piece for the byte 0x{:02X} near offset {} of the text", byte,
-                         at);
+                         "Llama2cTokenizer: unknown token: no piece for the byte 0x{:02X} near offset {} of the text",
+                         byte, at);
       tokens.push_back(token);
     }
   }
@@ -147,8 +147,8 @@ class Llama2cTokenizer final : public Tokenizer {
     while (!heap.empty()) {
       const Merge best = heap.top();
       heap.pop();
-      if (tokens[best.left] != best.left_token || tokens[best.right] != best.right_token || next[best.left] != best.right)
-        continue;
+      // unchanged tokens are still neighbours: what comes between or joins them changes at least one
+      if (tokens[best.left] != best.left_token || tokens[best.right] != best.right_token) continue;
       tokens[best.left] = best.merged;
       tokens[best.right] = gone;
       const std::size_t after = next[best.right];

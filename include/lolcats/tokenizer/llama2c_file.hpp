@@ -31,14 +31,15 @@ static_assert(std::endian::native == std::endian::little, "files are little-endi
 
 /// Reads a tokenizer from the bytes of a `tokenizer.bin`.
 ///
-/// The format does not say how many tokens there are: `vocab_size` does (the model's config knows), and then no byte may be left
-/// over; with 0 the bytes are read to their end.  `origin` names the source in errors.  Throws FormatError.
+/// The format does not say how many tokens there are: `vocab_size` does (the model's config knows), and then no byte
+/// may be left over; with 0 the bytes are read to their end.  `origin` names the source in errors.  Throws FormatError.
 inline Llama2cTokenizer parse_llama2c_tokenizer(std::span<const std::byte> bytes, Index vocab_size = 0,
                                                 const std::string& origin = "tokenizer.bin") {
   std::size_t at = 0;
   const auto take = [&](void* target, std::size_t size, const char* field, std::size_t token) {
-    require<FormatError>(size <= bytes.size() - at, "{}: truncated: {} of token {} needs {} bytes at offset {}, the file has {}",
-                         origin, field, token, size, at, bytes.size());
+    require<FormatError>(size <= bytes.size() - at,
+                         "{}: truncated: {} of token {} needs {} bytes at offset {}, the file has {}", origin, field,
+                         token, size, at, bytes.size());
     std::memcpy(target, bytes.data() + at, size);
     at += size;
   };

@@ -19,7 +19,8 @@ class Tokenizer {
   /// Throws DataError for text that the vocabulary cannot spell.
   virtual std::vector<Index> encode(std::string_view text, bool bos) const = 0;
 
-  /// The text that `token` adds behind `previous`; special tokens add none.  Throws DataError for ids outside of the vocabulary.
+  /// The text that `token` adds behind `previous`; special tokens add none.  Throws DataError for ids outside of the
+  /// vocabulary.
   virtual std::string decode_piece(Index previous, Index token) const = 0;
 
   virtual Index vocab_size() const = 0;

@@ -20,7 +20,9 @@ struct AdamWOptions {
 };
 
 /// One AdamW step as numbers:
-///   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;  x = x - shrink x - rate m / (sqrt(v) * root + epsilon)
+///   m = beta1 m + (1 - beta1) g
+///   v = beta2 v + (1 - beta2) g^2
+///   x = x - shrink x - rate m / (root sqrt(v) + epsilon)
 struct AdamWCoefficients {
   double beta1 = 0;
   double beta2 = 0;
@@ -58,7 +60,8 @@ class AdamW {
                          "AdamW: epsilon is {}, weight decay {}; expected > 0 and >= 0", options.epsilon,
                          options.weight_decay);
     for (const auto& [name, parameter] : parameters_) {
-      require<ConfigError>(parameter && parameter->trained(), "AdamW: parameter '{}' is frozen; call train() first", name);
+      require<ConfigError>(parameter && parameter->trained(), "AdamW: parameter '{}' is frozen; call train() first",
+                           name);
       Moments moments{Array<B, Real<B>>(parameter->shape()), Array<B, Real<B>>(parameter->shape())};
       backend_.zero(moments.first.data(), moments.first.size());
       backend_.zero(moments.second.data(), moments.second.size());

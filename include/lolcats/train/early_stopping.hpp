@@ -33,7 +33,8 @@ class EarlyStopping {
 
   /// Records the validation loss after `update` updates.  True if it is the best so far.
   bool observe(double loss, Index update) {
-    require<NumericError>(std::isfinite(loss), "EarlyStopping: the validation loss is {} after update {}", loss, update);
+    require<NumericError>(std::isfinite(loss), "EarlyStopping: the validation loss is {} after update {}", loss,
+                          update);
     if (!(loss < best_)) {
       ++without_best_;
       return false;

@@ -76,20 +76,20 @@ UpdateSum accumulate_gradients(const Data& data, std::span<const Index> rows, T&
 
 /// Trains `parameters` (which must be trained) on `data` and reports how it went.
 ///
-/// One update: the rows of the next batch, in micro-batches, add their gradients; the global norm is clipped; AdamW steps at
-/// the learning rate of the schedule.  What is left over at the end of an epoch forms a smaller last batch.
+/// One update: the rows of the next batch, in micro-batches, add their gradients; the global norm is clipped; AdamW
+/// steps at the learning rate of the schedule.  What is left over at the end of an epoch forms a smaller last batch.
 ///
-/// With a checkpoint path the state is saved there, whole or not at all, and a run that finds the file goes on from it with
-/// the same bits as if it had never stopped (same machine, same number of threads or kernels that do not depend on it).
-/// The number of epochs and updates may differ from the saved run's, unless the schedule depends on it.
+/// With a checkpoint path the state is saved there, whole or not at all, and a run that finds the file goes on from it
+/// with the same bits as if it had never stopped, on the same machine.  The number of epochs and updates may differ
+/// from the saved run's, unless the schedule depends on it.
 ///
-/// Errors: ConfigError for an impossible recipe and for a checkpoint of another recipe or model; DataError for an update
-/// without supervised tokens; NumericError for a loss or gradient that is not finite, naming the stage, the update and,
-/// for gradients, the parameter.  Parameters then are those before that update.
+/// Errors: ConfigError for an impossible recipe and for a checkpoint of another recipe or model; DataError for an
+/// update without supervised tokens; NumericError for a loss or gradient that is not finite, naming the stage, the
+/// update and, for gradients, the parameter.  The parameters then are those before that update.
 template <Backend B, TrainingData Data, class T, Schedule S>
-  requires TrainingTask<T, BatchOf<Data>>
-TrainingResult train(const B& backend, const Parameters<B>& parameters, const Data& data, T&& task,
-                     const Recipe<S>& recipe, const ProgressCallback& progress = {}) {
+requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, const Parameters<B>& parameters,
+                                                             const Data& data, T&& task, const Recipe<S>& recipe,
+                                                             const ProgressCallback& progress = {}) {
   constexpr bool can_evaluate = requires { task.evaluate(); };
   check_recipe(recipe);
   require<ConfigError>(!parameters.empty(), "Recipe '{}': there are no parameters to train", recipe.stage);
@@ -133,8 +133,8 @@ TrainingResult train(const B& backend, const Parameters<B>& parameters, const Da
       zero_gradients(backend, parameters);
       const auto sum = detail::accumulate_gradients(data, order.rows_of(update), task, recipe, update);
       point.loss = sum.loss;
-      point.gradient_norm = recipe.clip > 0 ? clip_by_global_norm(backend, parameters, recipe.clip)
-                                            : global_norm(backend, parameters);
+      point.gradient_norm =
+          recipe.clip > 0 ? clip_by_global_norm(backend, parameters, recipe.clip) : global_norm(backend, parameters);
       optimizer.step(point.learning_rate);
       result.tokens += sum.tokens;
     } catch (const NumericError& error) {

@@ -75,7 +75,8 @@ class NextTokenTask {
     const typename Tape<B>::Scope scope(tape_);
     const Loss<B> loss = model_.loss(tape_, batch, at.scale, recompute_);
     const double value = item(tape_, loss);
-    if (std::isfinite(value)) tape_.backward(loss);
+    if (!std::isfinite(value)) explain(batch, value);
+    tape_.backward(loss);
     return value;
   }
   Index supervised(const Batch& batch) const { return batch.supervised(); }
@@ -90,7 +91,9 @@ class NextTokenTask {
     detail::for_row_groups(static_cast<Index>(validation_.size()), rows_, [&](std::span<const Index> rows) {
       const Batch batch = validation_.batch(rows);
       const typename Tape<B>::Scope scope(tape_);
-      sum += item(tape_, model_.loss(tape_, batch, 1.0));
+      const double loss = item(tape_, model_.loss(tape_, batch, 1.0));
+      if (!std::isfinite(loss)) explain(batch, loss);
+      sum += loss;
       supervised += batch.supervised();
     });
     require<DataError>(supervised > 0, "the validation data has no supervised token");
@@ -101,6 +104,25 @@ class NextTokenTask {
   std::size_t peak_bytes() const { return tape_.peak_bytes(); }
 
  private:
+  /// Throws NumericError naming the first layer whose output is not finite.
+  [[noreturn]] void explain(const Batch& batch, double loss) {
+    const typename Tape<B>::NoGradient quiet(tape_);
+    const typename Tape<B>::Scope scope(tape_);
+    std::vector<double> host;
+    const auto finite = [&](Var<B> x) {
+      host.resize(static_cast<std::size_t>(x.shape().size()));
+      tape_.backend().to_host(x.value().data, host.data(), x.shape().size());
+      return std::all_of(host.begin(), host.end(), [](double value) { return std::isfinite(value); });
+    };
+    Var<B> x = model_.embed(tape_, batch.tokens);
+    require<NumericError>(finite(x), "the loss is {}: the embedding of the tokens is not finite", loss);
+    for (Index layer = 0; layer < model_.layer_count(); ++layer) {
+      x = model_.layer(layer).forward(tape_, x, batch.sequences, model_.rope(batch.sequences));
+      require<NumericError>(finite(x), "the loss is {}: the output of layer {} is not finite", loss, layer);
+    }
+    fail<NumericError>("the loss is {}: the final norm or the head is not finite", loss);
+  }
+
   Model& model_;
   const Validation& validation_;
   Index rows_;

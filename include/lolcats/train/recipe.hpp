@@ -24,11 +24,11 @@ struct Recipe {
   std::string stage = "training";  // names the run in progress reports, errors and checkpoints
   std::string identity = {};       // any text about model, method and data; a resumed run must bring the same
 
-  Index epochs = 0;        // at least one of these two; the one that ends first decides
-  Index max_updates = 0;   // 0: no limit
-  Index batch = 8;         // sequences per update
-  Index micro_batch = 0;   // sequences per forward pass; 0: the whole batch at once
-  bool shuffle = true;     // a new permutation for every epoch
+  Index epochs = 0;       // at least one of these two; the one that ends first decides
+  Index max_updates = 0;  // 0: no limit
+  Index batch = 8;        // sequences per update
+  Index micro_batch = 0;  // sequences per forward pass; 0: the whole batch at once
+  bool shuffle = true;    // a new permutation for every epoch
   std::uint64_t seed = 0;
 
   double learning_rate = 1e-3;
@@ -91,8 +91,8 @@ using BatchOf = decltype(std::declval<const D&>().batch(std::span<const Index>()
 /// What is trained: `step` runs forward and backward for one micro-batch, adds to the gradients of the parameters, and
 /// returns its share of the mean loss, scale * (sum over its supervised tokens); `supervised` counts those tokens.
 ///
-/// Optional: `evaluate()` returns the validation loss (needed where the recipe evaluates), and `tokens(batch)` counts all
-/// tokens for the rate (otherwise the supervised ones are counted).
+/// Optional: `evaluate()` returns the validation loss (needed where the recipe evaluates), and `tokens(batch)` counts
+/// all tokens for the rate (otherwise the supervised ones are counted).
 template <class T, class Batch>
 concept TrainingTask = requires(T& task, const Batch& batch, const MicroStep& at) {
   { task.step(batch, at) } -> std::convertible_to<double>;
@@ -111,8 +111,8 @@ Task(Step, Supervised, Evaluate) -> Task<Step, Supervised, Evaluate>;
 
 /// One update of a run.
 struct TrainingPoint {
-  Index update = 0;                  // finished with this one: 1, 2, ...
-  double loss = 0;                   // mean per supervised token of its batch, before the update
+  Index update = 0;                       // finished with this one: 1, 2, ...
+  double loss = 0;                        // mean per supervised token of its batch, before the update
   std::optional<double> validation = {};  // after the update
   double learning_rate = 0;
   double gradient_norm = 0;  // before clipping
@@ -126,8 +126,8 @@ struct TrainingResult {
   bool stopped_early = false;
   double best_validation = std::numeric_limits<double>::infinity();
   Index best_update = 0;
-  Index tokens = 0;                // trained on since the start or the resumption
-  double training_seconds = 0;     // in which that happened, evaluations and checkpoints left out
+  Index tokens = 0;             // trained on since the start or the resumption
+  double training_seconds = 0;  // in which that happened, evaluations and checkpoints left out
 
   double tokens_per_second() const { return training_seconds > 0 ? static_cast<double>(tokens) / training_seconds : 0; }
 };

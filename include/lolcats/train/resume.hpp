@@ -83,8 +83,12 @@ inline std::vector<TrainingPoint> history_points(const Tensor<double>& table) {
   std::vector<TrainingPoint> history;
   for (Index i = 0; i < table.shape().rows(); ++i) {
     const double* row = table.data() + i * history_columns;
-    TrainingPoint p{.update = static_cast<Index>(row[0]), .loss = row[1], .validation = {}, .learning_rate = row[3],
-                    .gradient_norm = row[4], .seconds = row[5]};
+    TrainingPoint p{.update = static_cast<Index>(row[0]),
+                    .loss = row[1],
+                    .validation = {},
+                    .learning_rate = row[3],
+                    .gradient_norm = row[4],
+                    .seconds = row[5]};
     if (!std::isnan(row[2])) p.validation = row[2];
     history.push_back(p);
   }
@@ -124,10 +128,10 @@ class SavedFields {
 
 /// Writes everything that the next update depends on, whole or not at all.
 ///
-/// Tensors, in Real: `parameter.NAME` (masters), `first_moment.NAME`, `second_moment.NAME`, and after the first evaluation
-/// `best.NAME`.  In F64: `schedule` (its state) and `history` (update, loss, validation or NaN, learning rate, gradient norm, seconds).
-/// Metadata: the identity as `run.FIELD`, `update`, `best_update`, `without_best`, `best_loss`.  Epoch, position and random
-/// numbers are functions of the update and the seed.
+/// Tensors, in Real: `parameter.NAME` (masters), `first_moment.NAME`, `second_moment.NAME`, and after the first
+/// evaluation `best.NAME`.  In F64: `schedule` (its state) and `history` (update, loss, validation or NaN, learning
+/// rate, gradient norm, seconds).  Metadata: the identity as `run.FIELD`, `update`, `best_update`, `without_best` and
+/// `best_loss`.  Epoch, position and random numbers are functions of the update and the seed.
 template <Backend B, class ScheduleState>
 void save_training_state(const std::filesystem::path& path, const RunIdentity& identity, const B& backend,
                          const AdamW<B>& optimizer, const ScheduleState& schedule, const EarlyStopping<B>& stopping,
@@ -161,8 +165,8 @@ void save_training_state(const std::filesystem::path& path, const RunIdentity& i
 
 /// Reads what `save_training_state` wrote.  Nothing is changed unless all of it fits.
 ///
-/// Errors: ConfigError naming field, got and expected if the file belongs to another recipe or model; FormatError (of the history:
-/// ShapeError) if it is no training state; FileError.
+/// Errors: ConfigError naming field, got and expected if the file belongs to another recipe or model; FormatError (of
+/// the history: ShapeError) if it is no training state; FileError.
 template <Backend B, class ScheduleState>
 void load_training_state(const std::filesystem::path& path, const RunIdentity& identity, const B& backend,
                          AdamW<B>& optimizer, ScheduleState& schedule, EarlyStopping<B>& stopping,
@@ -173,7 +177,8 @@ void load_training_state(const std::filesystem::path& path, const RunIdentity& i
                        file.name(), saved.text("format"), detail::training_state_format);
   for (const auto& [field, want] : identity) {
     const std::string& got = saved.text("run." + field);
-    require<ConfigError>(got == want, "{}: the checkpoint was made with {} '{:.200}', expected '{}'; remove it to start anew",
+    require<ConfigError>(got == want,
+                         "{}: the checkpoint was made with {} '{:.200}', expected '{}'; remove it to start anew",
                          file.name(), field, got, want);
   }
   const auto update = saved.count("update");
@@ -206,7 +211,8 @@ void load_training_state(const std::filesystem::path& path, const RunIdentity& i
   }
   expected.insert({"schedule", "history"});
   for (const std::string& name : file.names()) {
-    require<ConfigError>(expected.contains(name), "{}: tensor '{:.200}' belongs to no trained parameter of this model", file.name(), name);
+    require<ConfigError>(expected.contains(name), "{}: tensor '{:.200}' belongs to no trained parameter of this model",
+                         file.name(), name);
   }
   const auto learned = file.read<double>("schedule");
   const auto points = file.read<double>("history", Shape{update, detail::history_columns});

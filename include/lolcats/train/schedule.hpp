@@ -77,9 +77,10 @@ class Cosine::State : public detail::ForgetfulState {
  public:
   State(const Cosine& policy, double rate, Index updates) : policy_(policy), rate_(rate) {
     if (policy_.total == 0) policy_.total = std::max(updates, policy_.warmup);
-    require<ConfigError>(policy_.warmup >= 0 && policy_.total >= policy_.warmup && policy_.floor >= 0 && policy_.floor <= 1,
-                         "Cosine: warmup is {}, total {}, floor {}; expected 0 <= warmup <= total and 0 <= floor <= 1",
-                         policy_.warmup, policy_.total, policy_.floor);
+    require<ConfigError>(
+        policy_.warmup >= 0 && policy_.total >= policy_.warmup && policy_.floor >= 0 && policy_.floor <= 1,
+        "Cosine: warmup is {}, total {}, floor {}; expected 0 <= warmup <= total and 0 <= floor <= 1", policy_.warmup,
+        policy_.total, policy_.floor);
   }
   double rate(Index update) const {
     if (update < policy_.warmup) return rate_ * static_cast<double>(update + 1) / static_cast<double>(policy_.warmup);
@@ -101,8 +102,8 @@ class Cosine::State : public detail::ForgetfulState {
 /// loss < best * (1 - threshold); the (patience + 1)-th bad one in a row multiplies the rate by `factor`.
 struct ReduceOnPlateau {
   double factor = 0.1;
-  int patience = 10;        // bad evaluations that are forgiven
-  double floor = 1e-5;      // a learning rate, not a share
+  int patience = 10;    // bad evaluations that are forgiven
+  double floor = 1e-5;  // a learning rate, not a share
   double threshold = 1e-4;
 
   class State;
@@ -131,7 +132,8 @@ class ReduceOnPlateau::State {
   }
   std::vector<double> save() const { return {rate_, best_, static_cast<double>(bad_)}; }
   void load(std::span<const double> saved) {
-    require<FormatError>(saved.size() == 3, "ReduceOnPlateau: the saved state has {} numbers, expected 3", saved.size());
+    require<FormatError>(saved.size() == 3, "ReduceOnPlateau: the saved state has {} numbers, expected 3",
+                         saved.size());
     rate_ = saved[0];
     best_ = saved[1];
     bad_ = static_cast<int>(saved[2]);

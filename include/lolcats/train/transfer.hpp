@@ -181,7 +181,7 @@ class TransferTask {
           }
         }
         const double value = item(tape_, loss);
-        require<NumericError>(std::isfinite(value), "transfer: the loss of layer {} is {}", index, value);
+        require<NumericError>(std::isfinite(value), "the attention transfer loss of layer {} is {}", index, value);
         if (backward) tape_.backward(loss);
         total += value;
         if (!backward) observe(index, item(tape_, squared) * static_cast<double>(layers()));

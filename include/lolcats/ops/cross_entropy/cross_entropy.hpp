@@ -3,13 +3,11 @@
 
 #include <lolcats/ops/elementwise/elementwise.hpp>
 #include <lolcats/tape/tape.hpp>
+#include <lolcats/tensor/labels.hpp>
 
 #include <span>
 
 namespace lolcats {
-
-/// A row with this label carries no loss.
-inline constexpr Index ignored_label = -100;
 
 /// Specialised per backend; labels are ignored_label or lie in 0 ... V - 1:
 ///   forward(backend, hidden (M, C), head (V, C), labels, lse (M), losses (M))

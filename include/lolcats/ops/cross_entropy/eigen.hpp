@@ -4,6 +4,7 @@
 #include <lolcats/backend/cpu.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
 #include <lolcats/ops/elementwise/eigen.hpp>
+#include <lolcats/ops/linear/eigen.hpp>
 
 #include <cmath>
 #include <limits>
@@ -74,20 +75,19 @@ struct CrossEntropyKernel<Cpu<T>> {
     }
     // The head's gradient sums over rows, so it needs those of many tiles at once: 16 of them, about 16 MB of floats.
     const Index group = 16 * step;
-    eigen::RowMatrix<T> g(std::min(group, hidden.rows()), std::min(chunk, vocabulary));
+    eigen::RowMatrix<T> g;
     for (Index begin = 0; begin < vocabulary; begin += chunk) {
       const Index entries = std::min(chunk, vocabulary - begin);
       for (Index start = 0; start < hidden.rows(); start += group) {
         const Index rows = std::min(group, hidden.rows() - start);
+        g.resize(rows, entries);
         parallel_ranges(rows, step, [&](Index first, Index last) {
-          auto here = g.block(first, 0, last - first, entries);
+          auto here = g.middleRows(first, last - first);
           logit_gradient(by, hidden, head, labels, lse, start + first, begin, here);
           if (dhidden.gradient) add_input_gradient(here, head, start + first, begin, dhidden);
         });
-        parallel_ranges(entries, std::max<Index>(64, (entries + 15) / 16), [&](Index first, Index last) {
-          eigen::matrix(dhead.row_range(begin + first, last - first)).noalias() +=
-              g.block(0, first, rows, last - first).transpose() * eigen::matrix(hidden.row_range(start, rows));
-        });
+        eigen::add_transposed_product<T>(View<const T>(g.data(), Shape{rows, entries}), hidden.row_range(start, rows),
+                                         dhead.row_range(begin, entries));
       }
     }
   }

@@ -30,12 +30,16 @@ void put(Destination&& destination, const Expression& expression, bool add) {
   }
 }
 
-/// sum over ranges of f(first, last) -> double, the ranges added in order: the same on any number of threads.
+/// The sum of f(first, last) over blocks that cover [0, count), added in double and in order: the same on any number
+/// of threads.  Blocks are short, so that a sum of floats inside one loses little.
 template <class F>
-double ordered_sum(Index count, Index grain, F&& f) {
-  std::vector<double> partial(static_cast<std::size_t>((count + grain - 1) / grain));
-  parallel_ranges(count, grain, [&](Index first, Index last) {
-    partial[static_cast<std::size_t>(first / grain)] = static_cast<double>(f(first, last));
+double ordered_sum(Index count, F&& f) {
+  constexpr Index block = 512;
+  std::vector<double> partial(static_cast<std::size_t>((count + element_grain - 1) / element_grain));
+  parallel_ranges(count, element_grain, [&](Index first, Index last) {
+    double total = 0;
+    for (Index at = first; at < last; at += block) total += static_cast<double>(f(at, std::min(at + block, last)));
+    partial[static_cast<std::size_t>(first / element_grain)] = total;
   });
   double total = 0;
   for (const double part : partial) total += part;
@@ -60,7 +64,7 @@ struct ElementwiseKernel<Cpu<T>> {
   }
 
   static void sum(const Cpu<T>&, View<const T> x, double factor, View<T> y) {
-    y.data[0] = static_cast<T>(factor * eigen::ordered_sum(x.size(), sum_grain, [&](Index first, Index last) {
+    y.data[0] = static_cast<T>(factor * eigen::ordered_sum(x.size(), [&](Index first, Index last) {
                                  return eigen::elements(x, first, last).sum();
                                }));
   }
@@ -75,10 +79,6 @@ struct ElementwiseKernel<Cpu<T>> {
       }
     });
   }
-
- private:
-  // Short enough that a sum of floats stays within a few units in the last place; the parts are added in double.
-  static constexpr Index sum_grain = Index{1} << 12;
 };
 
 }  // namespace lolcats

@@ -22,9 +22,9 @@ inline std::vector<double> scale(const std::vector<double>& x, double factor) {
 
 /// The sum of all elements.
 inline double sum(const std::vector<double>& x) {
-  double total = 0;
+  long double total = 0;  // so that differences of two such sums mean something
   for (const double value : x) total += value;
-  return total;
+  return static_cast<double>(total);
 }
 
 }  // namespace lolcats::naive

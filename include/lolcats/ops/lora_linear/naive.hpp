@@ -15,15 +15,17 @@ inline std::vector<double> lora_linear(const std::vector<double>& x, const std::
   const auto at = [](Index row, Index cols, Index col) { return static_cast<std::size_t>(row * cols + col); };
   std::vector<double> y(at(rows, outputs, 0));
   for (Index m = 0; m < rows; ++m) {
-    for (Index o = 0; o < outputs; ++o) {
-      double base = 0, low = 0;
-      for (Index i = 0; i < inputs; ++i) base += x[at(m, inputs, i)] * w[at(o, inputs, i)];
-      for (Index r = 0; r < rank; ++r) {
-        double t = 0;
-        for (Index i = 0; i < inputs; ++i) t += mask[at(m, inputs, i)] * x[at(m, inputs, i)] * a[at(r, inputs, i)];
-        low += t * b[at(o, rank, r)];
+    std::vector<double> low(static_cast<std::size_t>(rank));
+    for (Index r = 0; r < rank; ++r) {
+      for (Index i = 0; i < inputs; ++i) {
+        low[at(0, 0, r)] += mask[at(m, inputs, i)] * x[at(m, inputs, i)] * a[at(r, inputs, i)];
       }
-      y[at(m, outputs, o)] = base + scale * low;
+    }
+    for (Index o = 0; o < outputs; ++o) {
+      double base = 0, adapted = 0;
+      for (Index i = 0; i < inputs; ++i) base += x[at(m, inputs, i)] * w[at(o, inputs, i)];
+      for (Index r = 0; r < rank; ++r) adapted += low[at(0, 0, r)] * b[at(o, rank, r)];
+      y[at(m, outputs, o)] = base + scale * adapted;
     }
   }
   return y;

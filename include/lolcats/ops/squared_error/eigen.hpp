@@ -10,7 +10,7 @@ namespace lolcats {
 template <class T>
 struct SquaredErrorKernel<Cpu<T>> {
   static void forward(const Cpu<T>&, View<const T> a, View<const T> target, double scale, View<T> y) {
-    y.data[0] = static_cast<T>(scale * eigen::ordered_sum(a.size(), sum_grain, [&](Index first, Index last) {
+    y.data[0] = static_cast<T>(scale * eigen::ordered_sum(a.size(), [&](Index first, Index last) {
                                  return (eigen::elements(a, first, last) - eigen::elements(target, first, last))
                                      .square()
                                      .sum();
@@ -25,9 +25,6 @@ struct SquaredErrorKernel<Cpu<T>> {
                  by * (eigen::elements(a, first, last) - eigen::elements(target, first, last)), da.add);
     });
   }
-
- private:
-  static constexpr Index sum_grain = Index{1} << 12;
 };
 
 }  // namespace lolcats

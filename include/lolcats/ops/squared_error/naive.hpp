@@ -8,9 +8,9 @@ namespace lolcats::naive {
 
 /// scale * sum (a - target)^2.
 inline double squared_error(const std::vector<double>& a, const std::vector<double>& target, double scale) {
-  double total = 0;
+  long double total = 0;  // so that differences of two such sums mean something
   for (std::size_t i = 0; i < a.size(); ++i) total += (a[i] - target[i]) * (a[i] - target[i]);
-  return scale * total;
+  return static_cast<double>(scale * total);
 }
 
 }  // namespace lolcats::naive

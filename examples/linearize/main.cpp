@@ -1,0 +1,112 @@
+// Linearizes a pretrained Llama: the main job.
+//
+// Loads a softmax model (by default the small one that comes with the sources), swaps its attention for the student's,
+// trains the feature maps (attention transfer), then the adapter (low-rank finetuning), and prints the perplexity after
+// each of these, the recall by distance on the built-in corpus, and a text that was generated from the constant-size state.
+#include "linearize.hpp"
+
+#include <lolcats/lolcats.hpp>
+
+#include <CLI/CLI.hpp>
+
+namespace {
+
+using namespace examples;
+
+Options parse(int argc, char** argv) {
+  Options o;
+  bool list = false;
+  CLI::App app{"Turns a pretrained softmax Llama into one with linear attention."};
+  app.add_option("--model", o.model, "Hugging Face folder or llama2.c .bin file (default: the built-in teacher)");
+  app.add_option("--tokenizer", o.tokenizer, "llama2.c tokenizer.bin of the model");
+  app.add_option("--train", o.train, "text to train on, lines <|endoftext|> between documents (default: the synthetic corpus)");
+  app.add_option("--valid", o.valid, "text to validate on");
+  app.add_option("--student", o.student, "the new attention and adapter, see --list-students")->capture_default_str();
+  app.add_option("--length", o.length, "tokens per row of text")->capture_default_str();
+  app.add_option("--batch", o.batch, "rows per update")->capture_default_str();
+  app.add_option("--transfer-epochs", o.transfer_epochs, "epochs of attention transfer (stage 1)")->capture_default_str();
+  app.add_option("--transfer-lr", o.transfer_rate, "learning rate of stage 1")->capture_default_str();
+  app.add_option("--finetune-epochs", o.finetune_epochs, "epochs of low-rank finetuning (stage 2)")->capture_default_str();
+  app.add_option("--finetune-lr", o.finetune_rate, "learning rate of stage 2")->capture_default_str();
+  app.add_option("--documents", o.documents, "documents of the synthetic corpus per epoch")->capture_default_str();
+  app.add_option("--seed", o.seed, "of shuffling and of fresh weights")->capture_default_str();
+  app.add_option("--out", o.out, "folder for the linearized checkpoint; a run that was interrupted goes on from there");
+  app.add_option("--json", o.json, "file for the results (default: linearize.json in --out)");
+  app.add_flag("--list-students", list, "print the names of the students and end");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error));
+  }
+  if (list) {
+    for (const auto& name : lolcats::student_names()) fmt::print("{}\n", name);
+    std::exit(0);
+  }
+  if (o.json.empty() && !o.out.empty()) o.json = (std::filesystem::path(o.out) / "linearize.json").string();
+  lolcats::visit_student(o.student, [](auto) {});  // an unknown name ends the program before any work
+  lolcats::require<lolcats::ConfigError>(o.train.empty() == o.valid.empty(), "--train and --valid go together");
+  lolcats::require<lolcats::ConfigError>(o.model.empty() || !o.train.empty(), "--model needs --train and --valid");
+  lolcats::require<lolcats::ConfigError>(o.model.empty() || !o.tokenizer.empty(), "--model needs --tokenizer");
+  if (o.model.empty()) o.model = built_in_teacher().string();
+  if (o.tokenizer.empty()) o.tokenizer = built_in_tokenizer().string();
+  return o;
+}
+
+Job prepare(const Options& o) {
+  Job job{o, lolcats::load_llama<Device>(o.model), {}, {}, {}, {}};
+  const Index vocabulary = job.teacher.config().vocab_size;
+  job.tokenizer = std::make_unique<lolcats::Llama2cTokenizer>(lolcats::read_llama2c_tokenizer(o.tokenizer, vocabulary));
+  if (o.train.empty()) {
+    lolcats::SyntheticConfig config;
+    config.length = o.length;
+    const lolcats::SyntheticCorpus corpus(config);
+    job.documents = synthetic_documents(corpus, SyntheticSeed::validation, 0, 64);
+    job.train = synthetic_rows(synthetic_documents(corpus, SyntheticSeed::train, 0, o.documents));
+    job.valid = synthetic_rows(job.documents);
+  } else {
+    job.train = text_rows(o.train, *job.tokenizer, o.length);
+    job.valid = text_rows(o.valid, *job.tokenizer, o.length);
+  }
+  job.train.check_vocabulary(vocabulary);
+  job.valid.check_vocabulary(vocabulary);
+  return job;
+}
+
+void print(const Report& report, const Job& job) {
+  fmt::print("\n{:<12} {:>10} {:>14}", "", "perplexity", "mean of rows");
+  for (const auto& bin : report.stages.front().recall.bins) {
+    fmt::print(" {:>14}", bin.last > job.options.length ? fmt::format("recall {}+", bin.first) : fmt::format("recall {}-{}", bin.first, bin.last));
+  }
+  fmt::print("\n");
+  for (const Stage& stage : report.stages) {
+    fmt::print("{:<12} {:>10.4f} {:>14.4f}", stage.name, stage.perplexity.perplexity, stage.perplexity.mean_of_sequences);
+    for (const auto& bin : stage.recall.bins) fmt::print(" {:>13.1f}%", 100 * bin.accuracy());
+    fmt::print("\n");
+  }
+  if (!job.documents.empty()) fmt::print("{:<12} {:>10.4f}\n", "entropy", std::exp(synthetic_entropy(job.documents)));
+  fmt::print("\n{} [{}]\n", report.prompt, report.continuation);
+  fmt::print("\nThe text in brackets was generated from a state of {} KB.\n", report.state_bytes / 1024);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run_program("linearize", [&] {
+    const Options options = parse(argc, argv);
+    Job job = prepare(options);
+    fmt::print(stderr, "{} layers, width {}, {} rows to train on, {} to validate on, student {}\n", job.teacher.layer_count(),
+               job.teacher.config().hidden_size, job.train.size(), job.valid.size(), options.student);
+    Report report;
+    lolcats::visit_student(options.student, [&](auto entry) { report = linearize<decltype(entry)>(job); });
+    report.json["peak_bytes"] = peak_memory();
+    report.json["tokens"] = {{"train", job.train.tokens()}, {"valid", job.valid.tokens()}};
+    report.json["recipe"] = {{"length", options.length}, {"batch", options.batch}, {"seed", options.seed},
+                             {"transfer", {{"epochs", options.transfer_epochs}, {"learning_rate", options.transfer_rate}}},
+                             {"finetune", {{"epochs", options.finetune_epochs}, {"learning_rate", options.finetune_rate}}}};
+    print(report, job);
+    if (!options.json.empty()) {
+      lolcats::write_file_atomically(options.json, std::string_view(report.json.dump(2) + "\n"));
+      fmt::print("Results: {}\n", options.json);
+    }
+  });
+}

@@ -1,0 +1,38 @@
+// A feature map of this project's own, in one struct, and everything that lolcats promises about it.
+#include <lolcats/testing/attention_suite.hpp>
+#include <lolcats/testing/feature_map_suite.hpp>
+#include <lolcats/testing/window_suite.hpp>
+
+#include <doctest/doctest.h>
+
+namespace downstream {
+
+/// phi(x) = [z^2, exp(min(z, 0))] with z = xW + b: F = 2 Rank.
+template <lolcats::Index Rank>
+struct SquareAndDecay : lolcats::RowMap<Rank, 2> {
+  static constexpr lolcats::Bias bias = lolcats::Bias::vector;
+  static std::string name() { return "square_and_decay<" + std::to_string(Rank) + ">"; }
+
+  template <class Row>
+  static lolcats::Features<Row, 2> features(const Row& z) {
+    return {z * z, exp(minimum(z, 0.0))};
+  }
+  template <class Row>
+  static Row pullback(const Row& z, const lolcats::Features<Row, 2>& phi, const lolcats::Features<Row, 2>& dphi) {
+    return dphi[0] * z * 2.0 + dphi[1] * phi[1] * positive(-z);
+  }
+};
+static_assert(lolcats::FeatureMap<SquareAndDecay<4>>);
+
+using Map = SquareAndDecay<4>;
+using Attention = lolcats::Hybrid<Map, lolcats::Sliding<8>>;
+
+}  // namespace downstream
+
+TEST_CASE("our feature map conforms") { lolcats::testing::check_feature_map<downstream::Map>(); }
+
+TEST_CASE("our window conforms") { lolcats::testing::check_window(lolcats::Sliding<8>{}); }
+
+TEST_CASE("hybrid attention with our feature map conforms") {
+  lolcats::testing::check_attention<downstream::Attention>();
+}

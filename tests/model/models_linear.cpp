@@ -1,0 +1,4 @@
+// The linear model, compiled once for all tests of this folder.
+#include "models_run.hpp"
+
+LOLCATS_INSTANTIATE_MODEL(models::SharedLinear);

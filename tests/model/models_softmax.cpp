@@ -1,0 +1,7 @@
+// The softmax models, compiled once for all tests of this folder.
+#include "models_run.hpp"
+
+LOLCATS_INSTANTIATE_MODEL(models::Teacher<double>);
+LOLCATS_INSTANTIATE_MODEL(models::Control<float>);
+LOLCATS_INSTANTIATE_MODEL(models::Control<double>);
+LOLCATS_INSTANTIATE_MODEL(models::Dropping);

@@ -1,0 +1,42 @@
+#include <lolcats/model/random.hpp>
+
+#include "models.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+using namespace models;
+
+TEST_CASE("matrices are normal, norms are one") {
+  LlamaConfig config = tiny_config();
+  config.hidden_size = 64;
+  config.vocab_size = 500;
+  auto model = random_llama<Teacher<double>>(config, 1, 0.02);
+  for (const auto& [name, values] : numbers_of(model)) {
+    CAPTURE(name);
+    if (name.find("norm") != std::string::npos) {
+      for (const double x : values) CHECK(x == 1);
+      continue;
+    }
+    double sum = 0, squares = 0;
+    for (const double x : values) {
+      sum += x;
+      squares += x * x;
+    }
+    const auto n = static_cast<double>(values.size());
+    // Five standard deviations of the mean and of the deviation.
+    CHECK(std::abs(sum / n) < 5 * 0.02 / std::sqrt(n));
+    CHECK(std::abs(std::sqrt(squares / n) - 0.02) < 5 * 0.02 / std::sqrt(2 * n));
+  }
+}
+
+TEST_CASE("a seed is a model") {
+  auto a = random_llama<Teacher<double>>(tiny_config(), 1), b = random_llama<Teacher<double>>(tiny_config(), 1),
+       c = random_llama<Teacher<double>>(tiny_config(), 2);
+  CHECK(numbers_of(a) == numbers_of(b));
+  CHECK(numbers_of(a) != numbers_of(c));
+  auto x = numbers_of(a);
+  CHECK(x.at("model.layers.0.self_attn.k_proj.weight") != x.at("model.layers.1.self_attn.k_proj.weight"));
+  CHECK(x.at("model.layers.0.self_attn.k_proj.weight") != x.at("model.layers.0.self_attn.v_proj.weight"));
+}

@@ -1,0 +1,63 @@
+// add, scale, sum.
+#include <lolcats/ops/elementwise/eigen.hpp>
+#include <lolcats/ops/elementwise/naive.hpp>
+#include <lolcats/testing/gradient_check.hpp>
+#include <lolcats/testing/operation_check.hpp>
+
+#include <doctest/doctest.h>
+
+using namespace lolcats;
+using namespace lolcats::testing;
+
+TEST_CASE_TEMPLATE("add, scale and sum are their references", B, Cpu<float>, Cpu<double>) {
+  using Vars = std::span<const Var<B>>;
+  using Weights = std::span<const Weight<B>>;
+  using Arrays = std::span<const std::vector<double>>;
+  for (const auto& [rows, cols] : {std::array<Index, 2>{1, 1}, {3, 63}, {64, 3}, {65, 65}, {700, 64}}) {
+    CAPTURE(rows);
+    CAPTURE(cols);
+    CHECK(check_operation<B>({{Shape{rows, cols}}, {Shape{rows, cols}}},
+                             [](Tape<B>& tape, Vars x, Weights) { return add(tape, x[0], x[1]); },
+                             [](Arrays a) { return naive::add(a[0], a[1]); }));
+    CHECK(check_operation<B>({{Shape{rows, cols}}}, [](Tape<B>& tape, Vars x, Weights) { return scale(tape, x[0], -2.5); },
+                             [](Arrays a) { return naive::scale(a[0], -2.5); }));
+    CHECK(check_operation<B>({{Shape{rows, cols}, false, 1.0, 1.0}},  // a mean of one: relative error means something
+                             [](Tape<B>& tape, Vars x, Weights) { return sum(tape, x[0]); },
+                             [](Arrays a) { return std::vector{naive::sum(a[0])}; }));
+  }
+}
+
+TEST_CASE("add, scale and sum have the derivatives of what they compute") {
+  using B = Cpu<double>;
+  Rng rng(1);
+  const auto x = normal<B>(Shape{5, 3}, rng), y = normal<B>(Shape{5, 3}, rng);
+  CHECK(check_gradients({x, y}, {}, [](Tape<B>& tape, std::span<const Var<B>> v) {
+    return sum(tape, add(tape, scale(tape, v[0], 3.0), add(tape, v[1], v[0])));
+  }));
+  CHECK(check_gradients({x}, {}, [](Tape<B>& tape, std::span<const Var<B>> v) { return add(tape, v[0], v[0]); }));
+}
+
+TEST_CASE_TEMPLATE("losses are added and scaled like values", B, Cpu<float>, Cpu<double>) {
+  Tape<B> tape;
+  const auto x = array<B>(Shape{2}, {1.0, 2.0});
+  const auto v = tape.variable(x.view());
+  const Loss<B> loss = add(tape, scale(tape, sum(tape, v), 0.5), sum(tape, v));
+  CHECK(item(tape, loss) == 4.5);
+  tape.backward(loss, 2.0);
+  CHECK(same(std::vector{3.0, 3.0}, v.gradient()));
+}
+
+TEST_CASE("a long sum of floats keeps its digits") {
+  using B = Cpu<float>;
+  Tape<B> tape;
+  const std::vector<double> tenths(1 << 20, 0.1F);
+  const auto x = array<B>(Shape{1 << 20}, tenths);
+  // One float addition after another is off by 1e-2 here.
+  CHECK(close(std::vector{naive::sum(tenths)}, std::vector{item(tape, sum(tape, tape.constant(x.view())))}, 1e-6));
+}
+
+TEST_CASE("add names shapes that differ") {
+  Tape<Cpu<float>> tape;
+  const auto a = tape.constant(tape.scratch<float>(Shape{2, 4})), b = tape.constant(tape.scratch<float>(Shape{4, 2}));
+  CHECK_THROWS_WITH_AS(add(tape, a, b), "add: b has shape (4, 2), expected (2, 4)", ShapeError);
+}

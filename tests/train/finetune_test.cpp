@@ -1,0 +1,160 @@
+#include "tiny_llama.hpp"
+
+#include <lolcats/train/finetune.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+using namespace lolcats;
+using Adapter = Lora<2, qkvo, 4, Ratio{1, 10}>;
+using Student = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>>, Adapter>;
+using Control = Llama<Cpu<double>, Softmax<>, Adapter>;
+
+namespace {
+
+/// Rows in which each token follows from the one before it, so that there is something to learn; the first four tokens of
+/// a row carry no label.
+DataSet counting(Index rows, Index first = 0) {
+  std::vector<Row> list;
+  for (Index r = 0; r < rows; ++r) {
+    Row row;
+    for (Index i = 0; i < 8 + (r % 3) * 3; ++i) row.tokens.push_back((first + r * 5 + i * 3) % 19);
+    row.labels = row.tokens;
+    for (std::size_t i = 0; i < 4; ++i) row.labels[i] = ignored_label;
+    row.starts = {0};
+    list.push_back(std::move(row));
+  }
+  return DataSet(std::move(list));
+}
+
+/// The mean of -log p(label) over all labels of all rows, from whole logits.
+template <class Model>
+double plain_loss(Model& model, const DataSet& data) {
+  double sum = 0, count = 0;
+  for (Index r = 0; r < data.size(); ++r) {
+    const Row& row = data[r];
+    const auto length = static_cast<Index>(row.tokens.size());
+    const Sequences sequences = Sequences::rectangular(1, length);
+    Tape<Cpu<double>> tape;
+    const auto logits = model.logits(tape, row.tokens, sequences).value();
+    for (Index i = 0; i + 1 < length; ++i) {
+      const Index label = row.labels[static_cast<std::size_t>(i + 1)];
+      if (label < 0) continue;
+      double total = 0;
+      for (Index v = 0; v < logits.cols(); ++v) total += std::exp(logits.data[i * logits.cols() + v]);
+      sum += std::log(total) - logits.data[i * logits.cols() + label];
+      count += 1;
+    }
+  }
+  return sum / count;
+}
+
+double relative(double a, double b) { return std::abs(a - b) / std::max(std::abs(a), std::abs(b)); }
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("finetune: the loss is the mean per supervised token, and training lowers it", Model, Student, Control) {
+  Model model = tiny::student<Model>();
+  const DataSet data = counting(12), validation = counting(4, 2);
+  const auto base = tiny::snapshot(model.base_parameters()), maps = tiny::snapshot(model.transfer_parameters());
+  const auto adapters = tiny::snapshot(model.adapter_parameters());
+  const double before = plain_loss(model, validation), whole = plain_loss(model, data);
+
+  const auto still = finetune(model, data, validation, {.max_updates = 1, .batch = 12, .micro_batch = 5, .learning_rate = 0});
+  CHECK(relative(still.history[0].loss, whole) < 1e-12);  // a fresh adapter is silent, so dropout does not show
+  CHECK(relative(*still.history[0].validation, before) < 1e-12);
+
+  const auto result = finetune(model, data, validation, {.epochs = 20, .batch = 4, .learning_rate = 1e-2, .evaluate_every = 10});
+  const double after = plain_loss(model, validation);
+  CHECK(after < 0.8 * before);
+  CHECK(relative(result.best_validation, after) < 1e-12);
+  CHECK(result.tokens > 0);
+  CHECK(tiny::snapshot(model.base_parameters()) == base);
+  CHECK(tiny::snapshot(model.transfer_parameters()) == maps);
+  const auto trained = tiny::snapshot(model.adapter_parameters());
+  for (std::size_t i = 0; i < adapters.size(); ++i) CHECK_MESSAGE(trained[i] != adapters[i], adapters[i].first);
+  CHECK(!tiny::any_trained(model.adapter_parameters()));
+}
+
+TEST_CASE("finetune: maps and gamma are trained where asked for") {
+  Student model = tiny::student<Student>();
+  const auto base = tiny::snapshot(model.base_parameters()), maps = tiny::snapshot(model.transfer_parameters());
+  const DataSet data = counting(6);
+  FinetuneRecipe<> recipe{.max_updates = 3};
+  recipe.train_maps = true;
+  finetune(model, data, data, recipe);
+  const auto trained = tiny::snapshot(model.transfer_parameters());
+  for (std::size_t i = 0; i < maps.size(); ++i) CHECK_MESSAGE(trained[i] != maps[i], maps[i].first);
+  CHECK(tiny::snapshot(model.base_parameters()) == base);
+}
+
+TEST_CASE("finetune: recomputation changes the memory and not the numbers") {
+  const DataSet data = counting(6);
+  const auto run = [&](bool recompute) {
+    Student model = tiny::student<Student>();
+    FinetuneRecipe<> recipe{.max_updates = 4, .learning_rate = 1e-2};
+    recipe.recompute = recompute;
+    finetune(model, data, data, recipe);
+    return tiny::snapshot(model.adapter_parameters());
+  };
+  const auto want = run(false), got = run(true);
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    for (std::size_t j = 0; j < want[i].second.size(); ++j) {
+      CHECK(got[i].second[j] == doctest::Approx(want[i].second[j]).epsilon(1e-9));
+    }
+  }
+
+  const auto peak = [&](bool recompute) {
+    Student model = tiny::student<Student>(6);
+    const TrainedScope<Student> trained(model, model.adapter_parameters(), "test");
+    NextTokenTask<Student, DataSet> task(model, data, 6, recompute);
+    task.step(data.batch(0, 6), {.scale = 0.1});
+    return task.peak_bytes();
+  };
+  CHECK(2 * peak(true) < peak(false));
+}
+
+TEST_CASE("finetune: an interrupted run goes on with the same bits, dropout included") {
+  const DataSet data = counting(7), validation = counting(3, 2);
+  const tiny::TemporaryFolder folder;
+  FinetuneRecipe<> recipe{.epochs = 3, .batch = 3, .micro_batch = 2, .learning_rate = 1e-2, .evaluate_every = 4};
+  Student straight = tiny::student<Student>(), broken = tiny::student<Student>(), resumed = tiny::student<Student>();
+  finetune(straight, data, validation, recipe);
+  recipe.checkpoint = folder / "state.safetensors";
+  recipe.checkpoint_every = 3;
+  struct Interruption {};
+  const auto stop = [](const Progress& p) {
+    if (p.update == 5) throw Interruption();
+  };
+  CHECK_THROWS_AS(finetune(broken, data, validation, recipe, stop), Interruption);
+  finetune(resumed, data, validation, recipe);
+  CHECK(tiny::snapshot(resumed.adapter_parameters()) == tiny::snapshot(straight.adapter_parameters()));
+  // Another method's checkpoint is refused.
+  Control other = tiny::student<Control>();
+  CHECK_THROWS_AS(finetune(other, data, validation, recipe), ConfigError);
+}
+
+TEST_CASE("finetune: a loss that is not finite names the first layer that is not") {
+  Student model = tiny::student<Student>();
+  for (const auto& [name, parameter] : model.base_parameters()) {
+    if (name == "model.layers.1.mlp.up_proj.weight") {
+      parameter->own(model.backend());
+      parameter->mutable_value().data[0] = std::numeric_limits<double>::infinity();
+    }
+  }
+  const DataSet data = counting(4);
+  CHECK_THROWS_WITH_AS(finetune(model, data, data),
+                       doctest::Contains("finetune: update 1: the loss is nan: the output of layer 1 is not finite"),
+                       NumericError);
+}
+
+TEST_CASE("finetune: what cannot be trained or evaluated is an error") {
+  const DataSet data = counting(4), none;
+  Student model = tiny::student<Student>();
+  CHECK_THROWS_AS(finetune(model, data, none), ConfigError);
+  CHECK_THROWS_AS(finetune(model, none, data), DataError);
+  tiny::Teacher teacher = tiny::teacher();
+  CHECK_THROWS_AS(finetune(teacher, data, data), ConfigError);
+}
