@@ -8,9 +8,13 @@
 #include <lolcats/core/parallel.hpp>
 #include <lolcats/core/progress.hpp>
 #include <lolcats/core/rng.hpp>
+#include <lolcats/data/batch.hpp>
+#include <lolcats/data/dataset.hpp>
 #include <lolcats/data/documents.hpp>
 #include <lolcats/data/instructions.hpp>
+#include <lolcats/data/packing.hpp>
 #include <lolcats/data/synthetic.hpp>
+#include <lolcats/data/synthetic_curriculum.hpp>
 #include <lolcats/data/synthetic_words.hpp>
 #include <lolcats/eval/attention_error.hpp>
 #include <lolcats/eval/effective_length.hpp>
@@ -106,6 +110,7 @@
 #include <lolcats/tape/tape.hpp>
 #include <lolcats/tensor/bf16.hpp>
 #include <lolcats/tensor/dtype.hpp>
+#include <lolcats/tensor/labels.hpp>
 #include <lolcats/tensor/sequences.hpp>
 #include <lolcats/tensor/shape.hpp>
 #include <lolcats/tensor/tensor.hpp>

@@ -28,8 +28,11 @@ json four() {
   config.erase("dtype");
   config["torch_dtype"] = "bfloat16";
   config["rope_theta"] = 500000.0;
-  config["rope_scaling"] = {{"factor", 8.0}, {"high_freq_factor", 4.0}, {"low_freq_factor", 1.0},
-                            {"original_max_position_embeddings", 32}, {"rope_type", "llama3"}};
+  config["rope_scaling"] = {{"factor", 8.0},
+                            {"high_freq_factor", 4.0},
+                            {"low_freq_factor", 1.0},
+                            {"original_max_position_embeddings", 32},
+                            {"rope_type", "llama3"}};
   return config;
 }
 
@@ -121,15 +124,20 @@ TEST_CASE("Mistral's window must be said, as a number or null") {
 }
 
 TEST_CASE("unsupported mathematics is refused with file, key, got and expected") {
-  refuses(five(), [](json& c) { c["model_type"] = "qwen2"; }, {"'model_type' is \"qwen2\", expected 'llama' or 'mistral'"});
+  refuses(five(), [](json& c) { c["model_type"] = "qwen2"; },
+          {"'model_type' is \"qwen2\", expected 'llama' or 'mistral'"});
   refuses(five(), [](json& c) { c["hidden_act"] = "gelu"; }, {"'hidden_act' is \"gelu\", expected 'silu'"});
   refuses(five(), [](json& c) { c["attention_bias"] = true; }, {"'attention_bias' is true, expected false"});
   refuses(five(), [](json& c) { c["mlp_bias"] = true; }, {"'mlp_bias' is true, expected false"});
   refuses(five(), [](json& c) { c["rope_parameters"]["rope_type"] = "yarn"; },
           {"'rope_parameters.rope_type' is \"yarn\", expected 'default', 'linear' or 'llama3'"});
-  refuses(four(), [](json& c) { c["rope_scaling"] = {{"type", "dynamic"}, {"factor", 2.0}}; },
+  refuses(four(),
+          [](json& c) {
+            c["rope_scaling"] = {{"type", "dynamic"}, {"factor", 2.0}};
+          },
           {"'rope_scaling.type' is \"dynamic\""});
-  refuses(four(), [](json& c) { c["rope_scaling"]["type"] = "linear"; }, {"'rope_scaling.type' is \"linear\", expected 'llama3'"});
+  refuses(four(), [](json& c) { c["rope_scaling"]["type"] = "linear"; },
+          {"'rope_scaling.type' is \"linear\", expected 'llama3'"});
   refuses(four(), [](json& c) { c["rope_scaling"].erase("factor"); }, {"'rope_scaling.factor' is missing"});
   refuses(four(), [](json& c) { c["rope_scaling"].erase("rope_type"); }, {"'rope_scaling.type' is missing"});
   refuses(four(), [](json& c) { c["rope_scaling"]["attention_factor"] = 2; },
@@ -139,9 +147,13 @@ TEST_CASE("unsupported mathematics is refused with file, key, got and expected")
   refuses(four(), [](json& c) { c["rope_parameters"] = five()["rope_parameters"], c["rope_parameters"]["factor"] = 4; },
           {"'rope_scaling' and 'rope_parameters' differ"});
   refuses(five(), [](json& c) { c["rope_theta"] = 1e4; }, {"'rope_theta' is 10000, expected 500000"});
-  refuses(five(), [](json& c) { c["quantization_config"] = {{"bits", 4}}; },
+  refuses(five(),
+          [](json& c) {
+            c["quantization_config"] = {{"bits", 4}};
+          },
           {"'quantization_config' is {\"bits\":4}, which is not supported"});
-  refuses(five(), [](json& c) { c["new_attention_kind"] = false; }, {"'new_attention_kind' is false, which is not supported"});
+  refuses(five(), [](json& c) { c["new_attention_kind"] = false; },
+          {"'new_attention_kind' is false, which is not supported"});
 }
 
 TEST_CASE("contradictory and ill-typed values are refused") {
@@ -150,7 +162,8 @@ TEST_CASE("contradictory and ill-typed values are refused") {
   refuses(five(), [](json& c) { c["num_attention_heads"] = 5; }, {"heads is 5, expected a multiple of kv_heads 2"});
   refuses(five(), [](json& c) { c["num_attention_heads"] = 0; }, {"heads is 0"});
   refuses(five(), [](json& c) { c["head_dim"] = nullptr, c["num_attention_heads"] = 0; }, {"'num_attention_heads' 0"});
-  refuses(five(), [](json& c) { c["head_dim"] = nullptr, c["hidden_size"] = 50; }, {"'hidden_size' is 50, expected a multiple"});
+  refuses(five(), [](json& c) { c["head_dim"] = nullptr, c["hidden_size"] = 50; },
+          {"'hidden_size' is 50, expected a multiple"});
   refuses(five(), [](json& c) { c["head_dim"] = 7; }, {"head_dim is 7, expected an even number"});
   refuses(five(), [](json& c) { c["num_hidden_layers"] = -1; }, {"layers is -1"});
   refuses(five(), [](json& c) { c["bos_token_id"] = 96; }, {"bos_token is 96"});

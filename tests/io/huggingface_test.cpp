@@ -65,7 +65,8 @@ TEST_CASE("hostile and false indices") {
   refuses(FormatError(""), R"({"a": 1})", {index_file, "weight_map 'a' is 1"});
   refuses(FormatError(""), R"([])", {index_file, "weight_map is missing, expected an object"});
   refuses(FormatError(""), R"({"a": "one.safetensors", "a": "two.safetensors"})", {"key 'a' appears twice"});
-  refuses(FileError(""), R"({"a": "three.safetensors"})", {index_file, "the shard 'three.safetensors', which does not exist"});
+  refuses(FileError(""), R"({"a": "three.safetensors"})",
+          {index_file, "the shard 'three.safetensors', which does not exist"});
   refuses(FormatError(""), R"({"a": "one.safetensors", "b": "one.safetensors", "c": "one.safetensors"})",
           {"one.safetensors: tensor 'c' is missing", index_file});
   refuses(FormatError(""), R"({"a": "one.safetensors", "c": "two.safetensors"})",

@@ -14,7 +14,8 @@ TEST_CASE("malformed JSON is a FormatError that names the file") {
 
 TEST_CASE("a key that appears twice in one object is an error, in two objects it is not") {
   check_throws<FormatError>([] { parse_json(R"({"a": 1, "a": 2})", "c.json"); }, {"c.json: key 'a' appears twice"});
-  check_throws<FormatError>([] { parse_json(R"([{"b": {"a": 1, "\u0061": 2}}])", "c.json"); }, {"key 'a' appears twice"});
+  check_throws<FormatError>([] { parse_json(R"([{"b": {"a": 1, "\u0061": 2}}])", "c.json"); },
+                            {"key 'a' appears twice"});
   CHECK(parse_json(R"({"a": {"a": 1}, "b": {"a": 2}})", "c.json")["b"]["a"] == 2);
 }
 

@@ -20,10 +20,12 @@ struct Header {
   }
   /// Floats behind the header, counted by hand from the list of tensors in run.c.
   std::size_t floats() const {
-    const auto d = static_cast<std::size_t>(dim), f = static_cast<std::size_t>(hidden), size = d / static_cast<std::size_t>(heads);
+    const auto d = static_cast<std::size_t>(dim), f = static_cast<std::size_t>(hidden),
+               size = d / static_cast<std::size_t>(heads);
     const auto kv = size * static_cast<std::size_t>(kv_heads), v = static_cast<std::size_t>(std::abs(vocab));
     const std::size_t layer = d + d * d + 2 * kv * d + d * d + d + 3 * f * d;
-    return v * d + static_cast<std::size_t>(layers) * layer + d + static_cast<std::size_t>(length) * size + (vocab < 0 ? v * d : 0);
+    return v * d + static_cast<std::size_t>(layers) * layer + d + static_cast<std::size_t>(length) * size +
+           (vocab < 0 ? v * d : 0);
   }
 };
 
@@ -63,14 +65,19 @@ TEST_CASE("header and tensors come out under their names") {
 
   // The first float of each tensor is its place in the file.
   TensorStore& weights = checkpoint.weights;
-  const auto first = [&](const std::string& name, const Shape& shape) { return weights.read<float>(name, shape).data()[0]; };
+  const auto first = [&](const std::string& name, const Shape& shape) {
+    return weights.read<float>(name, shape).data()[0];
+  };
   float at = 0;
   CHECK(first("model.embed_tokens.weight", {5, 8}) == at);
   at += 40;
-  struct Part { const char* name; Shape shape; };
-  const Part parts[] = {{"input_layernorm", {8}},          {"self_attn.q_proj", {8, 8}}, {"self_attn.k_proj", {4, 8}},
-                        {"self_attn.v_proj", {4, 8}},      {"self_attn.o_proj", {8, 8}}, {"post_attention_layernorm", {8}},
-                        {"mlp.gate_proj", {6, 8}},         {"mlp.down_proj", {8, 6}},    {"mlp.up_proj", {6, 8}}};
+  struct Part {
+    const char* name;
+    Shape shape;
+  };
+  const Part parts[] = {{"input_layernorm", {8}},     {"self_attn.q_proj", {8, 8}}, {"self_attn.k_proj", {4, 8}},
+                        {"self_attn.v_proj", {4, 8}}, {"self_attn.o_proj", {8, 8}}, {"post_attention_layernorm", {8}},
+                        {"mlp.gate_proj", {6, 8}},    {"mlp.down_proj", {8, 6}},    {"mlp.up_proj", {6, 8}}};
   for (const Part& part : parts) {
     for (int i = 0; i < 2; ++i) {
       CAPTURE(part.name);

@@ -19,7 +19,10 @@ Tensor<float> counting(const Shape& shape, float start) {
 const std::string q0 = "model.layers.0.self_attn.q_proj", down1 = "model.layers.1.mlp.down_proj";
 
 PeftAdapter sample() {
-  return {2, 4, 0.25, {"q_proj", "down_proj"},
+  return {2,
+          4,
+          0.25,
+          {"q_proj", "down_proj"},
           {{q0, {counting({2, 3}, 1), counting({5, 2}, 10)}}, {down1, {counting({2, 4}, 20), counting({3, 2}, 30)}}}};
 }
 
@@ -33,7 +36,9 @@ struct Folder : TemporaryFolder {
     f(config);
     put(*this / "adapter_config.json", config.dump());
   }
-  void write(const std::vector<NamedTensor>& tensors) { write_safetensors(*this / "adapter_model.safetensors", tensors); }
+  void write(const std::vector<NamedTensor>& tensors) {
+    write_safetensors(*this / "adapter_model.safetensors", tensors);
+  }
 };
 
 template <class F>
@@ -90,7 +95,8 @@ TEST_CASE("options that change the mathematics are refused by name") {
   refuses([](json& c) { c["peft_type"] = "IA3"; }, {"'peft_type' is \"IA3\", expected 'LORA'"});
   refuses([](json& c) { c["target_modules"] = "all-linear"; }, {"'target_modules' is \"all-linear\", expected a list"});
   refuses([](json& c) { c["target_modules"] = json::array(); }, {"'target_modules' is [], expected a list"});
-  refuses([](json& c) { c["init_lora_weights"] = "pissa"; }, {"'init_lora_weights' is \"pissa\", expected true, false"});
+  refuses([](json& c) { c["init_lora_weights"] = "pissa"; },
+          {"'init_lora_weights' is \"pissa\", expected true, false"});
   refuses([](json& c) { c["r"] = 0; }, {"'r' is 0, expected a positive number"});
   refuses([](json& c) { c.erase("lora_alpha"); }, {"'lora_alpha' is missing, expected a number"});
   refuses([](json& c) { c["lora_dropout"] = 1; }, {"'lora_dropout' is 1"});
@@ -128,7 +134,8 @@ TEST_CASE("missing, surplus and misshapen tensors") {
   check_throws<ShapeError>([&] { read_peft(folder); }, {name(q0, 'A'), "has shape (5, 2), expected (2, in)"});
   folder.write({{name(q0, 'A'), a}, {name(q0, 'B'), a}});
   check_throws<ShapeError>([&] { read_peft(folder); }, {name(q0, 'B'), "has shape (2, 3), expected (out, 2)"});
-  folder.write({{name("model.layers.0.self_attn.xq_proj", 'A'), a}, {name("model.layers.0.self_attn.xq_proj", 'B'), b}});
+  folder.write(
+      {{name("model.layers.0.self_attn.xq_proj", 'A'), a}, {name("model.layers.0.self_attn.xq_proj", 'B'), b}});
   check_throws<FormatError>([&] { read_peft(folder); }, {"none of the target_modules"});
   folder.change([](json& c) { c["target_modules"] = {"q_proj", "v_proj"}; });
   folder.write({{name(q0, 'A'), a}, {name(q0, 'B'), b}});
@@ -141,7 +148,8 @@ TEST_CASE("an adapter that contradicts itself is not written") {
   const TemporaryFolder folder;
   PeftAdapter adapter = sample();
   adapter.rank = 3;
-  check_throws<ShapeError>([&] { write_peft(folder / "a", adapter); }, {"write_peft", "has shape (2, 3), expected 3 rows"});
+  check_throws<ShapeError>([&] { write_peft(folder / "a", adapter); },
+                           {"write_peft", "has shape (2, 3), expected 3 rows"});
   adapter.modules.clear();
   check_throws<ConfigError>([&] { write_peft(folder / "a", adapter); }, {"write_peft", "0 modules"});
   CHECK(folder.count() == 0);

@@ -29,7 +29,8 @@ TEST_CASE("a file written by hand is read") {
   const TemporaryFolder folder;
   const std::string header =
       R"({"b":{"dtype":"F32","shape":[2,1],"data_offsets":[2,10]},"__metadata__":{"format":"pt","x":""},)"
-      R"("a":{"dtype":"BF16","shape":[],"data_offsets":[0,2]},"n":{"dtype":"I64","shape":[0,3],"data_offsets":[2,2]}}  )";
+      R"("a":{"dtype":"BF16","shape":[],"data_offsets":[0,2]},)"
+      R"("n":{"dtype":"I64","shape":[0,3],"data_offsets":[2,2]}}  )";
   put(folder / "m.safetensors", safetensors_bytes(header, raw<std::uint16_t>({0x3f80}) + raw<float>({2, 3})));
   std::optional<Safetensors> file(std::in_place, folder / "m.safetensors");
   CHECK(file->names() == std::vector<std::string>{"a", "b", "n"});
@@ -54,8 +55,11 @@ TEST_CASE("missing tensors and other shapes name file and tensor") {
   const std::string bytes = safetensors_bytes(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "1234");
   const Safetensors file(std::as_bytes(std::span(bytes.data(), bytes.size())), "m.safetensors");
   check_throws<FormatError>([&] { file.read<float>("b"); }, {"m.safetensors: tensor 'b' is missing"});
-  check_throws<ShapeError>([&] { file.read<float>("a", {1, 1}); },
-                           {"m.safetensors: tensor 'a' has shape (1), expected (1, 1)"});
+  check_throws<ShapeError>(
+      [&] {
+        file.read<float>("a", {1, 1});
+      },
+      {"m.safetensors: tensor 'a' has shape (1), expected (1, 1)"});
   check_throws<FormatError>([&] { file.read<std::int64_t>("a"); }, {"m.safetensors: tensor 'a' is F32, expected I64"});
 }
 
@@ -110,15 +114,17 @@ TEST_CASE("hostile headers") {
   refuses(R"({"a":{"dtype":"U8","shape":[9223372036854775807,2,0],"data_offsets":[0,0]}})", 0, {"too large to count"});
   refuses(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}})", 4, {"data_offsets [0] are 1 numbers, expected 2"});
   refuses(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", 8, {"are 3 numbers, expected 2"});
-  refuses(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}})", 8, {"tensor 'a': data_offsets [8, 4] runs backwards"});
+  refuses(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}})", 8,
+          {"tensor 'a': data_offsets [8, 4] runs backwards"});
   refuses(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,-4]}})", 8, {"data_offsets holds -4"});
   refuses(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4, {"[0, 8] runs past the 4 bytes of data"});
   refuses(R"({"a":{"dtype":"F32","shape":[0],"data_offsets":[9223372036854775807,9223372036854775807]}})", 4,
           {"runs past the 4 bytes of data"});
   refuses(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}})", 8,
           {"tensor 'a': data_offsets [0, 8] spans 8 bytes, expected 4 for F32 of shape [1]"});
-  refuses(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
-          8, {"key 'a' appears twice"});
+  refuses(
+      R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+      8, {"key 'a' appears twice"});
   refuses(R"({"__metadata__":[]})", 0, {"__metadata__ is [], expected an object"});
   refuses(R"({"__metadata__":{"a":1}})", 0, {"__metadata__ 'a' is 1, expected a string"});
   refuses(R"({"__metadata__":{"a":"1","a":"2"}})", 0, {"key 'a' appears twice"});

@@ -54,8 +54,11 @@ TEST_CASE("the stored type is chosen per tensor, and rounds to nearest") {
   f.data()[0] = 1.0F + 0x1p-8F, f.data()[1] = 1.0F + 0x3p-8F, f.data()[2] = -3;  // two ties between bf16 values
   const Tensor<bf16> b = counting<bf16>({2}, 1, 1);
   const Tensor<double> d = counting<double>({2}, 1, 1);
-  write_safetensors(folder / "m", {{"f16", f, DType::BF16}, {"f64", f, DType::F64}, {"b32", b, DType::F32},
-                                   {"d16", d, DType::BF16}, {"d32", d, DType::F32}});
+  write_safetensors(folder / "m", {{"f16", f, DType::BF16},
+                                   {"f64", f, DType::F64},
+                                   {"b32", b, DType::F32},
+                                   {"d16", d, DType::BF16},
+                                   {"d32", d, DType::F32}});
   const Safetensors file(folder / "m");
   CHECK(file.read<float>("f16").data()[0] == 1.0F);
   CHECK(file.read<float>("f16").data()[1] == 1.0F + 0x4p-8F);
@@ -102,11 +105,22 @@ TEST_CASE("what cannot be written is refused and leaves the old file") {
   put(folder / "m", "old");
   const Tensor<float> f = counting<float>({2}, 0, 1);
   const Tensor<std::int64_t> i(Shape{0});
-  check_throws<FormatError>([&] { write_safetensors(folder / "m", {{"a", f}, {"a", f}}); }, {"two tensors are named 'a'"});
+  check_throws<FormatError>(
+      [&] {
+        write_safetensors(folder / "m", {{"a", f}, {"a", f}});
+      },
+      {"two tensors are named 'a'"});
   check_throws<FormatError>([&] { write_safetensors(folder / "m", {{"a", f}, {"a", f, DType::F64}}); }, {"named 'a'"});
-  check_throws<FormatError>([&] { write_safetensors(folder / "m", {{"a", f, DType::I64}}); },
-                            {"tensor 'a' cannot be written as I64, expected F64, F32 or BF16"});
-  check_throws<FormatError>([&] { write_safetensors(folder / "m", {{"a", f, DType::F16}}); }, {"cannot be written as F16"});
+  check_throws<FormatError>(
+      [&] {
+        write_safetensors(folder / "m", {{"a", f, DType::I64}});
+      },
+      {"tensor 'a' cannot be written as I64, expected F64, F32 or BF16"});
+  check_throws<FormatError>(
+      [&] {
+        write_safetensors(folder / "m", {{"a", f, DType::F16}});
+      },
+      {"cannot be written as F16"});
   check_throws<FormatError>([&] { write_safetensors(folder / "m", {{"a", i, DType::F32}}); }, {"as F32, expected I64"});
   check_throws<FormatError>([&] { write_safetensors(folder / "m", {{"__metadata__", f}}); }, {"'__metadata__'"});
   check_throws<FormatError>([&] { write_safetensors(folder / "m", {{"\xff", f}}); }, {"not valid UTF-8"});

@@ -102,9 +102,9 @@ void check_gradients(Model& model, const Parameters<Cpu<double>>& parameters) {
   backward_of(model, batch, 0.1, false);
   for (const auto& [name, parameter] : parameters) {
     CAPTURE(name);
-    // The same parameter moves where the reference cannot see it: the difference is of the model's own loss.  1e-8
-    // is what the differences leave of sixteen digits.
-    const auto want = numerical_gradient([&] { return loss_of(model, batch, 0.1); }, parameter->mutable_value().span());
+    // Short steps stay on one side of ReLU's kinks; 2e-8 of the largest entry is what they leave of sixteen digits.
+    const auto want =
+        numerical_gradient([&] { return loss_of(model, batch, 0.1); }, parameter->mutable_value().span(), 2e-5);
     CHECK(std::any_of(want.begin(), want.end(), [](double x) { return std::abs(x) > 1e-6; }));
     CHECK(close(want, parameter->gradient(), 2e-8));
   }
@@ -136,7 +136,7 @@ TEST_CASE("float is double up to rounding") {
 }
 
 TEST_CASE_TEMPLATE("gradients of every parameter of every kind", Model, Terraces, Grouped, SharedLinear) {
-  Model model = vivid<Model>(tiny_config());
+  Model model = vivid<Model>(tiny_config(), SEED);
   Parameters<Cpu<double>> parameters = model.base_parameters();
   for (const auto& list : {model.transfer_parameters(), model.adapter_parameters()}) {
     parameters.insert(parameters.end(), list.begin(), list.end());

@@ -7,6 +7,12 @@
 
 using namespace lolcats;
 
+namespace {
+struct Mine : Method<Softmax<>, NoAdapter> {
+  static constexpr std::string_view name = "mine";
+};
+}  // namespace
+
 TEST_CASE("the promised students are there") {
   const auto names = student_names();
   for (const char* name :
@@ -43,9 +49,6 @@ TEST_CASE("an unknown name is answered with the known ones") {
                        doctest::Contains("student 'hedgehog' is unknown, expected one of hedgehog8-linear, "),
                        ConfigError);
   CHECK_THROWS_WITH_AS(visit_method("magic", nothing), doctest::Contains("method 'magic' is unknown"), ConfigError);
-  struct Mine : Method<Softmax<>, NoAdapter> {
-    static constexpr std::string_view name = "mine";
-  };
   CHECK_THROWS_WITH_AS(visit_student("x", nothing, MethodList<Mine>{}), "student 'x' is unknown, expected one of mine",
                        ConfigError);
 }

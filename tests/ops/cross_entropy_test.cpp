@@ -25,7 +25,7 @@ std::vector<Index> labels_for(Index rows, Index vocabulary) {
 
 TEST_CASE_TEMPLATE("cross_entropy is its reference, values and gradients", B, Cpu<float>, Cpu<double>) {
   // The last two need several chunks of the vocabulary, and several tiles of rows.
-  const std::array<Index, 3> sizes[] = {{1, 1, 1},    {3, 65, 1},   {63, 64, 65},   {64, 3, 63},
+  const std::array<Index, 3> sizes[] = {{1, 1, 1},    {3, 65, 1},   {63, 64, 65},  {64, 3, 63},
                                         {65, 63, 64}, {1, 5, 3000}, {20, 8, 4099}, {600, 4, 65}};
   for (const auto& [rows, cols, vocabulary] : sizes) {
     const std::vector<Index> labels = labels_for(rows, vocabulary);
@@ -82,7 +82,8 @@ TEST_CASE_TEMPLATE("rows without a label have no loss and no gradient", B, Cpu<f
   CHECK(same(std::vector<double>(2400, 0.0), x.gradient()));
 }
 
-TEST_CASE_TEMPLATE("memory grows with rows plus a constant, not with rows times vocabulary", B, Cpu<float>, Cpu<double>) {
+TEST_CASE_TEMPLATE("memory grows with rows plus a constant, not with rows times vocabulary", B, Cpu<float>,
+                   Cpu<double>) {
   Rng rng(1);
   const Index vocabulary = 5000;
   const auto hidden = normal<B>(Shape{512, 2}, rng), head = normal<B>(Shape{vocabulary, 2}, rng);

@@ -20,7 +20,9 @@ TEST_CASE_TEMPLATE("dropout is its reference, values and gradients", B, Cpu<floa
     for (Index i = 0; i < size; ++i) kept.push_back(mask.keeps(i));
     CHECK(check_operation<B>(
         {{Shape{size}}},
-        [](Tape<B>& tape, std::span<const Var<B>> x, std::span<const Weight<B>>) { return dropout(tape, x[0], 0.25, 4); },
+        [](Tape<B>& tape, std::span<const Var<B>> x, std::span<const Weight<B>>) {
+          return dropout(tape, x[0], 0.25, 4);
+        },
         [&](std::span<const std::vector<double>> a) { return naive::dropout(a[0], kept, 0.25); }, options));
   }
 }

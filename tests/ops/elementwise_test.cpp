@@ -16,14 +16,17 @@ TEST_CASE_TEMPLATE("add, scale and sum are their references", B, Cpu<float>, Cpu
   for (const auto& [rows, cols] : {std::array<Index, 2>{1, 1}, {3, 63}, {64, 3}, {65, 65}, {700, 64}}) {
     CAPTURE(rows);
     CAPTURE(cols);
-    CHECK(check_operation<B>({{Shape{rows, cols}}, {Shape{rows, cols}}},
-                             [](Tape<B>& tape, Vars x, Weights) { return add(tape, x[0], x[1]); },
-                             [](Arrays a) { return naive::add(a[0], a[1]); }));
-    CHECK(check_operation<B>({{Shape{rows, cols}}}, [](Tape<B>& tape, Vars x, Weights) { return scale(tape, x[0], -2.5); },
-                             [](Arrays a) { return naive::scale(a[0], -2.5); }));
-    CHECK(check_operation<B>({{Shape{rows, cols}, false, 1.0, 1.0}},  // a mean of one: relative error means something
-                             [](Tape<B>& tape, Vars x, Weights) { return sum(tape, x[0]); },
-                             [](Arrays a) { return std::vector{naive::sum(a[0])}; }));
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}}, {Shape{rows, cols}}},
+        [](Tape<B>& tape, Vars x, Weights) { return add(tape, x[0], x[1]); },
+        [](Arrays a) { return naive::add(a[0], a[1]); }));
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}}}, [](Tape<B>& tape, Vars x, Weights) { return scale(tape, x[0], -2.5); },
+        [](Arrays a) { return naive::scale(a[0], -2.5); }));
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}, false, 1.0, 1.0}},  // a mean of one: relative error means something
+        [](Tape<B>& tape, Vars x, Weights) { return sum(tape, x[0]); },
+        [](Arrays a) { return std::vector{naive::sum(a[0])}; }));
   }
 }
 

@@ -19,7 +19,9 @@ TEST_CASE_TEMPLATE("embedding is its reference, and tokens that return add up", 
       CAPTURE(cols);
       CHECK(check_operation<B>(
           {{Shape{vocabulary, cols}, true}},
-          [&](Tape<B>& tape, std::span<const Var<B>>, std::span<const Weight<B>> w) { return embedding(tape, tokens, w[0]); },
+          [&](Tape<B>& tape, std::span<const Var<B>>, std::span<const Weight<B>> w) {
+            return embedding(tape, tokens, w[0]);
+          },
           [&](std::span<const std::vector<double>> a) { return naive::embedding(tokens, a[0], cols); }));
     }
   }

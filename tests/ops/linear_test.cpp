@@ -27,10 +27,9 @@ TEST_CASE_TEMPLATE("linear is its reference, values and gradients", B, Cpu<float
 TEST_CASE("linear has the derivatives of what it computes") {
   Rng rng(1);
   Parameter<Cpu<double>> w(normal<Cpu<double>>(Shape{4, 3}, rng));
-  CHECK(check_gradients({normal<Cpu<double>>(Shape{5, 3}, rng)}, {&w},
-                        [&](Tape<Cpu<double>>& tape, std::span<const Var<Cpu<double>>> x) {
-                          return linear(tape, x[0], w);
-                        }));
+  CHECK(check_gradients(
+      {normal<Cpu<double>>(Shape{5, 3}, rng)}, {&w},
+      [&](Tape<Cpu<double>>& tape, std::span<const Var<Cpu<double>>> x) { return linear(tape, x[0], w); }));
 }
 
 TEST_CASE("linear of no rows is no rows") {

@@ -24,9 +24,8 @@ std::vector<double> mask_of(Index size, double p, std::uint64_t seed, std::uint6
 }  // namespace
 
 TEST_CASE_TEMPLATE("lora_linear is its reference, values and gradients", B, Cpu<float>, Cpu<double>) {
-  const std::array<Index, 4> sizes[] = {{1, 1, 1, 1},    {3, 65, 1, 2},     {63, 64, 65, 8},
-                                        {64, 3, 63, 3},  {65, 63, 64, 1},   {300, 64, 64, 8},
-                                        {1, 64, 900, 4}, {70, 64, 257, 16}};
+  const std::array<Index, 4> sizes[] = {{1, 1, 1, 1},    {3, 65, 1, 2},    {63, 64, 65, 8}, {64, 3, 63, 3},
+                                        {65, 63, 64, 1}, {300, 64, 64, 8}, {1, 64, 900, 4}, {70, 64, 257, 16}};
   for (const auto& [rows, inputs, outputs, rank] : sizes) {
     for (const double p : {0.0, 0.3}) {
       CAPTURE(rows);
@@ -91,10 +90,10 @@ TEST_CASE("lora_linear refuses shapes and probabilities that make no sense") {
   const Weight<B> w{tape.scratch<double>(Shape{4, 3}), {}}, a{tape.scratch<double>(Shape{2, 3}), {}};
   const Weight<B> b{tape.scratch<double>(Shape{4, 2}), {}};
   CHECK_THROWS_AS(lora_linear(tape, x, a, b, w, 1.0, 0.0, 0), ShapeError);
-  CHECK_THROWS_WITH_AS(lora_linear(tape, x, w, b, b, 1.0, 0.0, 0),
-                       "lora_linear: a has shape (4, 2), expected (4, 3)", ShapeError);
-  CHECK_THROWS_WITH_AS(lora_linear(tape, x, w, a, a, 1.0, 0.0, 0),
-                       "lora_linear: b has shape (2, 3), expected (4, 2)", ShapeError);
-  CHECK_THROWS_WITH_AS(lora_linear(tape, x, w, a, b, 1.0, 1.0, 0),
-                       "lora_linear: dropout is 1, expected 0 <= p < 1", ConfigError);
+  CHECK_THROWS_WITH_AS(lora_linear(tape, x, w, b, b, 1.0, 0.0, 0), "lora_linear: a has shape (4, 2), expected (4, 3)",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(lora_linear(tape, x, w, a, a, 1.0, 0.0, 0), "lora_linear: b has shape (2, 3), expected (4, 2)",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(lora_linear(tape, x, w, a, b, 1.0, 1.0, 0), "lora_linear: dropout is 1, expected 0 <= p < 1",
+                       ConfigError);
 }

@@ -10,7 +10,8 @@ using namespace lolcats;
 using namespace lolcats::testing;
 
 TEST_CASE_TEMPLATE("rms_norm is its reference, values and gradients", B, Cpu<float>, Cpu<double>) {
-  for (const auto& [rows, cols] : {std::array<Index, 2>{1, 1}, {3, 64}, {63, 3}, {64, 65}, {65, 63}, {1000, 64}, {4, 5000}}) {
+  for (const auto& [rows, cols] :
+       {std::array<Index, 2>{1, 1}, {3, 64}, {63, 3}, {64, 65}, {65, 63}, {1000, 64}, {4, 5000}}) {
     CAPTURE(rows);
     CAPTURE(cols);
     CHECK(check_operation<B>(
@@ -28,9 +29,8 @@ TEST_CASE("rms_norm has the derivatives of what it computes") {
   using B = Cpu<double>;
   Rng rng(1);
   Parameter<B> w(normal<B>(Shape{6}, rng));
-  CHECK(check_gradients({normal<B>(Shape{5, 6}, rng)}, {&w}, [&](Tape<B>& tape, std::span<const Var<B>> x) {
-    return rms_norm(tape, x[0], w, 1e-5);
-  }));
+  CHECK(check_gradients({normal<B>(Shape{5, 6}, rng)}, {&w},
+                        [&](Tape<B>& tape, std::span<const Var<B>> x) { return rms_norm(tape, x[0], w, 1e-5); }));
 }
 
 TEST_CASE_TEMPLATE("rms_norm makes the mean square one, and zeros stay zeros", B, Cpu<float>, Cpu<double>) {

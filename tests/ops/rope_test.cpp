@@ -13,7 +13,8 @@ namespace {
 
 std::vector<double> frequencies(Index half) {
   std::vector<double> result;
-  for (Index i = 0; i < half; ++i) result.push_back(std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(half)));
+  for (Index i = 0; i < half; ++i)
+    result.push_back(std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(half)));
   return result;
 }
 
@@ -53,9 +54,8 @@ TEST_CASE("rope has the derivatives of what it computes") {
   Rng rng(1);
   const RopeTable<B> table(frequencies(2), 20);
   const Sequences sequences = gapped(9);
-  CHECK(check_gradients({normal<B>(Shape{9, 8}, rng)}, {}, [&](Tape<B>& tape, std::span<const Var<B>> x) {
-    return rope(tape, x[0], sequences, table);
-  }));
+  CHECK(check_gradients({normal<B>(Shape{9, 8}, rng)}, {},
+                        [&](Tape<B>& tape, std::span<const Var<B>> x) { return rope(tape, x[0], sequences, table); }));
 }
 
 TEST_CASE_TEMPLATE("scores depend on the distance of positions only", B, Cpu<float>, Cpu<double>) {
@@ -120,8 +120,8 @@ TEST_CASE("rope names what does not fit") {
                        "rope: position 8 in the extent at row 0, expected less than 8, the size of the table (reserve)",
                        DataError);
   CHECK_THROWS_WITH_AS(rope(tape, x, eight, table), "rope: x has 9 rows, expected the 8 of the sequences", ShapeError);
-  CHECK_THROWS_WITH_AS(rope(tape, odd, nine, table),
-                       "rope: x has 6 columns, expected a multiple of the head size 4", ShapeError);
+  CHECK_THROWS_WITH_AS(rope(tape, odd, nine, table), "rope: x has 6 columns, expected a multiple of the head size 4",
+                       ShapeError);
   CHECK_THROWS_AS(RopeTable<B>(std::vector<double>{}), ConfigError);
   CHECK_THROWS_AS(RopeTable<B>(std::vector<double>{std::nan("")}), ConfigError);
 }

@@ -32,7 +32,8 @@ TEST_CASE("squared_error has the derivatives of what it computes; mse is the mea
   CHECK(check_gradients({x}, {}, [&](Tape<B>& tape, std::span<const Var<B>> v) {
     return squared_error(tape, v[0], target.view(), 1000.0);
   }));
-  CHECK(check_gradients({x}, {}, [&](Tape<B>& tape, std::span<const Var<B>> v) { return mse(tape, v[0], target.view()); }));
+  CHECK(check_gradients({x}, {},
+                        [&](Tape<B>& tape, std::span<const Var<B>> v) { return mse(tape, v[0], target.view()); }));
   Tape<B> tape;
   const auto a = array<B>(Shape{2}, {1.0, 5.0}), b = array<B>(Shape{2}, {2.0, 2.0});
   CHECK(item(tape, mse(tape, tape.constant(a.view()), b.view())) == 5.0);

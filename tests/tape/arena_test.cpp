@@ -17,7 +17,8 @@ TEST_CASE("memory is aligned, disjoint and writable") {
     std::memset(piece, i, 100);
     pieces.push_back(piece);
   }
-  for (int i = 0; i < 50; ++i) CHECK((pieces[static_cast<std::size_t>(i)][0] == i && pieces[static_cast<std::size_t>(i)][99] == i));
+  for (int i = 0; i < 50; ++i)
+    CHECK((pieces[static_cast<std::size_t>(i)][0] == i && pieces[static_cast<std::size_t>(i)][99] == i));
 }
 
 TEST_CASE("a rewind hands out the same memory again and holds no more") {

@@ -73,7 +73,8 @@ TEST_CASE("an input that f does not use has a zero gradient") {
   w.train({});
   const auto value = array<B>(Shape{1, 1}, {3.0});
   const auto x = tape.variable(value.view());
-  const auto y = checkpoint(tape, [&](Tape<B>& t, Var<B>) { return linear(t, t.constant(value.view()), w); }, x);
+  const auto y = checkpoint(
+      tape, [&](Tape<B>& t, Var<B>) { return linear(t, t.constant(value.view()), w); }, x);
   tape.backward(sum(tape, y));
   CHECK(same(std::vector{0.0}, x.gradient()));
   CHECK(same(std::vector{3.0}, w.gradient()));
@@ -85,7 +86,8 @@ TEST_CASE("an input that is used elsewhere keeps that gradient when the checkpoi
   poison(tape);
   const auto value = array<B>(Shape{1, 1}, {3.0});
   const auto x = tape.variable(value.view());
-  const auto dead = checkpoint(tape, [&](Tape<B>& t, Var<B>) { return t.constant(value.view()); }, x);
+  const auto dead = checkpoint(
+      tape, [&](Tape<B>& t, Var<B>) { return t.constant(value.view()); }, x);
   tape.backward(sum(tape, add(tape, dead, scale(tape, x, 5.0))));
   CHECK(same(std::vector{5.0}, x.gradient()));
 }
@@ -97,8 +99,12 @@ TEST_CASE("checkpoint records nothing under NoGradient, and names a changed shap
   const auto x = tape.variable(value.view());
   {
     const Tape<B>::NoGradient quiet(tape);
-    CHECK(same(std::vector{6.0, 8.0}, checkpoint(tape, [](Tape<B>& t, Var<B> v) { return scale(t, v, 2.0); }, x).value()));
+    CHECK(same(std::vector{6.0, 8.0}, checkpoint(
+                                          tape, [](Tape<B>& t, Var<B> v) { return scale(t, v, 2.0); }, x)
+                                          .value()));
     CHECK(tape.records() == 0);
   }
-  CHECK_THROWS_AS(checkpoint(tape, [](Tape<B>& t, Var<B> v) { return sum(t, v); }, x), ShapeError);
+  CHECK_THROWS_AS(checkpoint(
+                      tape, [](Tape<B>& t, Var<B> v) { return sum(t, v); }, x),
+                  ShapeError);
 }

@@ -60,7 +60,8 @@ TEST_CASE_TEMPLATE("a branch that no gradient reaches is skipped", B, Cpu<float>
   CHECK(same(std::vector<double>(3, 2.0), x.gradient()));
 }
 
-TEST_CASE_TEMPLATE("gradients of weights add up over passes and scopes; upstream scales them", B, Cpu<float>, Cpu<double>) {
+TEST_CASE_TEMPLATE("gradients of weights add up over passes and scopes; upstream scales them", B, Cpu<float>,
+                   Cpu<double>) {
   Tape<B> tape;
   const auto ones = array<B>(Shape{1, 2}, {1.0, 1.0});
   Parameter<B> w(array<B>(Shape{1, 2}, {3.0, 4.0}));
@@ -72,8 +73,8 @@ TEST_CASE_TEMPLATE("gradients of weights add up over passes and scopes; upstream
   CHECK(same(std::vector{1.5, 1.5}, w.gradient()));
 }
 
-TEST_CASE_TEMPLATE("a scope takes values and records with it, and an equal second step allocates nothing", B, Cpu<float>,
-                   Cpu<double>) {
+TEST_CASE_TEMPLATE("a scope takes values and records with it, and an equal second step allocates nothing", B,
+                   Cpu<float>, Cpu<double>) {
   Rng rng(1);
   Tape<B> tape;
   const auto value = normal<B>(Shape{300, 70}, rng);

@@ -56,7 +56,8 @@ TEST_CASE("f16 loads every value") {
     if (exponent == 31) {
       wrong += fraction ? !std::isnan(value) : value != sign * std::numeric_limits<double>::infinity();
     } else {
-      const double want = exponent ? sign * std::ldexp(1024 + fraction, exponent - 25) : sign * std::ldexp(fraction, -24);
+      const double want =
+          exponent ? sign * std::ldexp(1024 + fraction, exponent - 25) : sign * std::ldexp(fraction, -24);
       wrong += value != want || std::signbit(value) != (sign < 0);
     }
   }

@@ -53,27 +53,24 @@ TEST_CASE("a correct gradient passes and each planted error fails") {
                             Plant::value_needs_recording, Plant::one_element}) {
     const bool expected = plant == Plant::nothing;
     CAPTURE(static_cast<int>(plant));
-    const Verdict gradients =
-        check_gradients({x}, {}, [&](Tape<B>& tape, Vars v) { return cube(tape, v[0], plant); });
+    const Verdict gradients = check_gradients({x}, {}, [&](Tape<B>& tape, Vars v) { return cube(tape, v[0], plant); });
     CHECK_MESSAGE(gradients.passed == expected, gradients.text);
     const Verdict operation = check_operation<B>(
-        {{Shape{2, 3}}},
-        [&](Tape<B>& tape, Vars v, std::span<const Weight<B>>) { return cube(tape, v[0], plant); },
+        {{Shape{2, 3}}}, [&](Tape<B>& tape, Vars v, std::span<const Weight<B>>) { return cube(tape, v[0], plant); },
         [](std::span<const std::vector<double>> a) { return naive_cube(a[0]); });
     CHECK_MESSAGE(operation.passed == expected, operation.text);
   }
 }
 
 TEST_CASE("check_operation finds a value that is not its reference's") {
-  CHECK_FALSE(check_operation<B>({{Shape{2, 3}}, {Shape{4, 3}, true}},
-                                 [](Tape<B>& tape, Vars x, std::span<const Weight<B>> w) {
-                                   return linear(tape, x[0], w[0]);
-                                 },
-                                 [](std::span<const std::vector<double>> a) {
-                                   auto y = naive::linear(a[0], a[1], 2, 3, 4);
-                                   y[3] *= 1 + 1e-12;
-                                   return y;
-                                 }));
+  CHECK_FALSE(check_operation<B>(
+      {{Shape{2, 3}}, {Shape{4, 3}, true}},
+      [](Tape<B>& tape, Vars x, std::span<const Weight<B>> w) { return linear(tape, x[0], w[0]); },
+      [](std::span<const std::vector<double>> a) {
+        auto y = naive::linear(a[0], a[1], 2, 3, 4);
+        y[3] *= 1 + 1e-12;
+        return y;
+      }));
 }
 
 TEST_CASE("check_gradients leaves parameters trained, with their values and with zero gradients") {

@@ -251,7 +251,7 @@ TEST_CASE("transfer: a loss that is not finite names its layer") {
   }
   const DataSet data = tiny::data(4);
   CHECK_THROWS_WITH_AS(transfer_attention(model, data, data),
-                       "transfer: update 1: the attention transfer loss of layer 1 is nan", NumericError);
+                       doctest::Contains("transfer: update 1: the attention transfer loss of layer 1 is"), NumericError);
 }
 
 TEST_CASE("transfer: what cannot be trained or evaluated is an error") {

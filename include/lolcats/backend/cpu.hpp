@@ -67,14 +67,77 @@ auto matrix(View<T> view) {
   return rows(view.data, view.rows(), view.cols(), view.cols());
 }
 
-/// Writes `expression` to `destination`, or adds it there.
-template <class Destination, class Expression>
-void store(Destination&& destination, const Expression& expression, bool add) {
-  if (add) {
-    destination.noalias() += expression;
+/// A dense matrix as a factor of a product: column-major, or row-major and then seen as the transpose of one.
+template <class T>
+struct Factor {
+  const T* data = nullptr;
+  Index rows = 0;
+  Index cols = 0;
+  Index stride = 0;
+  bool row_major = false;
+
+  template <class Derived>
+  explicit Factor(const Eigen::DenseBase<Derived>& x)
+      : data(x.derived().data()),
+        rows(x.rows()),
+        cols(x.cols()),
+        stride(x.derived().outerStride()),
+        row_major(Derived::IsRowMajor) {}
+  Factor(const T* first, Index row_count, Index col_count, Index outer_stride, bool rows_first)
+      : data(first), rows(row_count), cols(col_count), stride(outer_stride), row_major(rows_first) {}
+
+  Factor transposed() const { return {data, cols, rows, stride, !row_major}; }
+};
+
+/// c (rows, cols) += factor * a b, with c column-major.
+///
+/// The one product of the CPU backend.  Eigen compiles a product anew for every pair of expression types, at two to
+/// five seconds each; here every kernel of a program shares four.
+template <class T>
+void add_column_major_product(T* c, Index c_stride, const Factor<T>& a, const Factor<T>& b, T factor) {
+  using Columns = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
+  using Into = Eigen::Map<Columns, 0, Eigen::OuterStride<>>;
+  using ByColumns = Eigen::Map<const Columns, 0, Eigen::OuterStride<>>;
+  Into into(c, a.rows, b.cols, Eigen::OuterStride<>(c_stride));
+  const auto by_rows = [](const Factor<T>& x) { return rows(x.data, x.rows, x.cols, x.stride); };
+  const auto by_columns = [](const Factor<T>& x) {
+    return ByColumns(x.data, x.rows, x.cols, Eigen::OuterStride<>(x.stride));
+  };
+  if (a.row_major) {
+    if (b.row_major) into.noalias() += factor * by_rows(a) * by_rows(b);
+    else into.noalias() += factor * by_rows(a) * by_columns(b);
   } else {
-    destination.noalias() = expression;
+    if (b.row_major) into.noalias() += factor * by_columns(a) * by_rows(b);
+    else into.noalias() += factor * by_columns(a) * by_columns(b);
   }
+}
+
+#ifdef LOLCATS_COMPILED_PRODUCTS  // a program that links one unit with the instantiations spares its other units theirs
+extern template void add_column_major_product<float>(float*, Index, const Factor<float>&, const Factor<float>&, float);
+extern template void add_column_major_product<double>(double*, Index, const Factor<double>&, const Factor<double>&, double);
+#endif
+
+/// c += factor * a b.  c, a and b are matrices with one contiguous axis, blocks or transposes of such; c overlaps
+/// neither a nor b.
+template <class C, class A, class B>
+void add_product(C&& c, const A& a, const B& b, typename A::Scalar factor = 1) {
+  using T = typename A::Scalar;
+  const Factor<T> left(a), right(b);
+  eigen_assert(c.rows() == left.rows && c.cols() == right.cols && left.cols == right.rows);
+  if (left.rows == 0 || right.cols == 0 || left.cols == 0) return;
+  // A row-major c is the transpose of a column-major one: c^T += b^T a^T.
+  if constexpr (std::remove_cvref_t<C>::IsRowMajor) {
+    add_column_major_product<T>(c.data(), c.outerStride(), right.transposed(), left.transposed(), factor);
+  } else {
+    add_column_major_product<T>(c.data(), c.outerStride(), left, right, factor);
+  }
+}
+
+/// c = factor * a b, or c += factor * a b.
+template <class C, class A, class B>
+void set_product(C&& c, const A& a, const B& b, typename A::Scalar factor = 1, bool add = false) {
+  if (!add) c.setZero();
+  add_product(c, a, b, factor);
 }
 
 /// Rows per work item of a product with `work` multiplications per row: about a million, at least a register block.

@@ -57,7 +57,8 @@ inline std::string stored_method(const std::filesystem::path& folder) {
   return detail::read_method_json(folder)["method"].get<std::string>();
 }
 
-/// Everything lolcats.json says: the method, and the recipe it was written with.  Errors: FileError, FormatError, ConfigError.
+/// Everything lolcats.json says: the method, and the recipe it was written with.
+/// Errors: FileError, FormatError, ConfigError.
 inline nlohmann::json stored_recipe(const std::filesystem::path& folder) { return detail::read_method_json(folder); }
 
 /// Opens a folder that `write_method` wrote.

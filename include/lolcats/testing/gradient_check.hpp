@@ -36,7 +36,7 @@ struct GradientCheckOptions {
   double step = 2e-4;
 };
 
-/// Checks every gradient of y = f(tape, x) on Tape<Cpu<double>>; y has any shape (a random cotangent makes it a scalar).
+/// Checks every gradient of y = f(tape, x) on Tape<Cpu<double>>, y of any shape (a random cotangent makes it a number).
 ///
 /// `variables` become the Vars x; `parameters` are what f reads through its captures.  Checked are: the value with and
 /// without recording; each gradient, all wanted at once, against numerical_gradient; each gradient wanted alone (all

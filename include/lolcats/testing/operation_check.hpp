@@ -176,7 +176,8 @@ Verdict check_operation(const std::vector<Argument>& arguments, Op op, Reference
   for (const int count : {1, 2}) {
     const detail::Threads threads(count);
     const auto again = run(true, true, 1);
-    if (const auto verdict = same(value, got); !verdict) return failure(fmt::format("value on {} threads", count), verdict);
+    if (const auto verdict = same(value, got); !verdict)
+      return failure(fmt::format("value on {} threads", count), verdict);
     for (std::size_t i = 0; i < arguments.size(); ++i) {
       if (const auto verdict = same(gradients[i], again[i]); !verdict) {
         return failure(fmt::format("gradient {} on {} threads", i, count), verdict);

@@ -77,14 +77,14 @@ void pull_head(const Head<T, Map, W>& head, const ConstRows<T>& y, const ConstRo
     // g (tile, width) for keys [block, block + width)
     const auto weight_gradient = [&](Index block, Index width) {
       g.resize(tile, key_block);
-      g.leftCols(width).matrix().noalias() = dy_tile * head.v.middleRows(block, width).transpose();
+      set_product(g.leftCols(width), dy_tile, head.v.middleRows(block, width).transpose());
       for (Index i = 0; i < tile; ++i) g.row(i).head(width) = (g.row(i).head(width) - delta_tile(i)) * inverse_tile(i);
     };
     // dv += (p / den)^T dy; spoils p
     const auto pull_values = [&](Index block, Index width) {
       if (!to.v) return;
       for (Index i = 0; i < tile; ++i) p.row(i).head(width) *= inverse_tile(i);
-      window_of(to.v, head.v).middleRows(block, width).noalias() += p.leftCols(width).matrix().transpose() * dy_tile;
+      add_product(window_of(to.v, head.v).middleRows(block, width), p.leftCols(width).transpose(), dy_tile);
     };
 
     if constexpr (far) {
@@ -92,14 +92,15 @@ void pull_head(const Head<T, Map, W>& head, const ConstRows<T>& y, const ConstRo
       folded = std::max(folded, mixed_begin);
       head.query_features.forward(first, tile, query_phi.middleRows(first, tile));
       const auto phi = query_phi.middleRows(first, tile);          // (tile, F)
-      dphi.noalias() = dy_tile * state.sums.transpose();           // (tile, F)
-      dphi.noalias() -= delta_tile * state.normalizer.transpose();
+      dphi.resize(tile, key_phi.cols());                           // (tile, F)
+      set_product(dphi, dy_tile, state.sums.transpose());
+      add_product(dphi, delta_tile, state.normalizer.transpose(), T(-1));
       dphi.array().colwise() *= head.beta * inverse_tile.array();
       for (Index block = mixed_begin; block < mixed_end; block += key_block) {
         const Index width = std::min(key_block, mixed_end - block);
         weight_gradient(block, width);
         p.resize(tile, key_block);
-        p.leftCols(width).matrix().noalias() = phi * key_phi.middleRows(block, width).transpose();
+        set_product(p.leftCols(width), phi, key_phi.middleRows(block, width).transpose());
         for (Index i = 0; i < tile; ++i) {
           const Index hi = std::clamp<Index>(head.begin(first + i) - block, 0, width);
           p.row(i).segment(hi, width - hi).setZero();
@@ -107,8 +108,8 @@ void pull_head(const Head<T, Map, W>& head, const ConstRows<T>& y, const ConstRo
         }
         g.leftCols(width) *= head.beta;
         p.leftCols(width) *= head.beta;
-        dphi.noalias() += g.leftCols(width).matrix() * key_phi.middleRows(block, width);
-        key_dphi.middleRows(block, width).noalias() += g.leftCols(width).matrix().transpose() * phi;
+        add_product(dphi, g.leftCols(width), key_phi.middleRows(block, width));
+        add_product(key_dphi.middleRows(block, width), g.leftCols(width).transpose(), phi);
         pull_values(block, width);
       }
     }
@@ -119,7 +120,7 @@ void pull_head(const Head<T, Map, W>& head, const ConstRows<T>& y, const ConstRo
         const Index width = std::min(key_block, keys_end - block);
         const Index wide = padded(width);
         p.resize(tile, key_block);
-        p.leftCols(width).matrix().noalias() = q * head.k.middleRows(block, width).transpose();
+        set_product(p.leftCols(width), q, head.k.middleRows(block, width).transpose());
         for (Index i = 0; i < tile; ++i) {
           const Index lo = std::clamp<Index>(head.begin(first + i) - block, 0, width);
           const Index hi = std::max(lo, std::clamp<Index>(head.end(first + i) - block, 0, width));
@@ -132,11 +133,10 @@ void pull_head(const Head<T, Map, W>& head, const ConstRows<T>& y, const ConstRo
           weight_gradient(block, width);
           g.leftCols(width) *= p.leftCols(width);  // ds
           if (to.q) {
-            window_of(to.q, head.q).middleRows(first, tile).noalias() +=
-                scale * (g.leftCols(width).matrix() * head.k.middleRows(block, width));
+            add_product(window_of(to.q, head.q).middleRows(first, tile), g.leftCols(width), head.k.middleRows(block, width), scale);
           }
           if (to.k) {
-            window_of(to.k, head.k).middleRows(block, width).noalias() += g.leftCols(width).matrix().transpose() * q;
+            add_product(window_of(to.k, head.k).middleRows(block, width), g.leftCols(width).transpose(), q);
           }
         }
         pull_values(block, width);
@@ -176,11 +176,11 @@ void pull_head(const Head<T, Map, W>& head, const ConstRows<T>& y, const ConstRo
       if (first >= last) return;
       auto dphi_k = key_dphi.middleRows(first, last - first);
       const auto v = head.v.middleRows(first, last - first);
-      dphi_k.noalias() += head.beta * (v * sums.transpose());
+      add_product(dphi_k, v, sums.transpose(), head.beta);
       dphi_k.rowwise() -= head.beta * normalizer.transpose();
       if (to.v) {
-        window_of(to.v, head.v).middleRows(first, last - first).noalias() +=
-            head.beta * (key_phi.middleRows(first, last - first) * sums);
+        add_product(window_of(to.v, head.v).middleRows(first, last - first), key_phi.middleRows(first, last - first), sums,
+                    head.beta);
       }
     };
     for (std::size_t t = tiles.size(); t-- > 0;) {
@@ -190,8 +190,8 @@ void pull_head(const Head<T, Map, W>& head, const ConstRows<T>& y, const ConstRo
       const Index tile = last - first;
       const Columns<T> weighted =
           (query_phi.middleRows(first, tile).array().colwise() * inverse.segment(first, tile).array()).matrix();
-      sums.noalias() += weighted.transpose() * dy.middleRows(first, tile);
-      normalizer.noalias() += weighted.transpose() * delta.segment(first, tile);
+      add_product(sums, weighted.transpose(), dy.middleRows(first, tile));
+      add_product(normalizer, weighted.transpose(), delta.segment(first, tile));
     }
     pull_keys(0, far_end);
     if (to.key_features.x || to.key_features.map || to.key_features.bias) {

@@ -39,10 +39,10 @@ class FeatureSource {
     const Columns<T> dz = pull_features<Map>(project(first, rows), dphi).values.matrix();  // (rows, f)
     if (to.x) {
       auto dx = eigen::rows(to.x + first * x_.outerStride(), rows, x_.cols(), x_.outerStride());
-      dx.noalias() += dz * weight().transpose();
+      add_product(dx, dz, weight().transpose());
       if constexpr (Map::skip) dx += dz;
     }
-    if (to.map) eigen::rows(to.map, x_.cols(), width_, width_).noalias() += x_.middleRows(first, rows).transpose() * dz;
+    if (to.map) add_product(eigen::rows(to.map, x_.cols(), width_, width_), x_.middleRows(first, rows).transpose(), dz);
     if constexpr (Map::bias == Bias::vector) {
       if (to.bias) Eigen::Map<Column<T>>(to.bias, width_) += dz.colwise().sum().transpose();
     } else if constexpr (Map::bias == Bias::head) {
@@ -57,7 +57,7 @@ class FeatureSource {
   RowTile<T> project(Index first, Index rows) const {
     RowTile<T> z;
     z.values.resize(rows, width_);
-    z.values.matrix().noalias() = x_.middleRows(first, rows) * weight();
+    set_product(z.values, x_.middleRows(first, rows), weight());
     if constexpr (Map::bias == Bias::vector) {
       z.values.rowwise() += Eigen::Map<const Column<T>>(bias_, width_).transpose().array();
     } else if constexpr (Map::bias == Bias::head) {

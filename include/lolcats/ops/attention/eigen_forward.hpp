@@ -65,8 +65,8 @@ void for_query_tiles(const W& window, Index position, Index count, F&& f) {
 template <class T, class State>
 void fold(const Columns<T>& phi, const ConstRows<T>& v, Index first, Index last, State& state) {
   if (first >= last) return;
-  state.sums.noalias() += phi.middleRows(first, last - first).transpose() * v.middleRows(first, last - first);
-  state.normalizer.noalias() += phi.middleRows(first, last - first).colwise().sum().transpose();
+  add_product(state.sums, phi.middleRows(first, last - first).transpose(), v.middleRows(first, last - first));
+  state.normalizer += phi.middleRows(first, last - first).colwise().sum().transpose();
 }
 
 /// Features of all keys (keys, F); empty without a map.
@@ -125,8 +125,10 @@ Index attend(const Head<T, Map, W>& head, const Columns<T>& key_phi, State& stat
       folded = std::max(folded, mixed_begin);
       phi.resize(tile, key_phi.cols());
       head.query_features.forward(first, tile, phi);
-      far_sum.noalias() = phi * state.sums;            // (tile, D)
-      far_weight.noalias() = phi * state.normalizer;  // (tile)
+      far_sum.resize(tile, size);
+      far_weight.resize(tile);
+      set_product(far_sum, phi, state.sums);            // (tile, D)
+      set_product(far_weight, phi, state.normalizer);  // (tile)
     }
 
     for (Index block = mixed_begin; block < keys_end; block += key_block) {
@@ -134,7 +136,7 @@ Index attend(const Head<T, Map, W>& head, const Columns<T>& key_phi, State& stat
       const auto v = head.v.middleRows(block, width);
       if constexpr (near) {
         p.resize(tile, key_block);
-        p.leftCols(width).matrix().noalias() = q * head.k.middleRows(block, width).transpose();
+        set_product(p.leftCols(width), q, head.k.middleRows(block, width).transpose());
         const Index wide = padded(width);
         for (Index i = 0; i < tile; ++i) {
           const Index lo = std::clamp<Index>(head.begin(first + i) - block, 0, width);
@@ -160,19 +162,19 @@ Index attend(const Head<T, Map, W>& head, const Columns<T>& key_phi, State& stat
           row.segment(hi, wide - hi).setZero();
           near_weight(i) += row.head(wide).sum();
         }
-        near_sum.noalias() += p.leftCols(width).matrix() * v;
+        add_product(near_sum, p.leftCols(width), v);
       }
       if constexpr (far) {
         const Index mixed = std::min(width, mixed_end - block);
         if (mixed > 0) {
           p.resize(tile, key_block);
-          p.leftCols(mixed).matrix().noalias() = phi * key_phi.middleRows(block, mixed).transpose();
+          set_product(p.leftCols(mixed), phi, key_phi.middleRows(block, mixed).transpose());
           for (Index i = 0; i < tile; ++i) {
             const Index hi = std::clamp<Index>(head.begin(first + i) - block, 0, mixed);
             p.row(i).segment(hi, mixed - hi).setZero();
             far_weight(i) += p.row(i).head(hi).sum();
           }
-          far_sum.noalias() += p.leftCols(mixed).matrix() * v.topRows(mixed);
+          add_product(far_sum, p.leftCols(mixed), v.topRows(mixed));
         }
       }
     }

@@ -21,12 +21,14 @@ void tile_weights(const Head<T, Map, W>& head, const Columns<T>& key_phi, Index 
     phi.resize(tile, key_phi.cols());
     head.query_features.forward(first, tile, phi);
     const Index far_end = std::min(keys, head.begin(last - 1));
-    p.leftCols(far_end).noalias() = head.beta * (phi * key_phi.topRows(far_end).transpose());
+    add_product(p.leftCols(far_end), phi, key_phi.topRows(far_end).transpose(), head.beta);
   }
   RowMatrix<T> scores;
   const Index near_begin = std::min(keys, head.begin(first));
   if constexpr (near) {
-    scores.noalias() = head.score_scale() * (head.q.middleRows(first, tile) * head.k.middleRows(near_begin, keys - near_begin).transpose());
+    scores.setZero(tile, keys - near_begin);
+    add_product(scores, head.q.middleRows(first, tile), head.k.middleRows(near_begin, keys - near_begin).transpose(),
+                head.score_scale());
   }
   inverse.resize(tile);
   for (Index i = 0; i < tile; ++i) {

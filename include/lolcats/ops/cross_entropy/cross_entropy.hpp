@@ -42,8 +42,8 @@ inline void check_cross_entropy(const char* function, const Shape& hidden, const
 /// the vocabulary with an online log-sum-exp; one number per row is saved and the backward pass forms the logits again.
 /// The labels must outlive the tape's scope.
 template <Backend B>
-Loss<B> cross_entropy(Tape<B>& tape, Var<B> hidden, std::type_identity_t<Weight<B>> head,
-                      std::span<const Index> labels, double scale) {
+Loss<B> cross_entropy(Tape<B>& tape, Var<B> hidden, std::type_identity_t<Weight<B>> head, std::span<const Index> labels,
+                      double scale) {
   detail::check_cross_entropy("cross_entropy", hidden.shape(), head.shape(), labels);
   auto [y, out] = tape.template result<Real<B>>(Shape{}, hidden.wants_gradient() || head.trained());
   const View<Real<B>> lse = tape.template scratch<Real<B>>(Shape{hidden.rows()});

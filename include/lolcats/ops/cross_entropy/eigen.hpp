@@ -35,15 +35,16 @@ struct CrossEntropyKernel<Cpu<T>> {
       eigen::RowMatrix<T> logits;  // (rows, entries of a chunk)
       for (Index begin = 0; begin < vocabulary; begin += chunk) {
         const Index entries = std::min(chunk, vocabulary - begin);
-        logits.noalias() = eigen::matrix(hidden.row_range(first, rows)) *
-                           eigen::matrix(head.row_range(begin, entries)).transpose();
+        logits.resize(rows, entries);
+        eigen::set_product(logits, eigen::matrix(hidden.row_range(first, rows)),
+                           eigen::matrix(head.row_range(begin, entries)).transpose());
         for (Index m = 0; m < rows; ++m) {
           const Index label = tile_labels[static_cast<std::size_t>(m)];
           if (label == ignored_label) continue;
           auto row = logits.row(m).array();
           const T highest = std::max(top[m], row.maxCoeff());
           const T here = (row - highest).exp().sum();
-          sum[m] = begin == 0 ? here : sum[m] * std::exp(top[m] - highest) + here;
+          sum[m] = sum[m] * std::exp(top[m] - highest) + here;  // the first time 0 * exp(-inf) + here
           top[m] = highest;
           if (label >= begin && label < begin + entries) picked[m] = logits(m, label - begin);
         }
@@ -107,8 +108,8 @@ struct CrossEntropyKernel<Cpu<T>> {
       g.setZero();
       return;
     }
-    g.noalias() = eigen::matrix(hidden.row_range(first, g.rows())) *
-                  eigen::matrix(head.row_range(begin, g.cols())).transpose();
+    eigen::set_product(g, eigen::matrix(hidden.row_range(first, g.rows())),
+                       eigen::matrix(head.row_range(begin, g.cols())).transpose());
     for (Index m = 0; m < g.rows(); ++m) {
       const Index label = labels[static_cast<std::size_t>(first + m)];
       auto row = g.row(m).array();
@@ -124,8 +125,8 @@ struct CrossEntropyKernel<Cpu<T>> {
   /// dhidden = or += g head[begin ...]; the first chunk decides whether old content survives.
   template <class Block>
   static void add_input_gradient(const Block& g, View<const T> head, Index first, Index begin, Sink<T> dhidden) {
-    eigen::store(eigen::matrix(dhidden.gradient.row_range(first, g.rows())),
-                 g * eigen::matrix(head.row_range(begin, g.cols())), dhidden.add || begin > 0);
+    eigen::set_product(eigen::matrix(dhidden.gradient.row_range(first, g.rows())), g,
+                       eigen::matrix(head.row_range(begin, g.cols())), T(1), dhidden.add || begin > 0);
   }
 };
 

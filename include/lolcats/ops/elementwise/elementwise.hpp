@@ -42,9 +42,7 @@ template <Backend B, class T>
 Loss<B> sum(Tape<B>& tape, Var<B, T> x) {
   auto [y, out] = tape.template result<Real<B>>(Shape{}, x.wants_gradient());
   ElementwiseKernel<B>::sum(tape.backend(), x.value(), 1.0, out);
-  tape.record(y, [&tape, x, y = y] {
-    ElementwiseKernel<B>::fill(tape.backend(), y.gradient(), 1.0, x.sink());
-  });
+  tape.record(y, [&tape, x, y = y] { ElementwiseKernel<B>::fill(tape.backend(), y.gradient(), 1.0, x.sink()); });
   return y;
 }
 

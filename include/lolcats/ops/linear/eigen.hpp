@@ -37,8 +37,8 @@ template <class T>
 void multiply_transposed(View<const T> x, View<const T> w, Sink<T> y, T factor = T(1)) {
   const Index inputs = x.cols(), outputs = w.rows();
   product_blocks(x.rows(), outputs, inputs, [&](Index row, Index rows_here, Index col, Index cols_here) {
-    store(rows(y.gradient.data + row * outputs + col, rows_here, cols_here, outputs),
-          factor * matrix(x.row_range(row, rows_here)) * matrix(w.row_range(col, cols_here)).transpose(), y.add);
+    set_product(rows(y.gradient.data + row * outputs + col, rows_here, cols_here, outputs),
+                matrix(x.row_range(row, rows_here)), matrix(w.row_range(col, cols_here)).transpose(), factor, y.add);
   });
 }
 
@@ -47,8 +47,8 @@ template <class T>
 void multiply(View<const T> x, View<const T> w, Sink<T> y, T factor = T(1)) {
   const Index outputs = w.cols();
   product_blocks(x.rows(), outputs, x.cols(), [&](Index row, Index rows_here, Index col, Index cols_here) {
-    store(rows(y.gradient.data + row * outputs + col, rows_here, cols_here, outputs),
-          factor * matrix(x.row_range(row, rows_here)) * rows(w.data + col, w.rows(), cols_here, w.cols()), y.add);
+    set_product(rows(y.gradient.data + row * outputs + col, rows_here, cols_here, outputs),
+                matrix(x.row_range(row, rows_here)), rows(w.data + col, w.rows(), cols_here, w.cols()), factor, y.add);
   });
 }
 
@@ -66,8 +66,9 @@ void add_transposed_product(View<const T> a, View<const T> b, View<T> c, T facto
     parallel_for((outputs + o_step - 1) / o_step * across, [&](Index tile) {
       const Index o = tile / across * o_step, i = tile % across * i_step;
       const Index o_here = std::min(o_step, outputs - o), i_here = std::min(i_step, inputs - i);
-      rows(c.data + o * inputs + i, o_here, i_here, inputs).noalias() +=
-          factor * rows(a.data + o, tokens, o_here, outputs).transpose() * rows(b.data + i, tokens, i_here, inputs);
+      add_product(rows(c.data + o * inputs + i, o_here, i_here, inputs),
+                  rows(a.data + o, tokens, o_here, outputs).transpose(), rows(b.data + i, tokens, i_here, inputs),
+                  factor);
     });
     return;
   }
@@ -76,13 +77,13 @@ void add_transposed_product(View<const T> a, View<const T> b, View<T> c, T facto
   const Index step = std::max<Index>(64, (tokens + most - 1) / most);
   const Index parts = (tokens + step - 1) / step;
   if (parts <= 1) {
-    matrix(c).noalias() += factor * matrix(a).transpose() * matrix(b);
+    add_product(matrix(c), matrix(a).transpose(), matrix(b), factor);
     return;
   }
   RowMatrix<T> partial(parts, outputs * inputs);
   parallel_ranges(tokens, step, [&](Index first, Index last) {
-    rows(partial.data() + first / step * outputs * inputs, outputs, inputs, inputs).noalias() =
-        factor * matrix(a.row_range(first, last - first)).transpose() * matrix(b.row_range(first, last - first));
+    set_product(rows(partial.data() + first / step * outputs * inputs, outputs, inputs, inputs),
+                matrix(a.row_range(first, last - first)).transpose(), matrix(b.row_range(first, last - first)), factor);
   });
   parallel_ranges(outputs * inputs, Index{1} << 14, [&](Index first, Index last) {
     for (Index part = 0; part < parts; ++part) {

@@ -21,9 +21,10 @@ struct LoraLinearKernel<Cpu<T>> {
     // Both products of a block of rows while it is in the cache.
     eigen::product_blocks(x.rows(), w.rows(), x.cols(), [&](Index row, Index rows, Index col, Index cols) {
       auto here = eigen::rows(y.data + row * w.rows() + col, rows, cols, w.rows());
-      here.noalias() = eigen::matrix(x.row_range(row, rows)) * eigen::matrix(w.row_range(col, cols)).transpose();
-      here.noalias() += static_cast<T>(scale) * eigen::matrix(View<const T>(t).row_range(row, rows)) *
-                        eigen::matrix(b.row_range(col, cols)).transpose();
+      eigen::set_product(here, eigen::matrix(x.row_range(row, rows)),
+                         eigen::matrix(w.row_range(col, cols)).transpose());
+      eigen::add_product(here, eigen::matrix(View<const T>(t).row_range(row, rows)),
+                         eigen::matrix(b.row_range(col, cols)).transpose(), static_cast<T>(scale));
     });
   }
 
@@ -49,15 +50,16 @@ struct LoraLinearKernel<Cpu<T>> {
     const Index inputs = w.cols();
     eigen::product_blocks(dy.rows(), inputs, dy.cols(), [&](Index row, Index rows, Index col, Index cols) {
       auto here = eigen::rows(dx.gradient.data + row * inputs + col, rows, cols, inputs);
-      eigen::store(here, eigen::matrix(dy.row_range(row, rows)) * eigen::rows(w.data + col, w.rows(), cols, inputs),
-                   dx.add);
-      const auto low = eigen::matrix(dt.row_range(row, rows));         // (rows, R)
+      eigen::set_product(here, eigen::matrix(dy.row_range(row, rows)),
+                         eigen::rows(w.data + col, w.rows(), cols, inputs), T(1), dx.add);
+      const auto low = eigen::matrix(dt.row_range(row, rows));              // (rows, R)
       const auto down = eigen::rows(a.data + col, a.rows(), cols, inputs);  // (R, cols)
       if (!mask.active()) {
-        here.noalias() += low * down;
+        eigen::add_product(here, low, down);
         return;
       }
-      const eigen::RowMatrix<T> through = low * down;
+      eigen::RowMatrix<T> through = eigen::RowMatrix<T>::Zero(rows, cols);
+      eigen::add_product(through, low, down);
       for (Index m = 0; m < rows; ++m) {
         const Index element = (row + m) * inputs + col;
         DropoutKernel<Cpu<T>>::apply_range(through.data() + m * cols, mask, element, cols, dx.gradient.data + element,

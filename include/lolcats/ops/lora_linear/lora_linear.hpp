@@ -30,8 +30,8 @@ Var<B> lora_linear(Tape<B>& tape, Var<B> x, std::type_identity_t<Weight<B>> w, s
   check_shape("lora_linear", "b", b.shape(), Shape{w.shape()[0], rank});
   const DropoutMask mask("lora_linear", tape.training ? dropout : 0.0, tape.seed, stream);
 
-  auto [y, out] = tape.result(Shape{x.rows(), w.shape()[0]},
-                              x.wants_gradient() || w.trained() || a.trained() || b.trained());
+  auto [y, out] =
+      tape.result(Shape{x.rows(), w.shape()[0]}, x.wants_gradient() || w.trained() || a.trained() || b.trained());
   const View<Scalar<B>> t = tape.template scratch<Scalar<B>>(Shape{x.rows(), rank});
   LoraLinearKernel<B>::forward(tape.backend(), x.value(), w.value, a.value, b.value, scale, mask, t, out);
   tape.record(y, [&tape, x, w, a, b, scale, mask, t, y = y] {

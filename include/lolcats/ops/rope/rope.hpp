@@ -27,7 +27,8 @@ Var<B> rope(Tape<B>& tape, Var<B> x, const Sequences& sequences, const RopeTable
                       "rope: x has {} columns, expected a multiple of the head size {}", x.cols(), table.head_dim());
   for (const Extent& e : sequences.extents()) {
     require<DataError>(e.position + e.length <= table.positions(),
-                       "rope: position {} in the extent at row {}, expected less than {}, the size of the table (reserve)",
+                       "rope: position {} in the extent at row {}, expected less than {}, the size of the table "
+                       "(reserve)",
                        e.position + e.length - 1, e.row, table.positions());
   }
   auto [y, out] = tape.result(x.shape(), x.wants_gradient());

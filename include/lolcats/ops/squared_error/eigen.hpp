@@ -10,11 +10,10 @@ namespace lolcats {
 template <class T>
 struct SquaredErrorKernel<Cpu<T>> {
   static void forward(const Cpu<T>&, View<const T> a, View<const T> target, double scale, View<T> y) {
-    y.data[0] = static_cast<T>(scale * eigen::ordered_sum(a.size(), [&](Index first, Index last) {
-                                 return (eigen::elements(a, first, last) - eigen::elements(target, first, last))
-                                     .square()
-                                     .sum();
-                               }));
+    y.data[0] =
+        static_cast<T>(scale * eigen::ordered_sum(a.size(), [&](Index first, Index last) {
+                         return (eigen::elements(a, first, last) - eigen::elements(target, first, last)).square().sum();
+                       }));
   }
 
   static void gradient(const Cpu<T>&, View<const T> upstream, View<const T> a, View<const T> target, double scale,

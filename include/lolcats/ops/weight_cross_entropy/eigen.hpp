@@ -62,8 +62,9 @@ struct WeightCrossEntropyKernel<Cpu<T>, Map, W> {
             tile.t.row(i).tail(tile.t.cols() - near).setZero();  // the rest is for far keys
           }
           const Index keys = tile.t.cols();
-          const eigen::Columns<T> dphi = tile.beta * (tile.t * tile.key_phi.topRows(keys));  // (tile, F)
-          key_dphi.topRows(keys).noalias() += tile.beta * (tile.t.transpose() * tile.phi);
+          eigen::Columns<T> dphi = eigen::Columns<T>::Zero(tile.t.rows(), tile.key_phi.cols());  // (tile, F)
+          eigen::add_product(dphi, tile.t, tile.key_phi.topRows(keys), tile.beta);
+          eigen::add_product(key_dphi.topRows(keys), tile.t.transpose(), tile.phi, tile.beta);
           tile.query_features.backward(tile.first, dphi.rows(), dphi, {nullptr, query_map.at(n, h), query_bias.at(n, h)});
         });
         const Index key_head = w.key_map && w.key_map.shape()[0] == p.heads.queries ? h : g;

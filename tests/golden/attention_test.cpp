@@ -1,0 +1,218 @@
+// Golden fixtures of attention.
+#include "handlers.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+namespace golden {
+
+namespace {
+
+/// Inputs (B, H, N, d) and (B, G, N, d) of a file as activations.
+template <class T>
+struct Inputs {
+  using B = Cpu<T>;
+  Heads heads;
+  Sequences sequences;
+  Array<B> q_values, k_values, v_values;
+  Tape<B> tape;
+  Var<B> q, k, v;
+
+  explicit Inputs(const Fixture& f) {
+    const Shape shape = f.shape("in.q"), kv = f.shape("in.k");
+    heads = {shape[1], kv[1], shape[3]};
+    sequences = Sequences::rectangular(shape[0], shape[2]);
+    q_values = testing::array<B>(Shape{sequences.rows(), heads.queries * heads.size}, f.rows("in.q"));
+    k_values = testing::array<B>(Shape{sequences.rows(), heads.keys * heads.size}, f.rows("in.k"));
+    v_values = testing::array<B>(Shape{sequences.rows(), heads.keys * heads.size}, f.rows("in.v"));
+    q = tape.variable(View<const T>(q_values.view()));
+    k = tape.variable(View<const T>(k_values.view()));
+    v = tape.variable(View<const T>(v_values.view()));
+  }
+};
+
+/// Rows [first, last) of every sequence.
+std::vector<double> part_of(const std::vector<double>& x, Index sequences, Index first, Index last) {
+  const std::size_t per_sequence = x.size() / static_cast<std::size_t>(sequences);
+  std::vector<double> part;
+  for (std::size_t n = 0; n < static_cast<std::size_t>(sequences); ++n) {
+    // Rows per sequence cancel out: first and last are in numbers.
+    part.insert(part.end(), x.begin() + static_cast<std::ptrdiff_t>(n * per_sequence) + first,
+                x.begin() + static_cast<std::ptrdiff_t>(n * per_sequence) + last);
+  }
+  return part;
+}
+
+/// The decoding state after `tokens` tokens of every sequence, read in two pieces.
+template <class A, class T>
+AttentionState<Cpu<T>> state_after(const Fixture& f, Index tokens, const Heads& heads, const AttentionWeights<Cpu<T>>& w,
+                                   const typename A::Window& window) {
+  using B = Cpu<T>;
+  const Index count = f.shape("in.q")[0];
+  AttentionState<B> state;
+  for (const auto& [first, last] : {std::pair<Index, Index>{0, tokens / 2}, {tokens / 2, tokens}}) {
+    if (first == last) continue;
+    std::vector<Extent> extents;
+    for (Index n = 0; n < count; ++n) extents.push_back({n * (last - first), last - first, first});
+    const Sequences sequences(count * (last - first), extents);
+    const auto take = [&, first = first, last = last](const char* name, Index width) {
+      return testing::array<B>(Shape{sequences.rows(), width}, part_of(f.rows(name), count, first * width, last * width));
+    };
+    const auto q = take("in.q", heads.queries * heads.size), k = take("in.k", heads.keys * heads.size),
+               v = take("in.v", heads.keys * heads.size);
+    Tape<B> tape;
+    const auto constant = [&](const Array<B>& x) { return tape.constant(x.view()); };
+    step<A, T>(tape, constant(q), constant(k), constant(v), sequences, heads, state, w, window);
+  }
+  return state;
+}
+
+/// S (B, H, F, d) and z (B, H, F) of a state.
+template <class T>
+std::pair<std::vector<double>, std::vector<double>> sums_of(const AttentionState<Cpu<T>>& state) {
+  std::pair<std::vector<double>, std::vector<double>> result;
+  for (const auto& slot : state.slots) {
+    for (const double x : testing::as_doubles(slot.sums)) result.first.push_back(x);
+    for (const double x : testing::as_doubles(slot.normalizer)) result.second.push_back(x);
+  }
+  return result;
+}
+
+template <class A, class T>
+void check_hybrid(Fixture& f, const FileWindow& window) {
+  using B = Cpu<T>;
+  Inputs<T> in(f);
+  auto query_map = trained<T>(f, "param.feature_map_q"), key_map = trained<T>(f, "param.feature_map_k");
+  auto factors = trained<T>(f, "param.window_factors");
+  const AttentionWeights<B> w{query_map, {}, key_map, {}, factors};
+  const auto y = attend<A, T>(in.tape, in.q, in.k, in.v, in.sequences, in.heads, w, window);
+  f.check_rows<T>("out.y", y.value());
+  f.check<T>("out.a", weights<A, T>(in.q.value(), in.k.value(), in.sequences, in.heads, w, window));
+  pull<T>(in.tape, y, f.rows("dout.y"));
+  f.check_rows<T>("grad.q", in.q.gradient());
+  f.check_rows<T>("grad.k", in.k.gradient());
+  f.check_rows<T>("grad.v", in.v.gradient());
+  f.check<T>("grad.feature_map_q", query_map.gradient());
+  f.check<T>("grad.feature_map_k", key_map.gradient());
+  f.check<T>("grad.window_factors", factors.gradient());
+
+  // The file's state is the one that the last token reads from.  Ours has folded by then what the token after it no longer
+  // sees; so it is taken before the last token, whose key and value the file has appended.
+  const Index tokens = f.shape("in.q")[2], last = tokens - 1;
+  if (tokens < 2) {
+    for (const char* name : {"out.state_s", "out.state_z", "out.state_k", "out.state_v"}) f.mark(name);
+    return;
+  }
+  auto state = state_after<A, T>(f, last, in.heads, w, window);
+  const auto [sums, normalizer] = sums_of<T>(state);
+  f.check<T>("out.state_s", sums);
+  f.check<T>("out.state_z", normalizer);
+  const auto kept = [&](const char* name, const char* input, auto&& buffer) {  // (B, H, kept, d)
+    const Index H = in.heads.queries, G = in.heads.keys, D = in.heads.size;
+    const auto all = f.rows(input);
+    std::vector<double> values;
+    for (std::size_t n = 0; n < state.slots.size(); ++n) {
+      const auto& slot = state.slots[n];
+      const auto rows = testing::as_doubles(buffer(slot));
+      for (Index h = 0; h < H; ++h) {
+        const Index g = h / in.heads.group();
+        for (Index i = 0; i < slot.length - slot.first; ++i) {
+          const auto from = rows.begin() + ((slot.begin + i) * G + g) * D;
+          values.insert(values.end(), from, from + D);
+        }
+        const auto from = all.begin() + ((static_cast<Index>(n) * tokens + last) * G + g) * D;
+        values.insert(values.end(), from, from + D);
+      }
+    }
+    f.check<T>(name, values);
+  };
+  kept("out.state_k", "in.k", [](const auto& slot) { return slot.keys; });
+  kept("out.state_v", "in.v", [](const auto& slot) { return slot.values; });
+}
+
+}  // namespace
+
+void hybrid(Fixture& f) {
+  require<Error>(f.text("act") == "softmax_dim", "{}: activation '{}' is not compiled here", f.name(), f.text("act"));
+  const FileWindow window = FileWindow::of(f, f.text("kind"));
+  const Index tokens = f.shape("in.q")[2];
+  std::vector<Index> near, far;
+  for (Index n = 0; n < tokens; ++n) {
+    for (Index j = 0; j < tokens; ++j) {
+      near.push_back(window.begin(n) <= j && j <= n);
+      far.push_back(j < window.begin(n));
+    }
+  }
+  f.check_integers("out.mask_softmax", near);
+  f.check_integers("out.mask_linear", far);
+  in_both_precisions([&]<class T>(T) {
+    if (f.flag("affine")) {
+      check_hybrid<FileAffine, T>(f, window);
+    } else {
+      check_hybrid<FileHybrid, T>(f, window);
+    }
+  });
+}
+
+void softmax_attention(Fixture& f) {
+  const Sliding<> window(static_cast<Index>(f.number("window", static_cast<double>(unlimited))));
+  in_both_precisions([&]<class T>(T) {
+    Inputs<T> in(f);
+    const auto y = attend<FileSoftmax, T>(in.tape, in.q, in.k, in.v, in.sequences, in.heads, {}, window);
+    f.check_rows<T>("out.y", y.value());
+    const auto a = weights<FileSoftmax, T>(in.q.value(), in.k.value(), in.sequences, in.heads, {}, window);
+    f.check<T>("out.a", a);
+    std::vector<double> entropy, length;  // (B, H, N)
+    const auto tokens = static_cast<std::size_t>(in.sequences.longest());
+    for (std::size_t row = 0; row < a.size() / tokens; ++row) {
+      double h = 0, lookback = 0;
+      for (std::size_t j = 0; j < tokens; ++j) {
+        const double p = a[row * tokens + j];
+        if (p > 0) h -= p * std::log(p);
+        lookback += p * (static_cast<double>(row % tokens) - static_cast<double>(j));
+      }
+      entropy.push_back(h);
+      length.push_back(lookback);
+    }
+    f.check<T>("out.entropy", entropy);
+    f.check<T>("out.effective_sequence_length", length);
+    pull<T>(in.tape, y, f.rows("dout.y"));
+    f.check_rows<T>("grad.q", in.q.gradient());
+    f.check_rows<T>("grad.k", in.k.gradient());
+    f.check_rows<T>("grad.v", in.v.gradient());
+  });
+}
+
+void linear_attention_core(Fixture& f) {
+  const Shape shape = f.shape("in.v"), features = f.shape("in.fq");  // (B, H, N, d), (B, H, N, F)
+  const Heads heads{shape[1], shape[1], shape[3]};
+  const Sequences sequences = Sequences::rectangular(shape[0], shape[2]);
+  in_both_precisions([&]<class T>(T) {
+    using B = Cpu<T>;
+    const Index rows = sequences.rows();
+    const auto fq = testing::array<B>(Shape{rows, heads.queries * features[3]}, f.rows("in.fq"));
+    const auto fk = testing::array<B>(Shape{rows, heads.queries * features[3]}, f.rows("in.fk"));
+    const auto v_values = testing::array<B>(Shape{rows, heads.queries * heads.size}, f.rows("in.v"));
+    Tape<B> tape;
+    AttentionWeights<B> w;
+    w.query_features = tape.variable(View<const T>(fq.view()));
+    w.key_features = tape.variable(View<const T>(fk.view()));
+    const auto v = tape.variable(View<const T>(v_values.view()));
+    const auto unread = tape.constant(View<const T>(v_values.view()));  // in the place of q and k
+    const auto y = attend<GivenLinear, T>(tape, unread, unread, v, sequences, heads, w, {});
+    f.check_rows<T>("out.y", y.value());
+    f.check<T>("out.a", weights<GivenLinear, T>(unread.value(), unread.value(), sequences, heads, w, {}));
+    pull<T>(tape, y, f.rows("dout.y"));
+    f.check_rows<T>("grad.fq", w.query_features.gradient());
+    f.check_rows<T>("grad.fk", w.key_features.gradient());
+    f.check_rows<T>("grad.v", v.gradient());
+    AttentionState<B> state;
+    step<GivenLinear, T>(tape, unread, unread, v, sequences, heads, state, w, {});
+    const auto [sums, normalizer] = sums_of<T>(state);
+    f.check<T>("out.s", sums);
+    f.check<T>("out.z", normalizer);
+  });
+}
+
+}  // namespace golden

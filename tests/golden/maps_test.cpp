@@ -1,0 +1,130 @@
+// Golden fixtures of feature maps.
+#include "handlers.hpp"
+
+#include <lolcats/ops/feature_map/eigen.hpp>
+#include <lolcats/policy/feature_map/elu.hpp>
+#include <lolcats/policy/feature_map/hedgehog_exp.hpp>
+#include <lolcats/policy/feature_map/identity.hpp>
+#include <lolcats/policy/feature_map/modifiers.hpp>
+#include <lolcats/policy/feature_map/relu.hpp>
+
+#include <doctest/doctest.h>
+
+namespace golden {
+
+namespace {
+
+template <FeatureMap M, class T>
+void check_map(Fixture& f) {
+  using B = Cpu<T>;
+  const Shape shape = f.shape("in.x");  // (B, H, N, d)
+  auto x = testing::array<B>(Shape{shape[0] * shape[2], shape[1] * shape[3]}, f.rows("in.x"));
+  auto map = trained<T>(f, "param.weight");
+  Parameter<B> bias;
+  if constexpr (M::bias != Bias::none) bias = trained<T>(f, "param.bias");
+  Tape<B> tape;
+  testing::poison(tape);
+  const auto input = tape.variable(View<const T>(x.view()));
+  const auto phi = lolcats::feature_map<M>(tape, input, static_cast<Weight<B>>(map), static_cast<Weight<B>>(bias), shape[1]);
+  f.check_rows<T>("out.y", phi.value());
+  pull<T>(tape, phi, f.rows("dout.y"));
+  f.check_rows<T>("grad.x", input.gradient());
+  f.check<T>("grad.weight", map.gradient());
+  if (bias) f.check<T>("grad.bias", bias.gradient());
+}
+
+/// With whatever bias and skip connection the file has, as far as they are compiled here.
+template <FeatureMap M, bool Modified>
+void check_modified(Fixture& f) {
+  const auto both = [&]<class Map>(std::type_identity<Map>) {
+    in_both_precisions([&]<class T>(T) { check_map<Map, T>(f); });
+  };
+  const bool biased = f.has("param.bias"), skip = f.flag("skip");
+  if (!biased && !skip) return both(std::type_identity<M>{});
+  if constexpr (Modified) {
+    const bool one_per_head = biased && f.shape("param.bias").cols() == 1;
+    if (biased && !skip && one_per_head) return both(std::type_identity<Biased<M, Bias::head>>{});
+    if (biased && !skip) return both(std::type_identity<Biased<M>>{});
+    if (!biased) return both(std::type_identity<Skip<M>>{});
+  }
+  fail<Error>("{}: bias or skip connection that this test does not compile for {}", f.name(), M::name());
+}
+
+}  // namespace
+
+void feature_map(Fixture& f) {
+  const std::string act = f.text("act");
+  if (act == "softmax_dim") return check_modified<Hedgehog<dynamic>, true>(f);
+  if (act == "relu") return check_modified<Relu<dynamic>, true>(f);
+  if (act == "softmax_dim_half") return check_modified<HedgehogHalf<dynamic>, false>(f);
+  if (act == "exp_dim") return check_modified<HedgehogExp<dynamic>, false>(f);
+  if (act == "exp_dim_half") return check_modified<HedgehogExpHalf<dynamic>, false>(f);
+  if (act == "pos_elu") return check_modified<EluPlusOne<dynamic>, false>(f);
+  if (act == "identity") return check_modified<Identity<dynamic>, false>(f);
+  fail<Error>("{}: unknown activation '{}'", f.name(), act);
+}
+
+void feature_map_init(Fixture& f) {
+  const Shape shape = f.shape("out.weight");  // (H, d, f)
+  Rng rng(0);
+  std::vector<double> weight;
+  for (Index h = 0; h < shape[0]; ++h) {
+    for (Index i = 0; i < shape[1]; ++i) {
+      for (Index j = 0; j < shape[2]; ++j) weight.push_back(IdentityStart::weight(rng, i, j, shape[1], shape[2], false));
+    }
+  }
+  f.check<double>("out.weight", weight);
+}
+
+/// Linear attention over maps.  Hedgehog is fused; other maps are computed by the operation and given.
+void linear_attention_gqa(Fixture& f) {
+  const std::string act = f.text("act");
+  const Shape shape = f.shape("in.q"), kv = f.shape("in.k");
+  const Heads heads{shape[1], kv[1], shape[3]};
+  const Sequences sequences = Sequences::rectangular(shape[0], shape[2]);
+  const bool gradients = f.has("grad.q");
+  in_both_precisions([&]<class T>(T) {
+    using B = Cpu<T>;
+    const Index rows = sequences.rows();
+    auto q_values = testing::array<B>(Shape{rows, heads.queries * heads.size}, f.rows("in.q"));
+    auto k_values = testing::array<B>(Shape{rows, heads.keys * heads.size}, f.rows("in.k"));
+    auto v_values = testing::array<B>(Shape{rows, heads.keys * heads.size}, f.rows("in.v"));
+    auto query_map = trained<T>(f, "param.feature_map_q"), key_map = trained<T>(f, "param.feature_map_k");
+    Tape<B> tape;
+    const auto variable = [&](auto& x) { return tape.variable(View<const T>(x.view())); };
+    const auto q = variable(q_values), k = variable(k_values), v = variable(v_values);
+    Var<B> y;
+    if (act == "softmax_dim") {
+      AttentionWeights<B> w{query_map, {}, key_map, {}, {}};
+      y = attend<FileLinear, T>(tape, q, k, v, sequences, heads, w, {});
+    } else {
+      require<Error>(act == "relu" && !gradients, "{}: activation '{}' with gradients is not compiled here", f.name(), act);
+      // A map per query head reads the key of its group.
+      std::vector<double> repeated;
+      const auto keys = f.rows("in.k");
+      for (Index m = 0; m < rows; ++m) {
+        for (Index h = 0; h < heads.queries; ++h) {
+          for (Index i = 0; i < heads.size; ++i) {
+            repeated.push_back(keys[static_cast<std::size_t>((m * heads.keys + h / heads.group()) * heads.size + i)]);
+          }
+        }
+      }
+      auto wide = testing::array<B>(Shape{rows, heads.queries * heads.size}, repeated);
+      AttentionWeights<B> w;
+      w.query_features = lolcats::feature_map<Relu<dynamic>>(tape, q, static_cast<Weight<B>>(query_map), Weight<B>{}, heads.queries);
+      w.key_features =
+          lolcats::feature_map<Relu<dynamic>>(tape, variable(wide), static_cast<Weight<B>>(key_map), Weight<B>{}, heads.queries);
+      y = attend<GivenLinear, T>(tape, q, k, v, sequences, heads, w, {});
+    }
+    f.check_rows<T>("out.y", y.value());
+    if (!gradients) return;
+    pull<T>(tape, y, f.rows("dout.y"));
+    f.check_rows<T>("grad.q", q.gradient());
+    f.check_rows<T>("grad.k", k.gradient());
+    f.check_rows<T>("grad.v", v.gradient());
+    f.check<T>("grad.feature_map_q", query_map.gradient());
+    f.check<T>("grad.feature_map_k", key_map.gradient());
+  });
+}
+
+}  // namespace golden

@@ -1,0 +1,37 @@
+#include <lolcats/policy/attention.hpp>
+#include <lolcats/policy/feature_map/hedgehog.hpp>
+#include <lolcats/policy/feature_map/modifiers.hpp>
+#include <lolcats/policy/feature_map/relu.hpp>
+#include <lolcats/testing/attention_suite.hpp>
+
+#include <doctest/doctest.h>
+
+using namespace lolcats;
+using namespace lolcats::testing;
+
+// Widths are given at run time: one kernel, many windows.
+
+TEST_CASE("sliding windows, in double and float") {
+  using SlidingHybrid = Hybrid<Hedgehog<dynamic>, Sliding<>>;
+  check_attention<SlidingHybrid>(Sliding<>(8));
+  for (const Index width : {1, 5, 64, 100, 1000}) {
+    check_attention_against_reference<SlidingHybrid>(Sliding<>(width), {.sizes = {3}}, 1e-11, 1e-8);
+    check_attention_steps<SlidingHybrid>(Sliding<>(width), {});
+  }
+  check_attention_endless_window<SlidingHybrid>(Sliding<>(64), {});
+}
+
+TEST_CASE("terraced windows of two tiles, far keys weighing 1 - gamma") {
+  using TerracedHybrid = Hybrid<T2R<dynamic>, Terraced<>, Affine>;
+  check_attention<TerracedHybrid, false>(Terraced<>(5));
+  for (const Index width : {1, 32, 64, 100}) {
+    check_attention_against_reference<TerracedHybrid>(Terraced<>(width), {.sizes = {3}}, 1e-11, 1e-8);
+    check_attention_steps<TerracedHybrid>(Terraced<>(width), {});
+  }
+  check_attention_endless_window<TerracedHybrid>(Terraced<>(32), {});
+}
+
+TEST_CASE("terraced windows of one tile, one key map per key/value head") {
+  using Paper = Hybrid<Biased<Hedgehog<3>, Bias::head>, Terraced<8, 1>, KeyMapsPerGroup>;
+  check_attention<Paper, false>();
+}
