@@ -49,7 +49,8 @@ TEST_CASE("multiple_choice: log-likelihoods and answers against whole logits") {
                                                 : questions[q].lengths[i]));
       CHECK(result.scores[q].log_likelihood[i] == doctest::Approx(likelihood[i]).epsilon(1e-12));
       if (likelihood[i] > likelihood[static_cast<std::size_t>(best)]) best = static_cast<Index>(i);
-      if (normalized[i] > normalized[static_cast<std::size_t>(best_normalized)]) best_normalized = static_cast<Index>(i);
+      if (normalized[i] > normalized[static_cast<std::size_t>(best_normalized)])
+        best_normalized = static_cast<Index>(i);
     }
     if (q < 2) {  // the third is a tie up to rounding
       CHECK(result.scores[q].chosen == best);

@@ -43,8 +43,8 @@ TEST_CASE("recall_by_distance: counts against whole logits") {
     CHECK(recall.bins[0].last == 9);
     CHECK(recall.total() == total[0] + total[1] + total[2]);
     CHECK(recall.total() > 30);
-    CHECK(recall.accuracy() ==
-          doctest::Approx(static_cast<double>(correct[0] + correct[1] + correct[2]) / static_cast<double>(recall.total())));
+    CHECK(recall.accuracy() == doctest::Approx(static_cast<double>(correct[0] + correct[1] + correct[2]) /
+                                               static_cast<double>(recall.total())));
   }
   CHECK_THROWS_AS(recall_by_distance(model, documents, {5, 5}), ConfigError);
   CHECK_THROWS_AS(recall_by_distance(model, documents, {}), ConfigError);

@@ -26,7 +26,8 @@ double chi_square(const Sampler& sampler, const std::vector<double>& logits, con
   return statistic;
 }
 
-std::map<Index, double> softmax_of(const std::vector<double>& logits, const std::vector<Index>& tokens, double temperature) {
+std::map<Index, double> softmax_of(const std::vector<double>& logits, const std::vector<Index>& tokens,
+                                   double temperature) {
   std::map<Index, double> p;
   double sum = 0;
   for (const Index token : tokens) sum += p[token] = std::exp(logits[static_cast<std::size_t>(token)] / temperature);
@@ -108,5 +109,6 @@ TEST_CASE("Sampler: large logits do not overflow, and impossible settings are er
   CHECK_THROWS_AS((Sampler{.temperature = 1, .top_p = 0}(logits)), ConfigError);
   CHECK_THROWS_AS((Sampler{.temperature = 1, .top_k = -2}(logits)), ConfigError);
   CHECK_THROWS_AS(Sampler{}(std::vector<double>{}), DataError);
-  CHECK_THROWS_WITH_AS(Sampler{}(std::vector<double>{0, std::nan(""), 1}), "Sampler: the logit of token 1 is nan", NumericError);
+  CHECK_THROWS_WITH_AS(Sampler{}(std::vector<double>{0, std::nan(""), 1}), "Sampler: the logit of token 1 is nan",
+                       NumericError);
 }

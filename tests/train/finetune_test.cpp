@@ -14,8 +14,8 @@ using Control = Llama<Cpu<double>, Softmax<>, Adapter>;
 
 namespace {
 
-/// Rows in which each token follows from the one before it, so that there is something to learn; the first four tokens of
-/// a row carry no label.
+/// Rows in which each token follows from the one before it, so that there is something to learn; the first four tokens
+/// of a row carry no label.
 DataSet counting(Index rows, Index first = 0) {
   std::vector<Row> list;
   for (Index r = 0; r < rows; ++r) {
@@ -55,18 +55,21 @@ double relative(double a, double b) { return std::abs(a - b) / std::max(std::abs
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("finetune: the loss is the mean per supervised token, and training lowers it", Model, Student, Control) {
+TEST_CASE_TEMPLATE("finetune: the loss is the mean per supervised token, and training lowers it", Model, Student,
+                   Control) {
   Model model = tiny::student<Model>();
   const DataSet data = counting(12), validation = counting(4, 2);
   const auto base = tiny::snapshot(model.base_parameters()), maps = tiny::snapshot(model.transfer_parameters());
   const auto adapters = tiny::snapshot(model.adapter_parameters());
   const double before = plain_loss(model, validation), whole = plain_loss(model, data);
 
-  const auto still = finetune(model, data, validation, {.max_updates = 1, .batch = 12, .micro_batch = 5, .learning_rate = 0});
+  const auto still =
+      finetune(model, data, validation, {.max_updates = 1, .batch = 12, .micro_batch = 5, .learning_rate = 0});
   CHECK(relative(still.history[0].loss, whole) < 1e-12);  // a fresh adapter is silent, so dropout does not show
   CHECK(relative(*still.history[0].validation, before) < 1e-12);
 
-  const auto result = finetune(model, data, validation, {.epochs = 20, .batch = 4, .learning_rate = 1e-2, .evaluate_every = 10});
+  const auto result =
+      finetune(model, data, validation, {.epochs = 20, .batch = 4, .learning_rate = 1e-2, .evaluate_every = 10});
   const double after = plain_loss(model, validation);
   CHECK(after < 0.8 * before);
   CHECK(relative(result.best_validation, after) < 1e-12);
@@ -145,8 +148,7 @@ TEST_CASE("finetune: a loss that is not finite names the first layer that is not
     }
   }
   const DataSet data = counting(4);
-  CHECK_THROWS_WITH_AS(finetune(model, data, data),
-                       doctest::Contains("the output of layer 1 is not finite"),
+  CHECK_THROWS_WITH_AS(finetune(model, data, data), doctest::Contains("the output of layer 1 is not finite"),
                        NumericError);
 }
 

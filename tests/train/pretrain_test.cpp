@@ -29,8 +29,8 @@ TEST_CASE("pretrain: all base parameters learn, and a model learns to count") {
     auto model = random_llama<tiny::Teacher>(config, 3);
     const auto before = tiny::snapshot(model.base_parameters());
     const DataSet data = counting(32), validation = counting(8, 1);
-    const auto result = pretrain(model, data, validation,
-                                 {.epochs = 40, .batch = 8, .learning_rate = 1e-2, .evaluate_every = 20});
+    const auto result =
+        pretrain(model, data, validation, {.epochs = 40, .batch = 8, .learning_rate = 1e-2, .evaluate_every = 20});
     CHECK(result.history.front().loss > 2.5);  // ln 19 = 2.94
     CHECK(result.best_validation < 0.5);       // a token follows from the one before
     const auto after = tiny::snapshot(model.base_parameters());
@@ -60,7 +60,10 @@ TEST_CASE("pretrain: an interrupted run goes on with the same bits") {
   recipe.checkpoint = folder / "state.safetensors";
   recipe.checkpoint_every = 2;
   struct Interruption {};
-  CHECK_THROWS_AS(pretrain(broken, data, data, recipe, [](const Progress& p) { if (p.update == 5) throw Interruption(); }),
+  CHECK_THROWS_AS(pretrain(broken, data, data, recipe,
+                           [](const Progress& p) {
+                             if (p.update == 5) throw Interruption();
+                           }),
                   Interruption);
   pretrain(resumed, data, data, recipe);
   CHECK(tiny::snapshot(resumed.base_parameters()) == tiny::snapshot(straight.base_parameters()));

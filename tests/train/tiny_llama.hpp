@@ -11,10 +11,10 @@
 #include <lolcats/policy/feature_map/hedgehog.hpp>
 #include <lolcats/train/cpu.hpp>
 
+#include <unistd.h>
 #include <cstdint>
 #include <filesystem>
 #include <string>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -39,7 +39,9 @@ inline LlamaConfig config(Index layers = 3) {
 }
 
 /// Weights large enough for attention to be far from uniform.
-inline Teacher teacher(Index layers = 3, std::uint64_t seed = 1) { return random_llama<Teacher>(config(layers), seed, 0.4); }
+inline Teacher teacher(Index layers = 3, std::uint64_t seed = 1) {
+  return random_llama<Teacher>(config(layers), seed, 0.4);
+}
 
 template <class Model>
 Model student(Index layers = 3, std::uint64_t seed = 1) {
@@ -53,7 +55,8 @@ inline DataSet data(Index rows, std::vector<Index> lengths = {11}, std::uint64_t
     Rng rng(seed, static_cast<std::uint64_t>(r));
     Row row;
     const Index length = lengths[static_cast<std::size_t>(r) % lengths.size()];
-    for (Index i = 0; i < length; ++i) row.tokens.push_back(static_cast<Index>(rng.below(static_cast<std::uint64_t>(vocabulary))));
+    for (Index i = 0; i < length; ++i)
+      row.tokens.push_back(static_cast<Index>(rng.below(static_cast<std::uint64_t>(vocabulary))));
     row.labels = row.tokens;
     row.starts = {0};
     list.push_back(std::move(row));

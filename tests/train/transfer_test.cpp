@@ -175,7 +175,8 @@ TEST_CASE("transfer: training lowers the loss, and nothing but maps and gamma ch
   const auto base = tiny::snapshot(model.base_parameters()), adapters = tiny::snapshot(model.adapter_parameters());
   const auto maps = tiny::snapshot(model.transfer_parameters());
   const auto before = plain_errors(model, validation);
-  const auto result = transfer_attention(model, data, validation, {.epochs = 20, .learning_rate = 3e-2, .evaluate_every = 10});
+  const auto result =
+      transfer_attention(model, data, validation, {.epochs = 20, .learning_rate = 3e-2, .evaluate_every = 10});
   const auto after = plain_errors(model, validation);
   CHECK(mean(after) < 0.8 * mean(before));
   for (std::size_t l = 0; l < 3; ++l) {
@@ -226,7 +227,10 @@ TEST_CASE("transfer: an interrupted run goes on with the same bits, jointly and 
     struct Interruption {};
     int calls = 0;
     const int at = block ? 14 : 5;  // the second block's fifth update
-    CHECK_THROWS_AS(transfer_attention(broken, data, validation, recipe, [&](const Progress&) { if (++calls == at) throw Interruption(); }),
+    CHECK_THROWS_AS(transfer_attention(broken, data, validation, recipe,
+                                       [&](const Progress&) {
+                                         if (++calls == at) throw Interruption();
+                                       }),
                     Interruption);
     CHECK(!tiny::any_trained(broken.transfer_parameters()));
     Student resumed = tiny::student<Student>();
@@ -251,7 +255,8 @@ TEST_CASE("transfer: a loss that is not finite names its layer") {
   }
   const DataSet data = tiny::data(4);
   CHECK_THROWS_WITH_AS(transfer_attention(model, data, data),
-                       doctest::Contains("transfer: update 1: the attention transfer loss of layer 1 is"), NumericError);
+                       doctest::Contains("transfer: update 1: the attention transfer loss of layer 1 is"),
+                       NumericError);
 }
 
 TEST_CASE("transfer: what cannot be trained or evaluated is an error") {

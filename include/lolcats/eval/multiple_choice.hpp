@@ -16,7 +16,8 @@ namespace lolcats {
 struct MultipleChoice {
   std::vector<Index> context;               // at least one token
   std::vector<std::vector<Index>> choices;  // at least one token each
-  /// What the log-likelihood of a choice is divided by for the normalised answer, as a rule its bytes; empty: its tokens.
+  /// What the log-likelihood of a choice is divided by for the normalised answer, as a rule its bytes; empty: its
+  /// tokens.
   std::vector<double> lengths = {};
   Index answer = 0;  // the right choice
 };
@@ -37,19 +38,21 @@ struct ChoiceAccuracy {
 
 namespace detail {
 inline void check_question(const MultipleChoice& q, std::size_t number) {
-  require<DataError>(!q.context.empty() && !q.choices.empty(), "multiple_choice: question {} has {} context tokens and {} choices, expected some of both",
-                     number, q.context.size(), q.choices.size());
+  require<DataError>(!q.context.empty() && !q.choices.empty(),
+                     "multiple_choice: question {} has {} context tokens and {} choices, expected some of both", number,
+                     q.context.size(), q.choices.size());
   for (std::size_t i = 0; i < q.choices.size(); ++i) {
     require<DataError>(!q.choices[i].empty(), "multiple_choice: choice {} of question {} is empty", i, number);
   }
-  require<DataError>(q.answer >= 0 && q.answer < static_cast<Index>(q.choices.size()), "multiple_choice: answer of question {} is {}, expected 0 to {}",
-                     number, q.answer, q.choices.size() - 1);
+  require<DataError>(q.answer >= 0 && q.answer < static_cast<Index>(q.choices.size()),
+                     "multiple_choice: answer of question {} is {}, expected 0 to {}", number, q.answer,
+                     q.choices.size() - 1);
   require<DataError>(q.lengths.empty() || q.lengths.size() == q.choices.size(),
-                     "multiple_choice: question {} has {} lengths, expected {}, one per choice", number, q.lengths.size(),
-                     q.choices.size());
+                     "multiple_choice: question {} has {} lengths, expected {}, one per choice", number,
+                     q.lengths.size(), q.choices.size());
   for (const double length : q.lengths) {
-    require<DataError>(std::isfinite(length) && length > 0, "multiple_choice: a length of question {} is {}, expected a positive number",
-                       number, length);
+    require<DataError>(std::isfinite(length) && length > 0,
+                       "multiple_choice: a length of question {} is {}, expected a positive number", number, length);
   }
 }
 }  // namespace detail
@@ -88,7 +91,8 @@ ChoiceScores score_choices(Model& model, Tape<typename Model::Device>& tape, con
     for (Index row = sequences[i].row; row < sequences[i].row + sequences[i].length; ++row) {
       likelihood -= host[static_cast<std::size_t>(row)];
     }
-    require<NumericError>(std::isfinite(likelihood), "multiple_choice: the log-likelihood of choice {} is {}", i, likelihood);
+    require<NumericError>(std::isfinite(likelihood), "multiple_choice: the log-likelihood of choice {} is {}", i,
+                          likelihood);
     const auto at = static_cast<std::size_t>(i);
     scores.log_likelihood.push_back(likelihood);
     if (likelihood > scores.log_likelihood[static_cast<std::size_t>(scores.chosen)]) scores.chosen = i;

@@ -45,8 +45,8 @@ Sliding<> teacher_window(const Config& config) {
   return Sliding<>(config.sliding_window > 0 ? config.sliding_window : unlimited);
 }
 
-/// Averages over the tokens of a data set: measure(tape, layer, qkv, teacher y, sequences) returns, for each head, the sum
-/// over the tokens of a batch.  `rows` sequences at a time; padding does not count.
+/// Averages over the tokens of a data set: measure(tape, layer, qkv, teacher y, sequences) returns, for each head, the
+/// sum over the tokens of a batch.  `rows` sequences at a time; padding does not count.
 template <class Model, class Data, class F>
 PerHead average_per_head(Model& model, const Data& data, Index rows, F&& measure) {
   using B = typename Model::Device;

@@ -25,8 +25,8 @@ struct Perplexity {
 
 /// Perplexity of `model` on the rows of `data`, `rows` of them per forward pass.  The (M, V) logits are never formed.
 ///
-/// `data` is TrainingData whose batches are Batch.  Throws DataError if no token is supervised and NumericError naming the
-/// first row whose loss is not finite.
+/// `data` is TrainingData whose batches are Batch.  Throws DataError if no token is supervised and NumericError naming
+/// the first row whose loss is not finite.
 template <class Model, class Data>
 Perplexity perplexity(Model& model, const Data& data, Index rows = 8) {
   using B = typename Model::Device;

@@ -42,13 +42,14 @@ struct Recall {
 
 /// The share of recall targets (tokens that the past determines) that are the model's most likely next token.
 ///
-/// `edges` are the first distances of the bins, ascending; the last bin has no end, and nearer targets than edges[0] are
-/// left out.  `rows` documents per forward pass; logits are formed for the targets only.
+/// `edges` are the first distances of the bins, ascending; the last bin has no end, and nearer targets than edges[0]
+/// are left out.  `rows` documents per forward pass; logits are formed for the targets only.
 template <class Model>
 Recall recall_by_distance(Model& model, std::span<const SyntheticDocument> documents,
                           std::vector<Index> edges = {1, 17, 33, 65, 129, 257}, Index rows = 8) {
   using B = typename Model::Device;
-  require<ConfigError>(rows > 0 && !edges.empty() && std::adjacent_find(edges.begin(), edges.end(), std::greater_equal<>()) == edges.end(),
+  require<ConfigError>(rows > 0 && !edges.empty() &&
+                           std::adjacent_find(edges.begin(), edges.end(), std::greater_equal<>()) == edges.end(),
                        "recall_by_distance: rows is {} with {} edges, expected at least 1 and ascending edges", rows,
                        edges.size());
   Recall result;

@@ -41,7 +41,8 @@ class Reader {
   /// Lists may have any lengths but none.  Throws DataError for an empty list or an unknown token.
   std::vector<std::vector<double>> read(const TokenLists& tokens, std::span<const Index> sequences) {
     require<ShapeError>(tokens.size() == sequences.size() && !tokens.empty(),
-                        "Reader::read: {} token lists for {} sequences, expected one each", tokens.size(), sequences.size());
+                        "Reader::read: {} token lists for {} sequences, expected one each", tokens.size(),
+                        sequences.size());
     std::size_t longest = 0;
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       require<DataError>(!tokens[i].empty(), "Reader::read: the tokens of sequence {} are empty, expected at least one",
@@ -83,7 +84,7 @@ class Reader {
     typename ModelState<B>::Selection selection(state_, active);
     Var<B> x = model_.embed(tape_, tokens);
     for (Index layer = 0; layer < model_.layer_count(); ++layer) {
-      x = model_.layer(layer).step(tape_, x, division, rope, selection.chosen.layer(layer));
+      x = model_.layer(layer).step(tape_, x, division, rope, selection.chosen().layer(layer));
     }
     // Only the last row of each sequence meets the vocabulary.
     const Index width = x.cols();
@@ -108,10 +109,10 @@ class Reader {
 
 /// How to generate.
 struct GenerationOptions {
-  Index max_tokens = 128;          // new tokens per sequence
-  std::vector<Index> stop = {};    // a sequence ends before any of these
-  Sampler sampler = {};            // greedy
-  Index chunk = 512;               // tokens of a prompt that are read at once; 0: all
+  Index max_tokens = 128;        // new tokens per sequence
+  std::vector<Index> stop = {};  // a sequence ends before any of these
+  Sampler sampler = {};          // greedy
+  Index chunk = 512;             // tokens of a prompt that are read at once; 0: all
 };
 
 /// Called with every new token as it is chosen (stop tokens left out); return false to end that sequence.

@@ -34,8 +34,8 @@ struct Sampler {
   /// Throws ConfigError for an impossible setting and NumericError for logits that are not finite.
   std::vector<TokenProbability> distribution(std::span<const double> logits) const {
     require<ConfigError>(std::isfinite(temperature) && temperature >= 0 && top_k >= 0 && top_p > 0 && top_p <= 1,
-                         "Sampler: temperature is {}, top_k {}, top_p {}; expected >= 0, >= 0 and in (0, 1]", temperature,
-                         top_k, top_p);
+                         "Sampler: temperature is {}, top_k {}, top_p {}; expected >= 0, >= 0 and in (0, 1]",
+                         temperature, top_k, top_p);
     check(logits);
     if (temperature == 0) return {{most_likely(logits), 1.0}};
 
@@ -72,8 +72,7 @@ struct Sampler {
       return most_likely(logits);
     }
     const auto kept = distribution(logits);
-    const double u =
-        Rng(seed, static_cast<std::uint64_t>(sequence)).uniform_at(static_cast<std::uint64_t>(step));
+    const double u = Rng(seed, static_cast<std::uint64_t>(sequence)).uniform_at(static_cast<std::uint64_t>(step));
     double below = 0;
     for (const TokenProbability& choice : kept) {
       below += choice.probability;

@@ -26,7 +26,11 @@ class ModelState {
   Index layer_count() const { return static_cast<Index>(layers_.size()); }
   Index count() const { return static_cast<Index>(layers_.front().slots.size()); }
   /// Tokens that a sequence has read.
-  Index length(Index sequence) const { return layers_.front().slots.at(static_cast<std::size_t>(sequence)).length; }
+  Index length(Index sequence) const {
+    require<ShapeError>(sequence >= 0 && sequence < count(), "ModelState: sequence {}, expected 0 to {}", sequence,
+                        count() - 1);
+    return layers_.front().slots[static_cast<std::size_t>(sequence)].length;
+  }
   AttentionState<B>& layer(Index index) { return layers_[static_cast<std::size_t>(index)]; }
 
   /// Bytes held by all layers and sequences.
@@ -36,14 +40,15 @@ class ModelState {
     return n;
   }
 
-  /// While alive, the chosen sequences have moved from `from` to `chosen`, in that order.
+  /// While alive, some sequences have moved from `from` to `chosen()`, in the order given.
   class Selection {
    public:
     Selection(ModelState& from, std::span<const Index> sequences)
-        : from_(from), sequences_(sequences.begin(), sequences.end()), chosen(from.layer_count(), size()) {
+        : from_(from), sequences_(sequences.begin(), sequences.end()), chosen_(from.layer_count(), size()) {
       std::vector<bool> taken(static_cast<std::size_t>(from.count()));
       for (const Index n : sequences_) {
-        require<ShapeError>(n >= 0 && n < from.count(), "ModelState: sequence {}, expected 0 to {}", n, from.count() - 1);
+        require<ShapeError>(n >= 0 && n < from.count(), "ModelState: sequence {}, expected 0 to {}", n,
+                            from.count() - 1);
         const auto at = static_cast<std::size_t>(n);
         require<ShapeError>(!taken[at], "ModelState: sequence {} is chosen twice", n);
         taken[at] = true;
@@ -54,22 +59,22 @@ class ModelState {
     Selection& operator=(const Selection&) = delete;
     ~Selection() { swap(); }
 
+    ModelState& chosen() { return chosen_; }
+
    private:
     Index size() const { return static_cast<Index>(sequences_.size()); }
     void swap() {
       for (Index layer = 0; layer < from_.layer_count(); ++layer) {
         for (Index i = 0; i < size(); ++i) {
           const auto at = static_cast<std::size_t>(sequences_[static_cast<std::size_t>(i)]);
-          std::swap(from_.layer(layer).slots[at], chosen.layer(layer).slots[static_cast<std::size_t>(i)]);
+          std::swap(from_.layer(layer).slots[at], chosen_.layer(layer).slots[static_cast<std::size_t>(i)]);
         }
       }
     }
 
     ModelState& from_;
     std::vector<Index> sequences_;
-
-   public:
-    ModelState chosen;
+    ModelState chosen_;
   };
 
  private:

@@ -34,8 +34,8 @@ struct FinetuneRecipe {
 /// Trains the adapters of `model` (Llama with an adapter and any attention; softmax is the control) on the next token,
 /// averaged per supervised token.  The base is frozen, and so are feature maps and gamma unless `train_maps`.
 ///
-/// Data sets are TrainingData whose batches are Batch.  All parameters are frozen afterwards.  Errors: those of `train`;
-/// ConfigError if there is nothing to train or nothing to evaluate on.
+/// Data sets are TrainingData whose batches are Batch.  All parameters are frozen afterwards.  Errors: those of
+/// `train`; ConfigError if there is nothing to train or nothing to evaluate on.
 template <class Model, TrainingData Train, TrainingData Validation, Schedule S = ReduceOnPlateau>
 TrainingResult finetune(Model& model, const Train& data, const Validation& validation,
                         const FinetuneRecipe<S>& recipe = {}, const ProgressCallback& progress = {}) {
@@ -48,8 +48,8 @@ TrainingResult finetune(Model& model, const Train& data, const Validation& valid
   const TrainedScope<Model> trained(model, std::move(parameters), "finetune");
   NextTokenTask<Model, Validation> task(model, validation, recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch,
                                         recipe.recompute);
-  const auto loop = detail::loop_recipe(
-      recipe, "finetune", fmt::format("{}{}", Model::name(), recipe.train_maps ? ", maps trained" : ""));
+  const auto loop = detail::loop_recipe(recipe, "finetune",
+                                        fmt::format("{}{}", Model::name(), recipe.train_maps ? ", maps trained" : ""));
   return train(model.backend(), trained.parameters(), data, task, loop, progress);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/data/batch.hpp>
+#include <lolcats/tape/tape.hpp>
 #include <lolcats/train/loop.hpp>
 #include <lolcats/train/trained_scope.hpp>
 
@@ -52,9 +53,10 @@ auto loop_recipe(const StageRecipe& from, std::string stage, std::string identit
 /// A stage that evaluates needs rows to evaluate on.
 template <class StageRecipe>
 void check_validation(const char* stage, const StageRecipe& recipe, Index rows) {
-  require<ConfigError>(recipe.evaluate_every == 0 || rows > 0,
-                       "{}: evaluate_every is {}, but the validation data has no rows; expected some, or evaluate_every 0",
-                       stage, recipe.evaluate_every);
+  require<ConfigError>(
+      recipe.evaluate_every == 0 || rows > 0,
+      "{}: evaluate_every is {}, but the validation data has no rows; expected some, or evaluate_every 0", stage,
+      recipe.evaluate_every);
 }
 
 }  // namespace detail

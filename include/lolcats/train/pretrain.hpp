@@ -31,8 +31,8 @@ struct PretrainRecipe {
 
 /// Trains all base parameters of `model` (as a rule a softmax Llama) on the next token, averaged per supervised token.
 ///
-/// Data sets are TrainingData whose batches are Batch.  All parameters are frozen afterwards.  Errors: those of `train`;
-/// ConfigError if there is nothing to evaluate on.
+/// Data sets are TrainingData whose batches are Batch.  All parameters are frozen afterwards.  Errors: those of
+/// `train`; ConfigError if there is nothing to evaluate on.
 template <class Model, TrainingData Train, TrainingData Validation, Schedule S = Cosine>
 TrainingResult pretrain(Model& model, const Train& data, const Validation& validation,
                         const PretrainRecipe<S>& recipe = {}, const ProgressCallback& progress = {}) {

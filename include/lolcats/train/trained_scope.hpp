@@ -8,8 +8,8 @@
 
 namespace lolcats {
 
-/// While alive, `parameters` are trained and every other parameter of the model is frozen; at the end all are frozen and
-/// the memory of gradients and masters is given back.
+/// While alive, `parameters` are trained and every other parameter of the model is frozen; at the end all are frozen
+/// and the memory of gradients and masters is given back.
 template <class Model>
 class TrainedScope {
  public:
@@ -18,7 +18,8 @@ class TrainedScope {
   /// Throws ConfigError naming the stage if there is nothing to train.
   TrainedScope(Model& model, Parameters<B> parameters, const char* stage) : parameters_(std::move(parameters)) {
     require<ConfigError>(!parameters_.empty(), "{}: {} has no parameters that this stage trains", stage, Model::name());
-    for (const Parameters<B>& all : {model.base_parameters(), model.transfer_parameters(), model.adapter_parameters()}) {
+    for (const Parameters<B>& all :
+         {model.base_parameters(), model.transfer_parameters(), model.adapter_parameters()}) {
       for (const auto& [name, parameter] : all) parameter->freeze();
     }
     for (const auto& [name, parameter] : parameters_) parameter->train(model.backend());

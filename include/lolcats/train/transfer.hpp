@@ -33,16 +33,16 @@ struct TransferRecipe {
   Index checkpoint_every = 0;
   std::string identity = {};
 
-  /// loss = mse_factor * mean of squared differences + xent_factor * mean cross-entropy of attention weights, each a mean
-  /// over the layers.  The cross-entropy costs O(N^2) time; the 405B run used 1.
+  /// loss = mse_factor * mean of squared differences + xent_factor * mean cross-entropy of attention weights, each a
+  /// mean over the layers.  The cross-entropy costs O(N^2) time; the 405B run used 1.
   double mse_factor = 1000;
   double xent_factor = 0;
 
   /// Layers per block; blocks are trained one after the other, each over all epochs, and do not depend on each other.
   /// 0: all layers at once.
   Index block = 0;
-  /// Block-wise: keeps the teacher's stream that enters the block in files of this name plus a suffix, instead of running
-  /// all layers below for every batch.  They are removed at the end.
+  /// Block-wise: keeps the teacher's stream that enters the block in files of this name plus a suffix, instead of
+  /// running all layers below for every batch.  They are removed at the end.
   std::filesystem::path residuals = {};
 };
 
@@ -201,9 +201,10 @@ class TransferTask {
 
 /// Writes the stream that enters layer `last`, from that which enters `first`, for every row of a data set.
 template <class Model, TrainingData Data>
-std::unique_ptr<ResidualFile<typename Model::Device>> advance_residuals(
-    Model& model, const Data& data, ResidualFile<typename Model::Device>* from, Index first, Index last,
-    const std::filesystem::path& path) {
+std::unique_ptr<ResidualFile<typename Model::Device>> advance_residuals(Model& model, const Data& data,
+                                                                        ResidualFile<typename Model::Device>* from,
+                                                                        Index first, Index last,
+                                                                        const std::filesystem::path& path) {
   using B = typename Model::Device;
   auto to = std::make_unique<ResidualFile<B>>(model.backend(), path, model.config().hidden_size);
   Tape<B> tape(model.backend());
@@ -227,12 +228,12 @@ std::unique_ptr<ResidualFile<typename Model::Device>> advance_residuals(
 /// Trains feature maps and gamma of `student` so that each layer's attention reproduces the softmax attention that the
 /// same layer computes from the same projections (arXiv:2410.10254, section 3.2, Eqs. 6 and 8).
 ///
-/// The teacher's output goes on to the next layer, so no gradient crosses layers: each layer's backward pass runs at once
-/// and the memory is that of one layer.  Nothing but `transfer_parameters()` is trained; all parameters are frozen
-/// afterwards.  Losses are means over all tokens of an update, padding left out.
+/// The teacher's output goes on to the next layer, so no gradient crosses layers: each layer's backward pass runs at
+/// once and the memory is that of one layer.  Nothing but `transfer_parameters()` is trained; all parameters are
+/// frozen afterwards.  Losses are means over all tokens of an update, padding left out.
 ///
-/// Data sets are TrainingData whose batches are Batch.  Errors: those of `train`; NumericError naming the layer whose loss
-/// is not finite; ConfigError if there is nothing to train or nothing to evaluate on.
+/// Data sets are TrainingData whose batches are Batch.  Errors: those of `train`; NumericError naming the layer whose
+/// loss is not finite; ConfigError if there is nothing to train or nothing to evaluate on.
 template <class Model, TrainingData Train, TrainingData Validation, Schedule S = ReduceOnPlateau>
 TransferResult transfer_attention(Model& student, const Train& data, const Validation& validation,
                                   const TransferRecipe<S>& recipe = {}, const ProgressCallback& progress = {}) {
@@ -268,10 +269,10 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
     detail::TransferTask<Model, Validation> task(student, validation,
                                                  {first, last, recipe.mse_factor, recipe.xent_factor, rows},
                                                  {train_residuals.get(), validation_residuals.get()});
-    auto loop = detail::loop_recipe(
-        recipe, count > 1 ? fmt::format("transfer block {}/{}", block + 1, count) : "transfer",
-        fmt::format("{}, layers {} to {}, mse {}, xent {}", Model::name(), first, last - 1, recipe.mse_factor,
-                    recipe.xent_factor));
+    auto loop =
+        detail::loop_recipe(recipe, count > 1 ? fmt::format("transfer block {}/{}", block + 1, count) : "transfer",
+                            fmt::format("{}, layers {} to {}, mse {}, xent {}", Model::name(), first, last - 1,
+                                        recipe.mse_factor, recipe.xent_factor));
     if (count > 1 && !loop.checkpoint.empty()) loop.checkpoint += fmt::format(".block{}", block);
     result.blocks.push_back(
         train(student.backend(), trained.parameters(), detail::TransferData<Train>{data}, task, loop, progress));

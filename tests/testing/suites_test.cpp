@@ -1,0 +1,76 @@
+// The suites find planted errors.  (What these cases print is expected.)
+#include <lolcats/testing/feature_map_suite.hpp>
+#include <lolcats/testing/window_suite.hpp>
+
+#include <doctest/doctest.h>
+
+using namespace lolcats;
+using namespace lolcats::testing;
+
+namespace {
+
+/// The softmax of a row whose pullback forgets the mean.
+struct WrongPullback : RowMap<4> {
+  static std::string name() { return "wrong_pullback"; }
+  template <class Row>
+  static Features<Row, 1> features(const Row& z) {
+    return {softmax(z)};
+  }
+  template <class Row>
+  static Row pullback(const Row&, const Features<Row, 1>& phi, const Features<Row, 1>& dphi) {
+    return phi[0] * dphi[0];
+  }
+};
+/// Overflows where nothing is subtracted before exp.
+struct Overflowing : RowMap<4> {
+  static std::string name() { return "overflowing"; }
+  template <class Row>
+  static Features<Row, 1> features(const Row& z) {
+    return {exp(z)};
+  }
+  template <class Row>
+  static Row pullback(const Row&, const Features<Row, 1>& phi, const Features<Row, 1>& dphi) {
+    return phi[0] * dphi[0];
+  }
+};
+/// Some features are negative.
+struct Negative : RowMap<4> {
+  static constexpr bool clamped = false;
+  static std::string name() { return "negative"; }
+  template <class Row>
+  static Features<Row, 1> features(const Row& z) {
+    return {z};
+  }
+  template <class Row>
+  static Row pullback(const Row&, const Features<Row, 1>&, const Features<Row, 1>& dphi) {
+    return dphi[0];
+  }
+};
+
+/// Six near keys, where the span says four.
+struct Wide : Sliding<4> {
+  Index begin(Index n) const { return std::max<Index>(0, n - 5); }
+};
+struct Backwards : Sliding<4> {
+  Index begin(Index n) const { return n % 4 == 3 ? n - 3 : n; }
+};
+struct FutureBegin : Sliding<4> {
+  Index begin(Index n) const { return n + 2; }
+};
+struct WrongPeriod : Terraced<4> {
+  static Index period() { return 3; }
+};
+struct HiddenFar : Sliding<4> {
+  static constexpr bool has_far = false;
+};
+
+}  // namespace
+
+TEST_CASE("a wrong pullback is found" * doctest::should_fail()) { check_feature_map<WrongPullback>(); }
+TEST_CASE("a map that overflows is found" * doctest::should_fail()) { check_feature_map<Overflowing>(); }
+TEST_CASE("a map with negative features is found" * doctest::should_fail()) { check_feature_map<Negative>(); }
+TEST_CASE("a window wider than its span is found" * doctest::should_fail()) { check_window(Wide{}); }
+TEST_CASE("a window that moves back is found" * doctest::should_fail()) { check_window(Backwards{}); }
+TEST_CASE("a window that begins in the future is found" * doctest::should_fail()) { check_window(FutureBegin{}); }
+TEST_CASE("a wrong period is found" * doctest::should_fail()) { check_window(WrongPeriod{}); }
+TEST_CASE("far keys that has_far denies are found" * doctest::should_fail()) { check_window(HiddenFar{}); }
