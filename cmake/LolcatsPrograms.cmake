@@ -1,4 +1,5 @@
 # lolcats_programs: what our own tests, examples and benchmarks compile and link with.  Never exported.
+# It is lolcats_flags, plus the heavy kernels of the CPU backend compiled once instead of in every unit.
 set(CMAKE_CXX_EXTENSIONS OFF)
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
@@ -10,21 +11,27 @@ if(LOLCATS_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${LOLCATS_CCACHE}")
 endif()
 
-add_library(lolcats_programs INTERFACE)
-target_link_libraries(lolcats_programs INTERFACE lolcats::lolcats)
-target_compile_definitions(lolcats_programs INTERFACE "LOLCATS_SOURCE_DIR=\"${PROJECT_SOURCE_DIR}\"")
-target_compile_options(lolcats_programs INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow>)
+add_library(lolcats_flags INTERFACE)
+target_link_libraries(lolcats_flags INTERFACE lolcats::lolcats)
+target_compile_definitions(lolcats_flags INTERFACE "LOLCATS_SOURCE_DIR=\"${PROJECT_SOURCE_DIR}\"")
+target_compile_options(lolcats_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow>)
 if(LOLCATS_WERROR)
-  target_compile_options(lolcats_programs INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
+  target_compile_options(lolcats_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 if(LOLCATS_NATIVE)
-  target_compile_options(lolcats_programs INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=native>)
+  target_compile_options(lolcats_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=native;-Wno-maybe-uninitialized>)  # g++ 12 warns inside its own AVX-512 headers
 endif()
 if(LOLCATS_SANITIZE)
   set(sanitize -fsanitize=${LOLCATS_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
-  target_compile_options(lolcats_programs INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${sanitize}>")
-  target_link_options(lolcats_programs INTERFACE -fsanitize=${LOLCATS_SANITIZE})
+  target_compile_options(lolcats_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${sanitize}>")
+  target_link_options(lolcats_flags INTERFACE -fsanitize=${LOLCATS_SANITIZE})
 endif()
+
+add_library(lolcats_kernels STATIC "${PROJECT_SOURCE_DIR}/cmake/compiled_kernels.cpp")
+target_link_libraries(lolcats_kernels PUBLIC lolcats_flags)
+add_library(lolcats_programs INTERFACE)
+target_link_libraries(lolcats_programs INTERFACE lolcats_flags lolcats_kernels)
+target_compile_definitions(lolcats_programs INTERFACE LOLCATS_COMPILED_KERNELS)
 
 find_package(CLI11 QUIET)
 

@@ -32,22 +32,19 @@ struct Inputs {
   }
 };
 
-/// Rows [first, last) of every sequence.
+/// Numbers [first, last) of every sequence.
 std::vector<double> part_of(const std::vector<double>& x, Index sequences, Index first, Index last) {
-  const std::size_t per_sequence = x.size() / static_cast<std::size_t>(sequences);
+  const Index each = static_cast<Index>(x.size()) / sequences;
   std::vector<double> part;
-  for (std::size_t n = 0; n < static_cast<std::size_t>(sequences); ++n) {
-    // Rows per sequence cancel out: first and last are in numbers.
-    part.insert(part.end(), x.begin() + static_cast<std::ptrdiff_t>(n * per_sequence) + first,
-                x.begin() + static_cast<std::ptrdiff_t>(n * per_sequence) + last);
-  }
+  for (Index n = 0; n < sequences; ++n)
+    part.insert(part.end(), x.begin() + n * each + first, x.begin() + n * each + last);
   return part;
 }
 
 /// The decoding state after `tokens` tokens of every sequence, read in two pieces.
 template <class A, class T>
-AttentionState<Cpu<T>> state_after(const Fixture& f, Index tokens, const Heads& heads, const AttentionWeights<Cpu<T>>& w,
-                                   const typename A::Window& window) {
+AttentionState<Cpu<T>> state_after(const Fixture& f, Index tokens, const Heads& heads,
+                                   const AttentionWeights<Cpu<T>>& w, const typename A::Window& window) {
   using B = Cpu<T>;
   const Index count = f.shape("in.q")[0];
   AttentionState<B> state;
@@ -57,7 +54,8 @@ AttentionState<Cpu<T>> state_after(const Fixture& f, Index tokens, const Heads& 
     for (Index n = 0; n < count; ++n) extents.push_back({n * (last - first), last - first, first});
     const Sequences sequences(count * (last - first), extents);
     const auto take = [&, first = first, last = last](const char* name, Index width) {
-      return testing::array<B>(Shape{sequences.rows(), width}, part_of(f.rows(name), count, first * width, last * width));
+      return testing::array<B>(Shape{sequences.rows(), width},
+                               part_of(f.rows(name), count, first * width, last * width));
     };
     const auto q = take("in.q", heads.queries * heads.size), k = take("in.k", heads.keys * heads.size),
                v = take("in.v", heads.keys * heads.size);
@@ -97,8 +95,8 @@ void check_hybrid(Fixture& f, const FileWindow& window) {
   f.check<T>("grad.feature_map_k", key_map.gradient());
   f.check<T>("grad.window_factors", factors.gradient());
 
-  // The file's state is the one that the last token reads from.  Ours has folded by then what the token after it no longer
-  // sees; so it is taken before the last token, whose key and value the file has appended.
+  // The file's state is the one that the last token reads from.  Ours has folded by then what the token after it no
+  // longer sees; so it is taken before the last token, whose key and value the file has appended.
   const Index tokens = f.shape("in.q")[2], last = tokens - 1;
   if (tokens < 2) {
     for (const char* name : {"out.state_s", "out.state_z", "out.state_k", "out.state_v"}) f.mark(name);

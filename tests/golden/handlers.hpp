@@ -72,9 +72,15 @@ struct FileWindow {
     if (kind == "sw") return {Sliding<>(width)};
     return {Terraced<>(width)};
   }
-  Index begin(Index n) const { return std::visit([n](const auto& w) { return w.begin(n); }, window); }
-  Index span() const { return std::visit([](const auto& w) { return w.span(); }, window); }
-  Index period() const { return std::visit([](const auto& w) { return w.period(); }, window); }
+  Index begin(Index n) const {
+    return std::visit([n](const auto& w) { return w.begin(n); }, window);
+  }
+  Index span() const {
+    return std::visit([](const auto& w) { return w.span(); }, window);
+  }
+  Index period() const {
+    return std::visit([](const auto& w) { return w.period(); }, window);
+  }
   static std::string name() { return "file"; }
 };
 static_assert(Window<FileWindow>);
@@ -101,7 +107,7 @@ template <class A, class T>
 Var<Cpu<T>> step(Tape<Cpu<T>>&, Var<Cpu<T>> q, Var<Cpu<T>> k, Var<Cpu<T>> v, const Sequences&, const Heads&,
                  AttentionState<Cpu<T>>&, const AttentionWeights<Cpu<T>>&, const typename A::Window&);
 template <class A, class T>
-std::vector<double> weights(View<const T> q, View<const T> k, const Sequences&, const Heads&, const AttentionWeights<Cpu<T>>&,
-                            const typename A::Window&);
+std::vector<double> weights(View<const T> q, View<const T> k, const Sequences&, const Heads&,
+                            const AttentionWeights<Cpu<T>>&, const typename A::Window&);
 
 }  // namespace golden

@@ -7,6 +7,8 @@
 #include <lolcats/ops/attention/eigen_state.hpp>
 #include <lolcats/ops/attention/eigen_weights.hpp>
 
+#include <algorithm>
+
 namespace golden {
 
 template <class A, class T>
@@ -28,23 +30,24 @@ std::vector<double> weights(View<const T> q, View<const T> k, const Sequences& s
                             const AttentionWeights<Cpu<T>>& w, const typename A::Window& window) {
   const Index length = sequences.longest();
   std::vector<double> a(static_cast<std::size_t>(sequences.count() * heads.queries * length * length));
-  visit_attention_weights<A>(Cpu<T>{}, q, k, sequences, heads, w, window, [&](Index n, Index h, Index first, View<const T> tile) {
+  const auto copy = [&](Index n, Index h, Index first, View<const T> tile) {
     for (Index i = 0; i < tile.rows(); ++i) {
-      for (Index j = 0; j < tile.cols(); ++j) {
-        a[static_cast<std::size_t>(((n * heads.queries + h) * length + first + i) * length + j)] = tile.data[i * tile.cols() + j];
-      }
+      const Index row = (n * heads.queries + h) * length + first + i;
+      std::copy_n(tile.data + i * tile.cols(), tile.cols(), a.begin() + row * length);
     }
-  });
+  };
+  visit_attention_weights<A>(Cpu<T>{}, q, k, sequences, heads, w, window, copy);
   return a;
 }
 
 // GOLDEN_KERNELS(A, T): all three, for one attention in one precision.
-#define GOLDEN_KERNELS(A, T)                                                                                              \
-  template Var<Cpu<T>> attend<A, T>(Tape<Cpu<T>>&, Var<Cpu<T>>, Var<Cpu<T>>, Var<Cpu<T>>, const Sequences&, const Heads&, \
-                                    const AttentionWeights<Cpu<T>>&, const A::Window&);                                   \
-  template Var<Cpu<T>> step<A, T>(Tape<Cpu<T>>&, Var<Cpu<T>>, Var<Cpu<T>>, Var<Cpu<T>>, const Sequences&, const Heads&,   \
-                                  AttentionState<Cpu<T>>&, const AttentionWeights<Cpu<T>>&, const A::Window&);            \
-  template std::vector<double> weights<A, T>(View<const T>, View<const T>, const Sequences&, const Heads&,                \
+#define GOLDEN_KERNELS(A, T)                                                                                        \
+  template Var<Cpu<T>> attend<A, T>(Tape<Cpu<T>>&, Var<Cpu<T>>, Var<Cpu<T>>, Var<Cpu<T>>, const Sequences&,         \
+                                    const Heads&, const AttentionWeights<Cpu<T>>&, const A::Window&);               \
+  template Var<Cpu<T>> step<A, T>(Tape<Cpu<T>>&, Var<Cpu<T>>, Var<Cpu<T>>, Var<Cpu<T>>, const Sequences&,           \
+                                  const Heads&, AttentionState<Cpu<T>>&, const AttentionWeights<Cpu<T>>&,           \
+                                  const A::Window&);                                                                \
+  template std::vector<double> weights<A, T>(View<const T>, View<const T>, const Sequences&, const Heads&,          \
                                              const AttentionWeights<Cpu<T>>&, const A::Window&);
 
 }  // namespace golden

@@ -25,7 +25,8 @@ void check_map(Fixture& f) {
   Tape<B> tape;
   testing::poison(tape);
   const auto input = tape.variable(View<const T>(x.view()));
-  const auto phi = lolcats::feature_map<M>(tape, input, static_cast<Weight<B>>(map), static_cast<Weight<B>>(bias), shape[1]);
+  const auto phi =
+      lolcats::feature_map<M>(tape, input, static_cast<Weight<B>>(map), static_cast<Weight<B>>(bias), shape[1]);
   f.check_rows<T>("out.y", phi.value());
   pull<T>(tape, phi, f.rows("dout.y"));
   f.check_rows<T>("grad.x", input.gradient());
@@ -70,7 +71,8 @@ void feature_map_init(Fixture& f) {
   std::vector<double> weight;
   for (Index h = 0; h < shape[0]; ++h) {
     for (Index i = 0; i < shape[1]; ++i) {
-      for (Index j = 0; j < shape[2]; ++j) weight.push_back(IdentityStart::weight(rng, i, j, shape[1], shape[2], false));
+      for (Index j = 0; j < shape[2]; ++j)
+        weight.push_back(IdentityStart::weight(rng, i, j, shape[1], shape[2], false));
     }
   }
   f.check<double>("out.weight", weight);
@@ -98,7 +100,8 @@ void linear_attention_gqa(Fixture& f) {
       AttentionWeights<B> w{query_map, {}, key_map, {}, {}};
       y = attend<FileLinear, T>(tape, q, k, v, sequences, heads, w, {});
     } else {
-      require<Error>(act == "relu" && !gradients, "{}: activation '{}' with gradients is not compiled here", f.name(), act);
+      require<Error>(act == "relu" && !gradients, "{}: activation '{}' with gradients is not compiled here", f.name(),
+                     act);
       // A map per query head reads the key of its group.
       std::vector<double> repeated;
       const auto keys = f.rows("in.k");
@@ -111,9 +114,10 @@ void linear_attention_gqa(Fixture& f) {
       }
       auto wide = testing::array<B>(Shape{rows, heads.queries * heads.size}, repeated);
       AttentionWeights<B> w;
-      w.query_features = lolcats::feature_map<Relu<dynamic>>(tape, q, static_cast<Weight<B>>(query_map), Weight<B>{}, heads.queries);
-      w.key_features =
-          lolcats::feature_map<Relu<dynamic>>(tape, variable(wide), static_cast<Weight<B>>(key_map), Weight<B>{}, heads.queries);
+      w.query_features =
+          lolcats::feature_map<Relu<dynamic>>(tape, q, static_cast<Weight<B>>(query_map), Weight<B>{}, heads.queries);
+      w.key_features = lolcats::feature_map<Relu<dynamic>>(tape, variable(wide), static_cast<Weight<B>>(key_map),
+                                                           Weight<B>{}, heads.queries);
       y = attend<GivenLinear, T>(tape, q, k, v, sequences, heads, w, {});
     }
     f.check_rows<T>("out.y", y.value());

@@ -28,8 +28,9 @@ LlamaConfig config_of(const Fixture& f) {
   c.rope.theta = f.number("rope_theta", 10000);
   c.sliding_window = static_cast<Index>(f.number("teacher_window", 0));
   c.max_position = 64;
-  require<Error>(f.config()["rope_scaling"].is_null() && f.text("act") == "softmax_dim" && !f.flag("skip") && !f.flag("affine"),
-                 "{}: a scaled rope, another map than softmax_dim, skip or affine is not compiled here", f.name());
+  require<Error>(
+      f.config()["rope_scaling"].is_null() && f.text("act") == "softmax_dim" && !f.flag("skip") && !f.flag("affine"),
+      "{}: a scaled rope, another map than softmax_dim, skip or affine is not compiled here", f.name());
   return c;
 }
 
@@ -69,7 +70,9 @@ struct FileLayer {
   Qkv<B> project(Tape<B>& tape, Var<B> x, const Sequences& s, const RopeTable<B>& table) const {
     return base->project(tape, x, s, table);
   }
-  Var<B> attend_softmax(Tape<B>& tape, const Qkv<B>& x, const Sequences& s) const { return base->attend_softmax(tape, x, s); }
+  Var<B> attend_softmax(Tape<B>& tape, const Qkv<B>& x, const Sequences& s) const {
+    return base->attend_softmax(tape, x, s);
+  }
   Var<B> attend(Tape<B>& tape, const Qkv<B>& x, const Sequences& s) const {
     return golden::attend<A, T>(tape, x.q, x.k, x.v, s, maps.size, maps.weights(), maps.in);
   }
@@ -100,8 +103,12 @@ struct FileModel {
       const auto load = [&](const std::string& name) {
         return Parameter<B>(testing::array<B>(f.shape(at + name), f.numbers(at + name)));
       };
-      layers.push_back({&base.layer(i), {{c.heads, c.kv_heads, c.head_dim}, window, load("feature_map_q.mlp.layer"),
-                                         load("feature_map_k.mlp.layer"), {}}});
+      layers.push_back({&base.layer(i),
+                        {{c.heads, c.kv_heads, c.head_dim},
+                         window,
+                         load("feature_map_q.mlp.layer"),
+                         load("feature_map_k.mlp.layer"),
+                         {}}});
       if constexpr (has_mixing<A>) layers.back().maps.factors = load("window_factors");
     }
     for (const auto& [name, parameter] : base.adapter_parameters()) {
@@ -136,7 +143,8 @@ struct FileModel {
   Var<B> hidden(Tape<B>& tape, std::span<const Index> tokens, const Sequences& s, Index softmax_layers = 0) {
     Var<B> x = embed(tape, tokens);
     for (Index i = 0; i < layer_count(); ++i) {
-      x = i < softmax_layers ? base.layer(i).forward_softmax(tape, x, s, rope(s)) : layer(i).forward(tape, x, s, rope(s));
+      x = i < softmax_layers ? base.layer(i).forward_softmax(tape, x, s, rope(s))
+                             : layer(i).forward(tape, x, s, rope(s));
     }
     return base.normalize(tape, x);
   }
@@ -156,7 +164,8 @@ struct Text {
       const auto labels = f.integers("in.labels");
       for (Index b = 0; b < shape[0]; ++b) {
         for (Index n = 0; n + 1 < shape[1]; ++n) {
-          batch.labels[static_cast<std::size_t>(b * shape[1] + n)] = labels[static_cast<std::size_t>(b * shape[1] + n + 1)];
+          batch.labels[static_cast<std::size_t>(b * shape[1] + n)] =
+              labels[static_cast<std::size_t>(b * shape[1] + n + 1)];
         }
       }
     }
@@ -174,7 +183,8 @@ void check_student(Fixture& f, const Text& text, const std::string& kind, const 
     Tape<B> tape;
     const auto hidden = model.hidden(tape, text.batch.tokens, s);
     f.check<T>("out." + kind, model.logits(tape, hidden).value());
-    const auto loss = lolcats::cross_entropy<B>(tape, hidden, model.base.head(), text.batch.labels, 1 / text.supervised);
+    const auto loss =
+        lolcats::cross_entropy<B>(tape, hidden, model.base.head(), text.batch.labels, 1 / text.supervised);
     f.check_number<T>("out.loss_" + kind, item(tape, loss));
     const std::string mixed = "out." + kind + "_layer0_softmax";
     if (f.has(mixed)) f.check<T>(mixed, model.logits(tape, model.hidden(tape, text.batch.tokens, s, 1)).value());
@@ -197,8 +207,9 @@ void check_student(Fixture& f, const Text& text, const std::string& kind, const 
     for (Index i = 0; i < model.layer_count(); ++i) {
       const auto& layer = model.layer(i);
       const auto qkv = layer.project(tape, x, now, model.rope(now));
-      x = layer.finish(tape, x, step<A, T>(tape, qkv.q, qkv.k, qkv.v, now, layer.maps.size, states[static_cast<std::size_t>(i)],
-                                           layer.maps.weights(), window));
+      x = layer.finish(tape, x,
+                       step<A, T>(tape, qkv.q, qkv.k, qkv.v, now, layer.maps.size, states[static_cast<std::size_t>(i)],
+                                  layer.maps.weights(), window));
     }
     const auto row = testing::as_doubles(model.logits(tape, model.base.normalize(tape, x)).value());
     for (Index n = 0; n < count; ++n) {
@@ -274,16 +285,20 @@ void check_layer(Fixture& f, const typename A::Window& window) {
   using B = Cpu<T>;
   const auto c = config_of(f);
   const std::string at = "model.layers.0.";
-  DecoderLayer<B> layer(B{}, {c.hidden_size, {c.heads, c.kv_heads, c.head_dim}, c.intermediate_size, c.rms_eps, c.sliding_window}, 0, 0);
+  DecoderLayer<B> layer(
+      B{}, {c.hidden_size, {c.heads, c.kv_heads, c.head_dim}, c.intermediate_size, c.rms_eps, c.sliding_window}, 0, 0);
   std::vector<NamedParameter<B>> base;
   layer.visit_base(at, [&](const std::string& name, const Shape& shape, Parameter<B>& p) {
     p = Parameter<B>(testing::array<B>(shape, f.numbers("param." + name)));
     p.train(B{});
     base.push_back({name, &p});
   });
-  FileLayer<A, T, DecoderLayer<B>> student{
-      &layer, {{c.heads, c.kv_heads, c.head_dim}, window, trained<T>(f, "param." + at + "self_attn.feature_map_q.mlp.layer"),
-               trained<T>(f, "param." + at + "self_attn.feature_map_k.mlp.layer"), {}}};
+  FileLayer<A, T, DecoderLayer<B>> student{&layer,
+                                           {{c.heads, c.kv_heads, c.head_dim},
+                                            window,
+                                            trained<T>(f, "param." + at + "self_attn.feature_map_q.mlp.layer"),
+                                            trained<T>(f, "param." + at + "self_attn.feature_map_k.mlp.layer"),
+                                            {}}};
   base.push_back({at + "self_attn.feature_map_q.mlp.layer", &student.maps.query_map});
   base.push_back({at + "self_attn.feature_map_k.mlp.layer", &student.maps.key_map});
   if constexpr (has_mixing<A>) {
@@ -343,7 +358,9 @@ void tiny_llama(Fixture& f) {
   in_both_precisions([&]<class T>(T) {
     check_teacher<T>(f, text);
     for (const std::string kind : {"sw", "tile", "linear"}) {
-      with_attention(f, kind, [&]<class A>(std::type_identity<A>, const auto& window) { check_student<A, T>(f, text, kind, window); });
+      with_attention(f, kind, [&]<class A>(std::type_identity<A>, const auto& window) {
+        check_student<A, T>(f, text, kind, window);
+      });
     }
   });
 }
@@ -351,20 +368,23 @@ void tiny_llama(Fixture& f) {
 void attention_transfer(Fixture& f) {
   const Text text(f);
   in_both_precisions([&]<class T>(T) {
-    with_attention(f, f.text("kind"), [&]<class A>(std::type_identity<A>, const auto& window) { check_transfer<A, T>(f, text, window); });
+    with_attention(f, f.text("kind"),
+                   [&]<class A>(std::type_identity<A>, const auto& window) { check_transfer<A, T>(f, text, window); });
   });
 }
 
 void decoder_layer(Fixture& f) {
   in_both_precisions([&]<class T>(T) {
-    with_attention(f, f.text("kind"), [&]<class A>(std::type_identity<A>, const auto& window) { check_layer<A, T>(f, window); });
+    with_attention(f, f.text("kind"),
+                   [&]<class A>(std::type_identity<A>, const auto& window) { check_layer<A, T>(f, window); });
   });
 }
 
 void lora_finetune(Fixture& f) {
   const Text text(f);
   in_both_precisions([&]<class T>(T) {
-    with_attention(f, f.text("kind"), [&]<class A>(std::type_identity<A>, const auto& window) { check_finetune<A, T>(f, text, window); });
+    with_attention(f, f.text("kind"),
+                   [&]<class A>(std::type_identity<A>, const auto& window) { check_finetune<A, T>(f, text, window); });
   });
 }
 

@@ -78,7 +78,8 @@ void rope(Fixture& f) {
   // Positions need not follow each other: each row is a sequence of its own.
   std::vector<Extent> extents;
   for (Index b = 0; b < shape[0]; ++b) {
-    for (Index n = 0; n < shape[2]; ++n) extents.push_back({b * shape[2] + n, 1, positions[static_cast<std::size_t>(n)]});
+    for (Index n = 0; n < shape[2]; ++n)
+      extents.push_back({b * shape[2] + n, 1, positions[static_cast<std::size_t>(n)]});
   }
   const Sequences sequences(shape[0] * shape[2], extents);
   in_both_precisions([&]<class T>(T) {
@@ -130,7 +131,8 @@ void cross_entropy(Fixture& f) {
     for (Index i = 0; i < vocabulary; ++i) one[static_cast<std::size_t>(i * vocabulary + i)] = 1;
     const Parameter<Cpu<T>> head(testing::array<Cpu<T>>(Shape{vocabulary, vocabulary}, one));
     const auto labels = f.integers("in.labels");
-    const auto supervised = static_cast<double>(labels.size()) - static_cast<double>(std::count(labels.begin(), labels.end(), -100));
+    const auto supervised =
+        static_cast<double>(labels.size()) - static_cast<double>(std::count(labels.begin(), labels.end(), -100));
     Tape<Cpu<T>> tape;
     const Input<T> logits(tape, f.numbers("in.logits"), vocabulary);
     const auto loss = lolcats::cross_entropy<Cpu<T>>(tape, logits.var, head, labels, 1 / supervised);

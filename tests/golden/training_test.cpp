@@ -26,7 +26,9 @@ void adamw(Fixture& f) {
       auto x = trained<T>(f, "param.x");
       const Parameters<B> parameters{{"x", &x}};
       AdamW<B> optimizer(B{}, parameters,
-                         {.beta1 = f.number("beta1", 0), .beta2 = f.number("beta2", 0), .epsilon = f.number("eps", 0),
+                         {.beta1 = f.number("beta1", 0),
+                          .beta2 = f.number("beta2", 0),
+                          .epsilon = f.number("eps", 0),
                           .weight_decay = f.number("weight_decay", 0)});
       std::vector<double> trajectory, norms;
       for (Index t = 0; t < steps; ++t) {
@@ -42,8 +44,10 @@ void adamw(Fixture& f) {
 }
 
 void reduce_on_plateau(Fixture& f) {
-  ReduceOnPlateau policy{.factor = f.number("factor", 0), .patience = static_cast<int>(f.number("patience", 0)),
-                         .floor = f.number("min_lr", 0), .threshold = f.number("threshold", 0)};
+  ReduceOnPlateau policy{.factor = f.number("factor", 0),
+                         .patience = static_cast<int>(f.number("patience", 0)),
+                         .floor = f.number("min_lr", 0),
+                         .threshold = f.number("threshold", 0)};
   ReduceOnPlateau::State state(policy, f.number("lr", 0), 0);
   std::vector<double> rates;
   for (const double metric : f.numbers("in.metric")) {
@@ -79,7 +83,8 @@ struct OneTokenRows {
   Index count = 0;
   Index size() const { return count; }
   Batch batch(std::span<const Index> rows) const {
-    return {{rows.begin(), rows.end()}, std::vector<Index>(rows.size(), 0),
+    return {{rows.begin(), rows.end()},
+            std::vector<Index>(rows.size(), 0),
             Sequences::rectangular(static_cast<Index>(rows.size()), 1)};
   }
 };

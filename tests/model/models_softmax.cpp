@@ -5,3 +5,5 @@ LOLCATS_INSTANTIATE_MODEL(models::Teacher<double>);
 LOLCATS_INSTANTIATE_MODEL(models::Control<float>);
 LOLCATS_INSTANTIATE_MODEL(models::Control<double>);
 LOLCATS_INSTANTIATE_MODEL(models::Dropping);
+template std::vector<double> models::logits_of(models::Teacher<float>&, const std::vector<lolcats::Index>&,
+                                               const lolcats::Sequences&);

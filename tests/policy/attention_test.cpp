@@ -41,7 +41,8 @@ struct Complete : NoName {
 };
 
 static_assert(AttentionPolicy<Complete> && AttentionPolicy<ArchetypeAttention>);
-static_assert(AttentionPolicy<Softmax<>> && AttentionPolicy<Linear<Hedgehog<4>>> && AttentionPolicy<Hybrid<Hedgehog<4>, Sliding<8>>>);
+static_assert(AttentionPolicy<Softmax<>> && AttentionPolicy<Linear<Hedgehog<4>>> &&
+              AttentionPolicy<Hybrid<Hedgehog<4>, Sliding<8>>>);
 static_assert(!AttentionPolicy<NoMapType>);
 static_assert(!AttentionPolicy<NoWindow>);
 static_assert(!AttentionPolicy<WrongWindow>);
@@ -51,13 +52,16 @@ static_assert(!AttentionPolicy<int>);
 
 /// Does `Attention<Arguments...>` exist?
 template <template <class...> class Attention, class... Arguments>
-concept Exists = requires { typename Attention<Arguments...>; };
+concept Exists = requires {
+  typename Attention<Arguments...>;
+};
 static_assert(Exists<Hybrid, Hedgehog<4>, Sliding<8>> && Exists<Hybrid, Hedgehog<4>, Sliding<8>, Affine, SharedMaps>);
 static_assert(!Exists<Hybrid, Hedgehog<4>, Nothing>, "without near keys it is Linear");
 static_assert(!Exists<Hybrid, Hedgehog<4>, Everything>, "without far keys it is Softmax");
 static_assert(!Exists<Hybrid, Hedgehog<4>, Sliding<8>, int>, "int is no option");
 static_assert(!Exists<Hybrid, NoMap, Sliding<8>>, "NoMap is no feature map");
-static_assert(Exists<Linear, Hedgehog<4>, KeyMapsPerGroup> && !Exists<Linear, Hedgehog<4>, Affine>, "gamma needs near keys");
+static_assert(Exists<Linear, Hedgehog<4>, KeyMapsPerGroup> && !Exists<Linear, Hedgehog<4>, Affine>,
+              "gamma needs near keys");
 
 static_assert(has_maps<Linear<Hedgehog<4>>> && !has_mixing<Linear<Hedgehog<4>>>);
 static_assert(has_mixing<Hybrid<Hedgehog<4>, Terraced<8>>> && !has_maps<Softmax<>> && !has_mixing<Softmax<>>);

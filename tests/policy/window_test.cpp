@@ -66,9 +66,11 @@ static_assert(!Window<int>);
 // The table of design section 1, known at compile time.
 static_assert(Everything::begin(1000) == 0);
 static_assert(Nothing::begin(0) == 1 && Nothing::begin(7) == 8);
-static_assert(Sliding<4>{}.begin(2) == 0 && Sliding<4>{}.begin(3) == 0 && Sliding<4>{}.begin(4) == 1 && Sliding<4>{}.begin(9) == 6);
+static_assert(Sliding<4>{}.begin(2) == 0 && Sliding<4>{}.begin(3) == 0 && Sliding<4>{}.begin(4) == 1 &&
+              Sliding<4>{}.begin(9) == 6);
 static_assert(Sliding<1>{}.begin(5) == 5);
-static_assert(Terraced<4>{}.begin(7) == 0 && Terraced<4>{}.begin(8) == 4 && Terraced<4>{}.begin(11) == 4 && Terraced<4>{}.begin(12) == 8);
+static_assert(Terraced<4>{}.begin(7) == 0 && Terraced<4>{}.begin(8) == 4 && Terraced<4>{}.begin(11) == 4 &&
+              Terraced<4>{}.begin(12) == 8);
 static_assert(Terraced<4, 1>{}.begin(3) == 0 && Terraced<4, 1>{}.begin(4) == 4 && Terraced<4, 1>{}.begin(7) == 4);
 static_assert(std::is_empty_v<Sliding<4>> && std::is_empty_v<Terraced<4>>);
 static_assert(!std::is_constructible_v<Sliding<4>, Index>);  // the type says the width already

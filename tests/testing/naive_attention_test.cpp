@@ -12,9 +12,19 @@ using namespace lolcats::testing;
 namespace {
 
 NaiveAttention random_problem(Index tokens, bool affine) {
-  NaiveAttention c{.tokens = tokens, .heads = 4, .groups = 2, .size = 3, .features = 2,
-                   .begin = [](Index n) { return n > 2 ? n - 2 : 0; }, .affine = affine, .q = {}, .k = {}, .v = {},
-                   .query_features = {}, .key_features = {}, .gamma_logits = {-1, 0, 0.5, 2}};
+  NaiveAttention c{.tokens = tokens,
+                   .heads = 4,
+                   .groups = 2,
+                   .size = 3,
+                   .features = 2,
+                   .begin = [](Index n) { return n > 2 ? n - 2 : 0; },
+                   .affine = affine,
+                   .q = {},
+                   .k = {},
+                   .v = {},
+                   .query_features = {},
+                   .key_features = {},
+                   .gamma_logits = {-1, 0, 0.5, 2}};
   Rng rng(3);
   const auto draw = [&](Index count, bool positive) {
     std::vector<double> values;
@@ -32,9 +42,18 @@ NaiveAttention random_problem(Index tokens, bool affine) {
 }  // namespace
 
 TEST_CASE("the reference by hand: two tokens, one head of size one") {
-  const NaiveAttention c{.tokens = 2, .heads = 1, .groups = 1, .size = 1, .features = 1,
-                         .begin = [](Index n) { return n; }, .q = {0, 0}, .k = {1, 2}, .v = {10, 20},
-                         .query_features = {1, 3}, .key_features = {5, 1}, .gamma_logits = {0}};
+  const NaiveAttention c{.tokens = 2,
+                         .heads = 1,
+                         .groups = 1,
+                         .size = 1,
+                         .features = 1,
+                         .begin = [](Index n) { return n; },
+                         .q = {0, 0},
+                         .k = {1, 2},
+                         .v = {10, 20},
+                         .query_features = {1, 3},
+                         .key_features = {5, 1},
+                         .gamma_logits = {0}};
   // Token 1: its own key weighs gamma exp(0) = 0.5, the far key 3 * 5 = 15.
   const auto result = naive_attention(c);
   CHECK(close(std::vector<double>{10, (0.5 * 20 + 15 * 10) / 15.5}, result.y, 1e-15));

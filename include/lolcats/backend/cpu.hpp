@@ -112,7 +112,7 @@ void add_column_major_product(T* c, Index c_stride, const Factor<T>& a, const Fa
   }
 }
 
-#ifdef LOLCATS_COMPILED_PRODUCTS  // a program that links one unit with the instantiations spares its other units theirs
+#ifdef LOLCATS_COMPILED_KERNELS  // a program that links one unit with the instantiations spares its other units theirs
 extern template void add_column_major_product<float>(float*, Index, const Factor<float>&, const Factor<float>&, float);
 extern template void add_column_major_product<double>(double*, Index, const Factor<double>&, const Factor<double>&, double);
 #endif

@@ -18,8 +18,8 @@ namespace lolcats::testing {
 
 namespace detail {
 
-/// y = x W^T + (alpha / rank) x A^T B^T with the numbers of P: equals the loops, has the right gradients, and its dropout acts in
-/// training only, the same way for the same seed.
+/// y = x W^T + (alpha / rank) x A^T B^T with the numbers of P: equals the loops, has the right gradients, and its
+/// dropout acts in training only, the same way for the same seed.
 template <AdapterPolicy P>
 void check_adapter_operation(std::uint64_t seed) {
   using B = Cpu<double>;
@@ -27,7 +27,8 @@ void check_adapter_operation(std::uint64_t seed) {
   const double scale = P::alpha / static_cast<double>(P::rank);
   Rng rng(seed, 59);
   const auto x = normal<B>(Shape{rows, in}, rng);
-  Parameter<B> w(normal<B>(Shape{out, in}, rng)), a(normal<B>(Shape{P::rank, in}, rng)), b(normal<B>(Shape{out, P::rank}, rng));
+  Parameter<B> w(normal<B>(Shape{out, in}, rng)), a(normal<B>(Shape{P::rank, in}, rng)),
+      b(normal<B>(Shape{out, P::rank}, rng));
   const auto run = [&](bool training, std::uint64_t tape_seed, std::uint64_t stream) {
     Tape<B> tape;
     tape.training = training;
@@ -42,7 +43,8 @@ void check_adapter_operation(std::uint64_t seed) {
       for (Index i = 0; i < in; ++i) {
         double weight = w.value().data[o * in + i];
         for (Index r = 0; r < P::rank; ++r) {
-          weight += P::alpha / static_cast<double>(P::rank) * b.value().data[o * P::rank + r] * a.value().data[r * in + i];
+          weight +=
+              P::alpha / static_cast<double>(P::rank) * b.value().data[o * P::rank + r] * a.value().data[r * in + i];
         }
         sum += weight * x.data()[m * in + i];
       }
@@ -65,8 +67,9 @@ void check_adapter_operation(std::uint64_t seed) {
 
 }  // namespace detail
 
-/// Everything an adapter promises: the operation with its numbers; and in a small model, that it sits on its targets and
-/// nowhere else, changes nothing when fresh, does something when trained, and keeps the logits when merged and unmerged.
+/// Everything an adapter promises: the operation with its numbers; and in a small model, that it sits on its targets
+/// and nowhere else, changes nothing when fresh, does something when trained, and keeps the logits when merged and
+/// unmerged.
 template <AdapterPolicy P>
 void check_adapter(std::uint64_t seed = 1) {
   using B = Cpu<double>;

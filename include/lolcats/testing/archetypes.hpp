@@ -37,20 +37,36 @@ struct PlainRow {
   friend PlainRow operator-(const PlainRow& a, const PlainRow& b) { return a.each(b, std::minus{}); }
   friend PlainRow operator*(const PlainRow& a, const PlainRow& b) { return a.each(b, std::multiplies{}); }
   friend PlainRow operator/(const PlainRow& a, const PlainRow& b) { return a.each(b, std::divides{}); }
-  friend PlainRow operator+(const PlainRow& a, double c) { return a.each([c](double x) { return x + c; }); }
-  friend PlainRow operator-(const PlainRow& a, double c) { return a.each([c](double x) { return x - c; }); }
-  friend PlainRow operator*(const PlainRow& a, double c) { return a.each([c](double x) { return x * c; }); }
-  friend PlainRow operator/(const PlainRow& a, double c) { return a.each([c](double x) { return x / c; }); }
+  friend PlainRow operator+(const PlainRow& a, double c) {
+    return a.each([c](double x) { return x + c; });
+  }
+  friend PlainRow operator-(const PlainRow& a, double c) {
+    return a.each([c](double x) { return x - c; });
+  }
+  friend PlainRow operator*(const PlainRow& a, double c) {
+    return a.each([c](double x) { return x * c; });
+  }
+  friend PlainRow operator/(const PlainRow& a, double c) {
+    return a.each([c](double x) { return x / c; });
+  }
   friend PlainRow operator+(const PlainRow& a, PerRow b) { return a + b.value; }
   friend PlainRow operator-(const PlainRow& a, PerRow b) { return a - b.value; }
   friend PlainRow operator*(const PlainRow& a, PerRow b) { return a * b.value; }
   friend PlainRow operator/(const PlainRow& a, PerRow b) { return a / b.value; }
   friend PlainRow operator-(const PlainRow& a) { return a * -1.0; }
 
-  friend PlainRow exp(const PlainRow& a) { return a.each([](double x) { return std::exp(x); }); }
-  friend PlainRow maximum(const PlainRow& a, double c) { return a.each([c](double x) { return std::max(x, c); }); }
-  friend PlainRow minimum(const PlainRow& a, double c) { return a.each([c](double x) { return std::min(x, c); }); }
-  friend PlainRow positive(const PlainRow& a) { return a.each([](double x) { return x > 0 ? 1.0 : 0.0; }); }
+  friend PlainRow exp(const PlainRow& a) {
+    return a.each([](double x) { return std::exp(x); });
+  }
+  friend PlainRow maximum(const PlainRow& a, double c) {
+    return a.each([c](double x) { return std::max(x, c); });
+  }
+  friend PlainRow minimum(const PlainRow& a, double c) {
+    return a.each([c](double x) { return std::min(x, c); });
+  }
+  friend PlainRow positive(const PlainRow& a) {
+    return a.each([](double x) { return x > 0 ? 1.0 : 0.0; });
+  }
   friend PlainRow is_max(const PlainRow& a) {
     PlainRow result{std::vector<double>(a.values.size())};
     result.values[static_cast<std::size_t>(std::max_element(a.values.begin(), a.values.end()) - a.values.begin())] = 1;

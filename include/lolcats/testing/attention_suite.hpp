@@ -21,9 +21,9 @@ struct AttentionSuite {
   std::vector<Index> lengths{1, 3, 63, 64, 65, 127, 129};  // around the tiles of the kernels
   std::vector<Index> sizes{1, 3, 8, 16};                   // head sizes
   std::uint64_t seed = 1;
-  double tolerance = 1e-11;           // double, outputs: a few hundred roundings
-  double gradient_tolerance = 1e-8;   // double, gradients: limited by the reference's differences of the map
-  double float_tolerance = 1e-5;      // float, outputs
+  double tolerance = 1e-11;          // double, outputs: a few hundred roundings
+  double gradient_tolerance = 1e-8;  // double, gradients: limited by the reference's differences of the map
+  double float_tolerance = 1e-5;     // float, outputs
   double float_gradient_tolerance = 1e-4;
 };
 
@@ -47,11 +47,10 @@ Heads usual_heads(Index size) {
   return {4, A::shared_maps && A::key_maps_per_group ? 4 : 2, size};
 }
 /// Three documents with padding in front, between and behind.
-inline Sequences ragged(Index longest) {
-  return {longest + 13, {{2, 5, 0}, {8, 1, 0}, {9, longest, 0}}};
-}
+inline Sequences ragged(Index longest) { return {longest + 13, {{2, 5, 0}, {8, 1, 0}, {9, longest, 0}}}; }
 
-/// `close`, but what vanishes up to rounding is compared with zero: a window that holds every key leaves its maps no gradient.
+/// `close`, but what vanishes up to rounding is compared with zero: a window that holds every key leaves its maps no
+/// gradient.
 inline Verdict close_or_zero(const std::vector<double>& want, const std::vector<double>& got, double tolerance) {
   for (const double x : want) {
     if (!(std::abs(x) < 1e-10)) return close(want, got, tolerance);
@@ -60,7 +59,8 @@ inline Verdict close_or_zero(const std::vector<double>& want, const std::vector<
 }
 
 /// Every array of `want` is in `got` and close to it.
-inline void check_numbers(const AttentionNumbers& want, const AttentionNumbers& got, double tolerance, double gradient_tolerance) {
+inline void check_numbers(const AttentionNumbers& want, const AttentionNumbers& got, double tolerance,
+                          double gradient_tolerance) {
   for (const auto& [name, numbers] : want) {
     INFO(name);
     REQUIRE(got.contains(name));
@@ -69,7 +69,8 @@ inline void check_numbers(const AttentionNumbers& want, const AttentionNumbers& 
 }
 
 /// `width` numbers per head, heads side by side: head h of the result is head order[h].
-inline std::vector<double> permuted(const std::vector<double>& x, Index heads, const std::vector<Index>& order, Index width) {
+inline std::vector<double> permuted(const std::vector<double>& x, Index heads, const std::vector<Index>& order,
+                                    Index width) {
   std::vector<double> result;
   for (std::size_t row = 0; row < x.size() / at(heads * width); ++row) {
     for (const Index h : order) {
@@ -97,14 +98,17 @@ template <AttentionPolicy A, Backend B = Cpu<double>>
 void check_attention_against_reference(typename A::Window window, const AttentionSuite& suite, double tolerance,
                                        double gradient_tolerance) {
   const auto compare = [&](const Heads& heads, Sequences sequences) {
-    INFO(A::name(), " on ", B::name(), ": ", heads.queries, " heads of size ", heads.size, ", longest sequence ", sequences.longest());
+    INFO(A::name(), " on ", B::name(), ": ", heads.queries, " heads of size ", heads.size, ", longest sequence ",
+         sequences.longest());
     auto c = random_attention_case<A>(window, heads, std::move(sequences), suite.seed);
     const AttentionNumbers want = reference_attention(c);
     // Rows of no sequence: nothing may read them, so they hold NaN; their outputs and gradients are zero.
     std::vector<bool> padding(detail::at(c.sequences.rows()), true);
     for (const Extent& e : c.sequences.extents()) std::fill_n(padding.begin() + e.row, e.length, false);
     for (auto& [name, values] : c.in) {
-      if (values.size() % padding.size() != 0 || name.ends_with("_map") || name.ends_with("_bias") || name == "window_factors") continue;
+      if (values.size() % padding.size() != 0 || name.ends_with("_map") || name.ends_with("_bias") ||
+          name == "window_factors")
+        continue;
       const std::size_t width = values.size() / padding.size();
       for (std::size_t i = 0; i < values.size(); ++i) {
         if (padding[i / width]) values[i] = std::numeric_limits<double>::quiet_NaN();
@@ -124,12 +128,13 @@ void check_attention_gradients(typename A::Window window, const AttentionSuite& 
   using B = Cpu<double>;
   const Index size = detail::head_sizes<A>(suite)[std::min<std::size_t>(1, detail::head_sizes<A>(suite).size() - 1)];
   const Heads heads{2, A::shared_maps && A::key_maps_per_group ? 2 : 1, size};
-  // Long enough for a few far keys.  A window too wide for that leaves maps and gamma without a gradient to compare, and
-  // they stay frozen.
+  // Long enough for a few far keys.  A window too wide for that leaves maps and gamma without a gradient to compare,
+  // and they stay frozen.
   Index length = 3;
   while (length < 24 && window.begin(length - 3) == 0) ++length;
   const bool far = window.begin(length - 3) > 0;
-  const auto c = random_attention_case<A>(window, heads, Sequences(length + 4, {{1, length, 0}, {length + 2, 2, 0}}), suite.seed);
+  const auto c =
+      random_attention_case<A>(window, heads, Sequences(length + 4, {{1, length, 0}, {length + 2, 2, 0}}), suite.seed);
   const auto shapes = c.shapes();
   std::vector<Tensor<double>> variables;
   std::vector<std::string> variable_names, parameter_names;
@@ -181,8 +186,14 @@ void check_attention_steps(typename A::Window window, const AttentionSuite& suit
     const auto c = random_attention_case<A>(window, heads, Sequences::rectangular(2, length), suite.seed);
     const std::vector<double> want = run_attention<B>(c, {false, false, false}).at("y");
     AttentionState<B> state;
-    CHECK(close(want, run_attention_steps<B>(c, [](Index n) { return std::vector<Index>{n}; }, state), tolerance));
-    CHECK(close(want, run_attention_steps<B>(c, [](Index n) { return std::vector<Index>(detail::at(n), 1); }, state), tolerance));
+    CHECK(close(want,
+                run_attention_steps<B>(
+                    c, [](Index n) { return std::vector<Index>{n}; }, state),
+                tolerance));
+    CHECK(close(want,
+                run_attention_steps<B>(
+                    c, [](Index n) { return std::vector<Index>(detail::at(n), 1); }, state),
+                tolerance));
     for (int trial = 0; trial < 3; ++trial) {
       const Index pieces = 1 + static_cast<Index>(rng.below(static_cast<std::uint64_t>(std::min<Index>(length, 7))));
       const auto cut = [&](Index n) {  // at random places, other ones for every sequence
@@ -198,7 +209,8 @@ void check_attention_steps(typename A::Window window, const AttentionSuite& suit
     const auto bytes = [&](Index length) {
       const auto c = random_attention_case<A>(window, heads, Sequences::rectangular(1, length), suite.seed);
       AttentionState<B> state;
-      run_attention_steps<B>(c, [](Index n) { return std::vector<Index>(detail::at(n), 1); }, state);
+      run_attention_steps<B>(
+          c, [](Index n) { return std::vector<Index>(detail::at(n), 1); }, state);
       return state.bytes();
     };
     INFO(A::name(), ": bytes of the state after ", 2 * step, " and ", 4 * step, " tokens");
@@ -216,14 +228,23 @@ void check_attention_endless_window(typename A::Window window, const AttentionSu
     REQUIRE(length > 0);
     const auto c = random_attention_case<A>(window, detail::usual_heads<A>(detail::usual_size<A>(suite)),
                                             Sequences::rectangular(1, length), suite.seed);
-    const NaiveAttention softmax{.tokens = length, .heads = c.heads.queries, .groups = c.heads.keys, .size = c.heads.size,
-                                 .begin = [](Index) { return Index{0}; }, .q = c.in.at("q"), .k = c.in.at("k"), .v = c.in.at("v"),
-                                 .query_features = {}, .key_features = {}, .gamma_logits = {}};
+    const NaiveAttention softmax{.tokens = length,
+                                 .heads = c.heads.queries,
+                                 .groups = c.heads.keys,
+                                 .size = c.heads.size,
+                                 .begin = [](Index) { return Index{0}; },
+                                 .q = c.in.at("q"),
+                                 .k = c.in.at("k"),
+                                 .v = c.in.at("v"),
+                                 .query_features = {},
+                                 .key_features = {},
+                                 .gamma_logits = {}};
     CHECK(close(naive_attention(softmax).y, run_attention<Cpu<double>>(c).at("y"), suite.tolerance));
   }
 }
 
-/// Permuting heads permutes outputs and gradients, repeating shared keys changes nothing, and documents do not see each other.
+/// Permuting heads permutes outputs and gradients, repeating shared keys changes nothing, and documents do not see
+/// each other.
 template <AttentionPolicy A, Backend B = Cpu<double>>
 void check_attention_symmetries(typename A::Window window, const AttentionSuite& suite) {
   const Heads heads = detail::usual_heads<A>(detail::usual_size<A>(suite));
@@ -264,8 +285,8 @@ void check_attention_symmetries(typename A::Window window, const AttentionSuite&
     std::vector<double> sums(x.size());  // gradients of what was repeated add up
     for (std::size_t i = 0; i < wide.at(name).size(); ++i) {
       const std::size_t row = i / detail::at(heads.queries * width), column = i % detail::at(heads.queries * width);
-      sums[row * detail::at(count * width) + column / detail::at(group * width) * detail::at(width) + column % detail::at(width)] +=
-          wide.at(name)[i];
+      sums[row * detail::at(count * width) + column / detail::at(group * width) * detail::at(width) +
+           column % detail::at(width)] += wide.at(name)[i];
     }
     CHECK(detail::close_or_zero(x, sums, tolerance));
   }
@@ -282,14 +303,17 @@ void check_attention_symmetries(typename A::Window window, const AttentionSuite&
     if (!plain.contains(name)) continue;
     INFO(name);
     const auto& x = plain.at(name);
-    CHECK(close(x, std::vector<double>(both.at(name).end() - static_cast<std::ptrdiff_t>(x.size()), both.at(name).end()), tolerance));
+    CHECK(close(x,
+                std::vector<double>(both.at(name).end() - static_cast<std::ptrdiff_t>(x.size()), both.at(name).end()),
+                tolerance));
   }
 }
 
 /// Gradients that nobody wants are not computed, and leaving them out changes no other.
 template <AttentionPolicy A, Backend B = Cpu<double>>
 void check_attention_wanted(typename A::Window window, const AttentionSuite& suite) {
-  const auto c = random_attention_case<A>(window, detail::usual_heads<A>(detail::usual_size<A>(suite)), detail::ragged(67), suite.seed);
+  const auto c = random_attention_case<A>(window, detail::usual_heads<A>(detail::usual_size<A>(suite)),
+                                          detail::ragged(67), suite.seed);
   const AttentionNumbers all = run_attention<B>(c);
   for (int mask = 0; mask < 8; ++mask) {
     const AttentionWanted wanted{(mask & 1) != 0, (mask & 2) != 0, (mask & 4) != 0};
@@ -298,7 +322,9 @@ void check_attention_wanted(typename A::Window window, const AttentionSuite& sui
     for (const auto& [name, numbers] : all) {
       INFO(name);
       const bool map = name.ends_with("_map") || name.ends_with("_bias");
-      const bool expected = name == "y" || (map ? wanted.maps : name == "window_factors" ? wanted.factors : wanted.inputs);
+      const bool expected = name == "y" || (map                        ? wanted.maps
+                                            : name == "window_factors" ? wanted.factors
+                                                                       : wanted.inputs);
       CHECK(some.contains(name) == expected);
       if (expected && some.contains(name)) CHECK(detail::close_or_zero(numbers, some.at(name), 1e-13));
     }
@@ -314,14 +340,16 @@ void check_attention_wanted(typename A::Window window, const AttentionSuite& sui
 /// Wrong shapes throw ShapeError that names the argument.
 template <AttentionPolicy A, Backend B = Cpu<double>>
 void check_attention_shapes(typename A::Window window, const AttentionSuite& suite) {
-  const auto c = random_attention_case<A>(window, detail::usual_heads<A>(detail::usual_size<A>(suite)), Sequences::rectangular(1, 5), suite.seed);
+  const auto c = random_attention_case<A>(window, detail::usual_heads<A>(detail::usual_size<A>(suite)),
+                                          Sequences::rectangular(1, 5), suite.seed);
   // The case gives right shapes only, so one array at a time is replaced.
   for (const auto& [wrong, shape] : c.shapes()) {
     INFO(A::name(), " with a wrong shape of ", wrong);
     std::map<std::string, Array<B>> values;
     for (const auto& [name, right] : c.shapes()) {
       Shape taken = right;
-      if (name == wrong) taken = right.rank() == 3 ? Shape{right[0], right[1] + 1, right[2]} : Shape{right.rows(), right.cols() + 1};
+      if (name == wrong)
+        taken = right.rank() == 3 ? Shape{right[0], right[1] + 1, right[2]} : Shape{right.rows(), right.cols() + 1};
       if (name == wrong && right.rank() == 4) taken = Shape{right.size() + 1};
       values[name] = array<B>(taken, std::vector<double>(detail::at(taken.size()), 0.5));
     }
@@ -332,8 +360,8 @@ void check_attention_shapes(typename A::Window window, const AttentionSuite& sui
     const auto weight = [&](const char* name) {
       return values.contains(name) ? Weight<B>{values.at(name).view(), {}} : Weight<B>{};
     };
-    AttentionWeights<B> w{weight("query_map"), weight("query_bias"), weight("key_map"), weight("key_bias"), weight("window_factors"),
-                          var("query_features"), var("key_features")};
+    AttentionWeights<B> w{weight("query_map"),      weight("query_bias"),  weight("key_map"),  weight("key_bias"),
+                          weight("window_factors"), var("query_features"), var("key_features")};
     if constexpr (A::shared_maps) {
       w.key_map = w.query_map;
       w.key_bias = w.query_bias;
@@ -348,14 +376,15 @@ void check_attention_shapes(typename A::Window window, const AttentionSuite& sui
   }
 }
 
-/// Everything an attention promises, on the CPU in double and, unless it is left out to save compile time, in float.  Far features
-/// must not be negative: weights that cancel have no well-conditioned quotient.
+/// Everything an attention promises, on the CPU in double and, unless it is left out to save compile time, in float.
+/// Far features must not be negative: weights that cancel have no well-conditioned quotient.
 template <AttentionPolicy A, bool InFloat = true>
 void check_attention(typename A::Window window, const AttentionSuite& suite = {}) {
   static_assert(AttentionPolicy<A>);
   check_attention_against_reference<A, Cpu<double>>(window, suite, suite.tolerance, suite.gradient_tolerance);
   if constexpr (InFloat) {
-    check_attention_against_reference<A, Cpu<float>>(window, suite, suite.float_tolerance, suite.float_gradient_tolerance);
+    check_attention_against_reference<A, Cpu<float>>(window, suite, suite.float_tolerance,
+                                                     suite.float_gradient_tolerance);
   }
   check_attention_gradients<A>(window, suite);
   check_attention_steps<A>(window, suite);
@@ -365,9 +394,7 @@ void check_attention(typename A::Window window, const AttentionSuite& suite = {}
   check_attention_shapes<A>(window, suite);
 }
 template <AttentionPolicy A, bool InFloat = true>
-  requires std::default_initializable<typename A::Window>
-void check_attention(const AttentionSuite& suite = {}) {
-  check_attention<A, InFloat>(typename A::Window{}, suite);
-}
+requires std::default_initializable<typename A::Window>
+void check_attention(const AttentionSuite& suite = {}) { check_attention<A, InFloat>(typename A::Window{}, suite); }
 
 }  // namespace lolcats::testing

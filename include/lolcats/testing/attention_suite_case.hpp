@@ -113,7 +113,8 @@ class AttentionArguments {
       values_[name] = array<B>(shape, c.in.at(name), backend);
       // Gradients of weights are added to what is there already.
       if (is_weight(name) && (name == "window_factors" ? wanted.factors : wanted.maps)) {
-        gradients_[name] = array<B, Real<B>>(shape, std::vector<double>(static_cast<std::size_t>(shape.size()), 1.0), backend);
+        gradients_[name] =
+            array<B, Real<B>>(shape, std::vector<double>(static_cast<std::size_t>(shape.size()), 1.0), backend);
       }
     }
   }
@@ -181,10 +182,11 @@ AttentionNumbers run_attention(const AttentionCase<A>& c, const AttentionWanted&
   return numbers;
 }
 
-/// The library through the decoding state: each sequence in pieces, piece i of all sequences in one call.  `cut(length)`
-/// gives the lengths of the pieces, equally many for every sequence.  Returns y; `state` is what is left.
+/// The library through the decoding state: each sequence in pieces, piece i of all sequences in one call.
+/// `cut(length)` gives the lengths of the pieces, equally many for every sequence.  Returns y; `state` is what is left.
 template <Backend B, AttentionPolicy A, class Cut>
-std::vector<double> run_attention_steps(const AttentionCase<A>& c, Cut&& cut, AttentionState<B>& state, const B& backend = {}) {
+std::vector<double> run_attention_steps(const AttentionCase<A>& c, Cut&& cut, AttentionState<B>& state,
+                                        const B& backend = {}) {
   std::vector<double> y(c.in.at("q").size(), 0.0);
   const Index count = c.sequences.count();
   std::vector<std::vector<Index>> pieces;
@@ -230,8 +232,8 @@ std::vector<double> run_attention_steps(const AttentionCase<A>& c, Cut&& cut, At
   }
 }
 
-/// The reference: N x N loops in double, and all gradients of sum(y * dy).  `weights`, if given, receives a (H, T, T) of
-/// every sequence.
+/// The reference: N x N loops in double, and all gradients of sum(y * dy).  `weights`, if given, receives a (H, T, T)
+/// of every sequence.
 template <AttentionPolicy A>
 AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std::vector<double>>* weights = nullptr) {
   using detail::at;
@@ -255,7 +257,8 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
       }
       return rows;
     };
-    const auto give = [&](const std::string& name, const std::vector<double>& rows, Index width, Index heads_there, Index heads_here) {
+    const auto give = [&](const std::string& name, const std::vector<double>& rows, Index width, Index heads_there,
+                          Index heads_here) {
       for (Index t = 0; t < e.length; ++t) {
         for (Index h = 0; h < heads_here; ++h) {
           const Index target = ((e.row + t) * heads_there + h / (heads_here / heads_there)) * width;
@@ -281,10 +284,20 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
       }
     };
 
-    NaiveAttention n{.tokens = e.length, .heads = H, .groups = G, .size = D, .features = c.features(),
-                     .begin = [&](Index i) { return c.window.begin(i); }, .affine = A::affine,
-                     .epsilon = A::Window::has_near ? 0.0 : 1e-12, .q = take("q", D, H, H), .k = take("k", D, G, G),
-                     .v = take("v", D, G, G), .query_features = {}, .key_features = {}, .gamma_logits = {}};
+    NaiveAttention n{.tokens = e.length,
+                     .heads = H,
+                     .groups = G,
+                     .size = D,
+                     .features = c.features(),
+                     .begin = [&](Index i) { return c.window.begin(i); },
+                     .affine = A::affine,
+                     .epsilon = A::Window::has_near ? 0.0 : 1e-12,
+                     .q = take("q", D, H, H),
+                     .k = take("k", D, G, G),
+                     .v = take("v", D, G, G),
+                     .query_features = {},
+                     .key_features = {},
+                     .gamma_logits = {}};
     if (c.in.contains("window_factors")) n.gamma_logits = c.in.at("window_factors");
 
     naive::FeatureMapSizes sizes{e.length, H, D, c.projected, c.bias(), false};
@@ -292,8 +305,10 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
     if constexpr (FeatureMap<Map>) {
       sizes.skip = Map::skip;
       const double floor = reference_floor<Map>();
-      n.query_features = naive::feature_map(sizes, n.q, repeat("query_map"), repeat("query_bias"), ReferenceActivation<Map>::apply, floor);
-      n.key_features = naive::feature_map(sizes, keys, repeat(key_map), repeat(key_bias), ReferenceActivation<Map>::apply, floor);
+      n.query_features = naive::feature_map(sizes, n.q, repeat("query_map"), repeat("query_bias"),
+                                            ReferenceActivation<Map>::apply, floor);
+      n.key_features =
+          naive::feature_map(sizes, keys, repeat(key_map), repeat(key_bias), ReferenceActivation<Map>::apply, floor);
     } else if constexpr (AttentionCase<A>::given) {
       n.query_features = take("query_features", c.projected, H, H);
       n.key_features = take("key_features", c.projected, c.key_maps(), H);

@@ -62,7 +62,8 @@ std::vector<Index> feature_map_sizes(const FeatureMapSuite& suite) {
 
 /// Outputs and gradients on a backend against the reference.
 template <FeatureMap M, Backend B>
-void check_feature_map_against_reference(Index rows, Index size, std::uint64_t seed, double tolerance, double gradient_tolerance) {
+void check_feature_map_against_reference(Index rows, Index size, std::uint64_t seed, double tolerance,
+                                         double gradient_tolerance) {
   constexpr Index heads = 3;
   INFO(M::name(), " on ", B::name(), ": ", rows, " rows, ", heads, " heads of size ", size);
   const auto c = random_feature_map_case<M>(rows, heads, size, seed);
@@ -118,7 +119,8 @@ void check_row_function(Index width, const FeatureMapSuite& suite) {
     CHECK(close(ReferenceActivation<M>::apply(z.values), flat, 1e-14));
     const auto f = [](const std::vector<double>& row) {
       std::vector<double> all;
-      for (const PlainRow& part : M::features(PlainRow{row})) all.insert(all.end(), part.values.begin(), part.values.end());
+      for (const PlainRow& part : M::features(PlainRow{row}))
+        all.insert(all.end(), part.values.begin(), part.values.end());
       return all;
     };
     const auto numerical = numerical_pullback(f, -INFINITY, z.values, dflat);
@@ -132,7 +134,8 @@ void check_row_function(Index width, const FeatureMapSuite& suite) {
     PlainRow z;
     for (Index i = 0; i < width; ++i) z.values.push_back(i % 2 == 0 ? magnitude : -magnitude);
     for (const PlainRow& part : M::features(z)) {
-      for (const double value : part.values) CHECK_MESSAGE(std::isfinite(value), M::name(), " at ", magnitude, " gives ", value);
+      for (const double value : part.values)
+        CHECK_MESSAGE(std::isfinite(value), M::name(), " at ", magnitude, " gives ", value);
     }
   }
 }
@@ -149,7 +152,8 @@ void check_feature_map_shapes() {
     Weight<B> b;
     if (bias.size() > 0) b.value = biases.view();
     try {
-      feature_map<M>(tape, tape.constant(View<const double>(values.view())), Weight<B>{weights.view(), {}}, b, Index{2});
+      feature_map<M>(tape, tape.constant(View<const double>(values.view())), Weight<B>{weights.view(), {}}, b,
+                     Index{2});
     } catch (const ShapeError& error) {
       return std::string(error.what());
     }
@@ -166,8 +170,8 @@ void check_feature_map_shapes() {
 
 }  // namespace detail
 
-/// Everything a feature map promises: its pullback is the derivative of its features; the kernels compute what one row of
-/// doubles computes, in double and in float, and with the right gradients; wrong shapes are named; names differ.
+/// Everything a feature map promises: its pullback is the derivative of its features; the kernels compute what one row
+/// of doubles computes, in double and in float, and with the right gradients; wrong shapes are named.
 ///
 /// For maps that ship, the reference is a loop of its own; for others it is `features` itself, on a row of doubles.
 template <FeatureMap M>

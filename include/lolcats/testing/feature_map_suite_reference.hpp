@@ -36,10 +36,12 @@ struct IndependentActivation {
 };
 }  // namespace detail
 
+// clang-format off
 template <Index R> struct ReferenceActivation<Hedgehog<R>> : detail::IndependentActivation<naive::hedgehog> {};
 template <Index R> struct ReferenceActivation<HedgehogHalf<R>> : detail::IndependentActivation<naive::hedgehog_half> {};
 template <Index R> struct ReferenceActivation<HedgehogExp<R>> : detail::IndependentActivation<naive::hedgehog_exp> {};
-template <Index R> struct ReferenceActivation<HedgehogExpHalf<R>> : detail::IndependentActivation<naive::hedgehog_exp_half> {};
+template <Index R>
+struct ReferenceActivation<HedgehogExpHalf<R>> : detail::IndependentActivation<naive::hedgehog_exp_half> {};
 template <Index R> struct ReferenceActivation<EluPlusOne<R>> : detail::IndependentActivation<naive::elu_plus_one> {};
 template <Index R> struct ReferenceActivation<Relu<R>> : detail::IndependentActivation<naive::relu> {};
 template <Index R, Bias F> struct ReferenceActivation<T2R<R, F>> : detail::IndependentActivation<naive::relu> {};
@@ -47,6 +49,7 @@ template <Index R> struct ReferenceActivation<Identity<R>> : detail::Independent
 template <class M, class S> struct ReferenceActivation<StartedBy<M, S>> : ReferenceActivation<M> {};
 template <class M> struct ReferenceActivation<Skip<M>> : ReferenceActivation<M> {};
 template <class M, Bias F> struct ReferenceActivation<Biased<M, F>> : ReferenceActivation<M> {};
+// clang-format on
 
 /// The clamp of a map, -infinity if it has none.
 template <FeatureMap M>
@@ -69,8 +72,8 @@ constexpr Index test_width() {
 
 /// Gradient of z from that of phi = max(f(z), floor), by differences of f.
 ///
-/// Five points a distance of 1e-3 apart err by about 1e-12.  Where half the distance gives another answer there is a kink
-/// in between, and a distance of 1e-7 is taken, which errs by about 1e-9 and meets kinks 10^4 times less often.
+/// Five points a distance of 1e-3 apart err by about 1e-12.  Where half the distance gives another answer there is a
+/// kink in between, and a distance of 1e-7 is taken, which errs by about 1e-9 and meets kinks 10^4 times less often.
 inline std::vector<double> numerical_pullback(const naive::Activation& f, double floor, std::vector<double> z,
                                               const std::vector<double>& dphi) {
   std::vector<double> dz;
@@ -84,9 +87,7 @@ inline std::vector<double> numerical_pullback(const naive::Activation& f, double
       for (std::size_t j = 0; j < phi.size(); ++j) sum += dphi[j] * std::max(phi[j], floor);
       return sum;
     };
-    const auto slope = [&](double h) {
-      return (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h);
-    };
+    const auto slope = [&](double h) { return (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h); };
     const double wide = slope(1e-3), narrow = slope(5e-4);
     const bool smooth = std::abs(wide - narrow) <= 1e-9 * (1 + std::abs(wide));
     dz.push_back(smooth ? narrow : slope(1e-7));
@@ -102,11 +103,13 @@ inline FeatureMapGradients feature_map_gradients(const naive::FeatureMapSizes& n
                                                  const std::vector<double>& map, const std::vector<double>& bias,
                                                  const naive::Activation& f, double floor,
                                                  const std::vector<double>& dphi) {
-  FeatureMapGradients d{std::vector<double>(x.size()), std::vector<double>(map.size()), std::vector<double>(bias.size())};
+  FeatureMapGradients d{std::vector<double>(x.size()), std::vector<double>(map.size()),
+                        std::vector<double>(bias.size())};
   const std::size_t features = dphi.size() / static_cast<std::size_t>(std::max<Index>(n.rows * n.heads, 1));
   for (Index row = 0; row < n.rows; ++row) {
     for (Index head = 0; head < n.heads; ++head) {
-      const auto from = dphi.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(row * n.heads + head) * features);
+      const auto from =
+          dphi.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(row * n.heads + head) * features);
       const auto dz = numerical_pullback(f, floor, naive::project(n, x, map, bias, row, head),
                                          {from, from + static_cast<std::ptrdiff_t>(features)});
       for (Index j = 0; j < n.projected; ++j) {

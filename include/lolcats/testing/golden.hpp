@@ -25,7 +25,8 @@ inline std::vector<double> heads_beside(const std::vector<double>& x, const Shap
     for (Index h = 0; h < H; ++h) {
       for (Index n = 0; n < N; ++n) {
         for (Index i = 0; i < d; ++i) {
-          y[static_cast<std::size_t>(((b * N + n) * H + h) * d + i)] = x[static_cast<std::size_t>(((b * H + h) * N + n) * d + i)];
+          y[static_cast<std::size_t>(((b * N + n) * H + h) * d + i)] =
+              x[static_cast<std::size_t>(((b * H + h) * N + n) * d + i)];
         }
       }
     }
@@ -33,8 +34,8 @@ inline std::vector<double> heads_beside(const std::vector<double>& x, const Shap
   return y;
 }
 
-/// One fixture.  Names: `in.*` inputs, `param.*` parameters, `dout.*` upstream gradients, `out.*` expected outputs, `grad.*`
-/// expected gradients; the metadata has a config.  Every expected array must be checked: see `unchecked`.
+/// One fixture.  Names: `in.*` inputs, `param.*` parameters, `dout.*` upstream gradients, `out.*` expected outputs,
+/// `grad.*` expected gradients; the metadata has a config.  Every expected array must be checked: see `unchecked`.
 class Fixture {
  public:
   explicit Fixture(const std::filesystem::path& path) : name_(path.stem().string()), file_(path) {
@@ -50,7 +51,9 @@ class Fixture {
     return config_.contains(key) && !config_[key].is_null() ? config_[key].get<double>() : otherwise;
   }
   bool flag(const char* key) const { return config_.contains(key) && config_[key].get<bool>(); }
-  std::string text(const char* key) const { return config_.contains(key) ? config_[key].get<std::string>() : std::string(); }
+  std::string text(const char* key) const {
+    return config_.contains(key) ? config_[key].get<std::string>() : std::string();
+  }
 
   bool has(std::string_view name) const { return file_.contains(name); }
   std::vector<std::string> names() const { return file_.names(); }
@@ -67,8 +70,8 @@ class Fixture {
   /// An array (B, H, N, d) as (B * N, H * d).
   std::vector<double> rows(std::string_view name) const { return heads_beside(numbers(name), shape(name)); }
 
-  /// Is `got` the expected array?  T is the type it was computed in; the tolerances are those of the fixtures' own page:
-  /// 1e-12 and 1e-8 (outputs and gradients) in double, 1e-5 and 1e-4 in float, of the largest entry.
+  /// Is `got` the expected array?  T is the type it was computed in; the tolerances are those that came with the
+  /// fixtures: 1e-12 and 1e-8 (outputs and gradients) in double, 1e-5 and 1e-4 in float, of the largest entry.
   template <class T, class Numbers>
   void check(const std::string& name, const Numbers& got) {
     compare<T>(name, numbers(name), got);
@@ -108,7 +111,8 @@ class Fixture {
     INFO(name_, ": ", name, std::string(single ? " in float" : " in double"));
     // Expected gradients come from differences and err by 5e-11: what is smaller is zero, and has no scale of its own.
     const bool zero = gradient && std::all_of(want.begin(), want.end(), [](double x) { return std::abs(x) < 1e-10; });
-    CHECK(close(zero ? std::vector<double>(want.size()) : want, got, single ? (gradient ? 1e-4 : 1e-5) : (gradient ? 1e-8 : 1e-12)));
+    CHECK(close(zero ? std::vector<double>(want.size()) : want, got,
+                single ? (gradient ? 1e-4 : 1e-5) : (gradient ? 1e-8 : 1e-12)));
     checked_.insert(name);
   }
 

@@ -13,14 +13,14 @@ namespace lolcats::testing {
 /// One sequence of T tokens: H query heads, G key/value heads, head h reads key/value head h / (H / G).
 struct NaiveAttention {
   Index tokens = 0, heads = 0, groups = 0, size = 0;
-  Index features = 0;                        // F; 0: far keys are not read
-  std::function<Index(Index)> begin;         // keys in [begin(n), n] are near, [0, begin(n)) far
-  bool affine = false;                       // far keys weigh 1 - gamma
-  double epsilon = 0;                        // added to the denominator
-  std::vector<double> q, k, v;               // (T, H * D), (T, G * D), (T, G * D)
-  std::vector<double> query_features;        // (T, H * F)
-  std::vector<double> key_features;          // (T, H * F)
-  std::vector<double> gamma_logits;          // (H), or empty: near keys weigh 1
+  Index features = 0;                  // F; 0: far keys are not read
+  std::function<Index(Index)> begin;   // keys in [begin(n), n] are near, [0, begin(n)) far
+  bool affine = false;                 // far keys weigh 1 - gamma
+  double epsilon = 0;                  // added to the denominator
+  std::vector<double> q, k, v;         // (T, H * D), (T, G * D), (T, G * D)
+  std::vector<double> query_features;  // (T, H * F)
+  std::vector<double> key_features;    // (T, H * F)
+  std::vector<double> gamma_logits;    // (H), or empty: near keys weigh 1
 };
 
 /// What it gives, and with it the gradients of sum(y * dy).
@@ -68,7 +68,8 @@ inline NaiveRow naive_row(const NaiveAttention& c, Index h, Index n) {
       p = gamma * std::exp(scores[at(j)] - largest);
     } else {
       for (Index f = 0; f < c.features; ++f) {
-        p += c.query_features[at((n * c.heads + h) * c.features + f)] * c.key_features[at((j * c.heads + h) * c.features + f)];
+        p += c.query_features[at((n * c.heads + h) * c.features + f)] *
+             c.key_features[at((j * c.heads + h) * c.features + f)];
       }
       if (c.affine) p *= 1 - gamma;
     }
@@ -107,8 +108,11 @@ inline NaiveAttentionResult naive_attention(const NaiveAttention& c) {
 ///   the shift c_n takes -sum ds to the largest score; epsilon changes nothing in these formulas.
 inline NaiveAttentionGradients naive_attention_gradients(const NaiveAttention& c, const std::vector<double>& dy) {
   using detail::at;
-  NaiveAttentionGradients d{std::vector<double>(c.q.size()), std::vector<double>(c.k.size()), std::vector<double>(c.v.size()),
-                            std::vector<double>(c.query_features.size()), std::vector<double>(c.key_features.size()),
+  NaiveAttentionGradients d{std::vector<double>(c.q.size()),
+                            std::vector<double>(c.k.size()),
+                            std::vector<double>(c.v.size()),
+                            std::vector<double>(c.query_features.size()),
+                            std::vector<double>(c.key_features.size()),
                             std::vector<double>(c.gamma_logits.size())};
   for (Index h = 0; h < c.heads; ++h) {
     const Index g = h / (c.heads / c.groups);
@@ -144,7 +148,8 @@ inline NaiveAttentionGradients naive_attention_gradients(const NaiveAttention& c
           continue;
         }
         for (Index f = 0; f < c.features; ++f) {
-          const std::size_t query = at((n * c.heads + h) * c.features + f), key = at((j * c.heads + h) * c.features + f);
+          const std::size_t query = at((n * c.heads + h) * c.features + f),
+                            key = at((j * c.heads + h) * c.features + f);
           d.query_features[query] += far_weight * dp * c.key_features[key];
           d.key_features[key] += far_weight * dp * c.query_features[query];
           if (c.affine) dgamma -= dp * c.query_features[query] * c.key_features[key];

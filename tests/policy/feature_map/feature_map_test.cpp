@@ -101,7 +101,8 @@ TEST_CASE("a frozen map costs no record when its input is constant") {
   using B = Cpu<double>;
   const std::vector<double> x{1, 2}, w{1, 2, 3, 4, 5, 6};
   Tape<B> tape;
-  const auto phi = feature_map<Complete>(tape, tape.constant({x.data(), {1, 2}}), Weight<B>{{w.data(), {1, 2, 3}}, {}}, Weight<B>{}, Index{1});
+  const auto phi = feature_map<Complete>(tape, tape.constant({x.data(), {1, 2}}), Weight<B>{{w.data(), {1, 2, 3}}, {}},
+                                         Weight<B>{}, Index{1});
   CHECK(!phi.wants_gradient());
   CHECK(tape.records() == 0);
 }

@@ -6,7 +6,8 @@
 using namespace lolcats;
 using namespace lolcats::testing;
 
-static_assert(FeatureMap<StartedBy<Hedgehog<4>, KaimingStart>> && FeatureMap<Skip<Hedgehog<4>>> && FeatureMap<Biased<Hedgehog<4>>>);
+static_assert(FeatureMap<StartedBy<Hedgehog<4>, KaimingStart>> && FeatureMap<Skip<Hedgehog<4>>> &&
+              FeatureMap<Biased<Hedgehog<4>>>);
 static_assert(Skip<Biased<Relu<4>>>::skip && Skip<Biased<Relu<4>>>::bias == Bias::vector);
 static_assert(std::is_same_v<StartedBy<Hedgehog<4>, NormalStart>::Initialization, NormalStart>);
 

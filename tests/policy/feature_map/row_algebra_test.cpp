@@ -16,8 +16,10 @@ namespace {
 static_assert(RowAlgebra<PlainRow> && RowAlgebra<lolcats::detail::ArchetypeRow> && RowAlgebra<eigen::RowTile<float>>);
 static_assert(!RowAlgebra<double> && !RowAlgebra<std::vector<double>>);
 
-const std::vector<std::vector<double>> a_rows{{1, -2, 0.5, 0.5}, {-3, -1, -1, -4}, {0, 0, 0, 0}, {7, 2, 3, 4}, {-0.5, 2.5, 1, 2.5}};
-const std::vector<std::vector<double>> b_rows{{2, 1, -1, 3}, {1, 1, 2, -2}, {5, -1, 1, 2}, {1, 2, 3, 4}, {-2, 0.5, 1, 8}};
+const std::vector<std::vector<double>> a_rows{
+    {1, -2, 0.5, 0.5}, {-3, -1, -1, -4}, {0, 0, 0, 0}, {7, 2, 3, 4}, {-0.5, 2.5, 1, 2.5}};
+const std::vector<std::vector<double>> b_rows{
+    {2, 1, -1, 3}, {1, 1, 2, -2}, {5, -1, 1, 2}, {1, 2, 3, 4}, {-2, 0.5, 1, 8}};
 
 PlainRow result_of(const PlainRow& row) { return row; }
 PlainRow result_of(PlainRow::PerRow value) { return {{value.value}}; }

@@ -18,9 +18,9 @@ struct AttentionKernel<Cpu<T>, Map, W> {
       Columns key_phi;
       for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {
         const auto head = eigen::training_head<Map>(p, e, h);
-        if (h == g * p.heads.group() || !shares_key_features(p)) key_phi = eigen::all_features(head.key_features, e.length);
+        if (h == g * p.heads.group() || !shares_key_features(p)) key_phi = eigen::all_features(head.key_features.get(), e.length);
         eigen::FarState<T> state(key_phi.cols(), p.heads.size);
-        eigen::attend(head, key_phi, state, head_rows(y, p, e, h), head_statistics(statistics, p, e, h));
+        eigen::attend<T, kind>(head, key_phi, state.sums(), head_rows(y, p, e, h), head_statistics(statistics, p, e, h));
       }
     });
   }
@@ -47,7 +47,7 @@ struct AttentionKernel<Cpu<T>, Map, W> {
         to.k = head_data(sinks.k.gradient, p.heads.size, g, e);
         to.v = head_data(sinks.v.gradient, p.heads.size, g, e);
         if constexpr (std::is_same_v<Map, GivenFeatures>) {
-          const Index features = head.query_features.count();
+          const Index features = head.query_features->count();
           to.query_features.x = head_data(sinks.query_features.gradient, features, h, e);
           const Index key_head = sinks.key_features.gradient.cols() == p.heads.queries * features ? h : g;
           to.key_features.x = head_data(sinks.key_features.gradient, features, key_head, e);
@@ -57,13 +57,14 @@ struct AttentionKernel<Cpu<T>, Map, W> {
           to.key_features = {to.k, key_map.at(n, key_head), key_bias.at(n, key_head)};
         }
         to.window_factor = factors.at(n, h);
-        eigen::pull_head(head, head_rows(y, p, e, h), head_rows(dy, p, e, h), head_statistics(statistics, p, e, h), to);
+        eigen::pull_head<T, kind>(head, head_rows(y, p, e, h), head_rows(dy, p, e, h), head_statistics(statistics, p, e, h), to);
       }
     });
     for (const Partials* partials : {&query_map, &query_bias, &key_map, &key_bias, &factors}) partials->add();
   }
 
  private:
+  static constexpr eigen::Kind kind = eigen::kind_of<Map, W>;
   using Columns = eigen::Columns<T>;
   using Partials = eigen::HeadPartials<T>;
 

@@ -32,20 +32,21 @@ struct HeadGradients {
 ///          R = sum_n phi_q_n dy_n^T / den_n,   r = sum_n phi_q_n (dy_n.y_n) / den_n,   n over queries that see j as far
 /// The weights of a row sum to one, so sum_j p_nj g_nj = 0: the near sum is minus the far sum phi_q_n.dphi_q_n.  That
 /// gives the gradient of gamma and of c_n without the near part, which is then only computed when q, k or v ask for it.
-template <class T, class Map, class W>
-void pull_head(const Head<T, Map, W>& head, const ConstRows<T>& y, const ConstRows<T>& dy, const HeadStatistics<T>& saved,
+template <class T, Kind kind>
+void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& dy, const HeadStatistics<T>& saved,
                const HeadGradients<T>& to) {
-  constexpr bool near = W::has_near;
-  constexpr bool far = W::has_far && !std::is_same_v<Map, NoMap>;
+  constexpr bool near = kind != Kind::far;
+  constexpr bool far = kind != Kind::near;
   const Index queries = head.q.rows();
   const Index size = head.q.cols();
   const bool near_wanted = near && to.inputs();
   const T scale = head.score_scale();
 
-  const Columns<T> key_phi = all_features(head.key_features, head.k.rows());  // (keys, F)
+  const Columns<T> key_phi = all_features(head.key_features.get(), head.k.rows());  // (keys, F)
   Columns<T> query_phi(far ? queries : 0, key_phi.cols());                    // (queries, F)
   Columns<T> key_dphi = Columns<T>::Zero(far ? head.k.rows() : 0, key_phi.cols());
-  FarState<T> state(key_phi.cols(), size);
+  FarState<T> storage(key_phi.cols(), size);
+  FarSums<T> state = storage.sums();
   Column<T> delta(queries);    // dy_n . y_n
   Column<T> inverse(queries);  // 1 / den_n
   for (Index n = 0; n < queries; ++n) {
@@ -64,7 +65,7 @@ void pull_head(const Head<T, Map, W>& head, const ConstRows<T>& y, const ConstRo
   Index folded = 0;
   T gamma_sum = 0;
 
-  for_query_tiles(head.window, head.q_position, queries, [&](Index first, Index last) {
+  for_query_tiles(head.period, head.q_position, queries, [&](Index first, Index last) {
     const Index tile = last - first;
     const Index mixed_begin = std::min(head.begin(first), head.end(last - 1));
     const Index mixed_end = head.begin(last - 1);
@@ -90,7 +91,7 @@ void pull_head(const Head<T, Map, W>& head, const ConstRows<T>& y, const ConstRo
     if constexpr (far) {
       fold(key_phi, head.v, folded, mixed_begin, state);
       folded = std::max(folded, mixed_begin);
-      head.query_features.forward(first, tile, query_phi.middleRows(first, tile));
+      head.query_features->forward(first, tile, query_phi.middleRows(first, tile));
       const auto phi = query_phi.middleRows(first, tile);          // (tile, F)
       dphi.resize(tile, key_phi.cols());                           // (tile, F)
       set_product(dphi, dy_tile, state.sums.transpose());
@@ -156,7 +157,7 @@ void pull_head(const Head<T, Map, W>& head, const ConstRows<T>& y, const ConstRo
         }
       }
       if (to.query_features.x || to.query_features.map || to.query_features.bias) {
-        head.query_features.backward(first, tile, dphi, to.query_features);
+        head.query_features->backward(first, tile, dphi, to.query_features);
       }
     }
   });
@@ -197,10 +198,23 @@ void pull_head(const Head<T, Map, W>& head, const ConstRows<T>& y, const ConstRo
     if (to.key_features.x || to.key_features.map || to.key_features.bias) {
       for (Index first = 0; first < head.k.rows(); first += query_tile) {
         const Index n = std::min(query_tile, head.k.rows() - first);
-        head.key_features.backward(first, n, key_dphi.middleRows(first, n), to.key_features);
+        head.key_features->backward(first, n, key_dphi.middleRows(first, n), to.key_features);
       }
     }
   }
 }
+
+#ifdef LOLCATS_COMPILED_KERNELS
+#define LOLCATS_DECLARE(T, kind)                                                                     \
+  extern template void pull_head<T, kind>(const Head<T>&, const ConstRows<T>&, const ConstRows<T>&, \
+                                          const HeadStatistics<T>&, const HeadGradients<T>&);
+LOLCATS_DECLARE(float, Kind::near)
+LOLCATS_DECLARE(float, Kind::far)
+LOLCATS_DECLARE(float, Kind::mixed)
+LOLCATS_DECLARE(double, Kind::near)
+LOLCATS_DECLARE(double, Kind::far)
+LOLCATS_DECLARE(double, Kind::mixed)
+#undef LOLCATS_DECLARE
+#endif
 
 }  // namespace lolcats::eigen

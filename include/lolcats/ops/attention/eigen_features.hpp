@@ -4,6 +4,8 @@
 #include <lolcats/ops/attention/attention.hpp>
 #include <lolcats/ops/attention/eigen_rows.hpp>
 
+#include <memory>
+
 namespace lolcats::eigen {
 
 template <class T>
@@ -19,23 +21,37 @@ struct FeatureGradients {
   T* bias = nullptr;  // (f) or (1), added to
 };
 
-/// phi of the rows of one head.
-template <class T, class Map>
+/// phi of the rows of one head, a tile at a time.  Virtual, so that the kernels around it are compiled once for all maps: a
+/// call handles a tile of up to 64 rows.
+template <class T>
 class FeatureSource {
  public:
-  /// x: the head's (rows, D) window; map, bias: the head's slices of the weights.
-  FeatureSource(ConstRows<T> x, const T* map, Index width, const T* bias) : x_(x), map_(map), width_(width), bias_(bias) {}
+  virtual ~FeatureSource() = default;
 
-  Index count() const { return Map::count * width_; }
-
+  /// F.
+  virtual Index count() const = 0;
   /// phi (rows, F) of rows [first, first + rows).
-  void forward(Index first, Index rows, Eigen::Ref<Columns<T>> phi) const {
+  virtual void forward(Index first, Index rows, Eigen::Ref<Columns<T>> phi) const = 0;
+  /// Adds the gradients that follow from dphi (rows, F).
+  virtual void backward(Index first, Index rows, const Eigen::Ref<const Columns<T>>& dphi,
+                        const FeatureGradients<T>& to) const = 0;
+};
+
+/// Features by a map of x: the head's (rows, D) window.
+template <class T, class Map>
+class MappedFeatures final : public FeatureSource<T> {
+ public:
+  /// map (D, width), bias: the head's slices of the weights.
+  MappedFeatures(ConstRows<T> x, const T* map, Index width, const T* bias) : x_(x), map_(map), width_(width), bias_(bias) {}
+
+  Index count() const override { return Map::count * width_; }
+
+  void forward(Index first, Index rows, Eigen::Ref<Columns<T>> phi) const override {
     store_features<Map>(Map::features(project(first, rows)), phi);
   }
 
-  /// Adds the gradients that follow from dphi (rows, F).
-  template <class Source>
-  void backward(Index first, Index rows, const Source& dphi, const FeatureGradients<T>& to) const {
+  void backward(Index first, Index rows, const Eigen::Ref<const Columns<T>>& dphi,
+                const FeatureGradients<T>& to) const override {
     const Columns<T> dz = pull_features<Map>(project(first, rows), dphi).values.matrix();  // (rows, f)
     if (to.x) {
       auto dx = eigen::rows(to.x + first * x_.outerStride(), rows, x_.cols(), x_.outerStride());
@@ -75,14 +91,14 @@ class FeatureSource {
 
 /// Features that are already there: x is (rows, F) itself.
 template <class T>
-class FeatureSource<T, GivenFeatures> {
+class StoredFeatures final : public FeatureSource<T> {
  public:
-  explicit FeatureSource(ConstRows<T> x) : x_(x) {}
+  explicit StoredFeatures(ConstRows<T> x) : x_(x) {}
 
-  Index count() const { return x_.cols(); }
-  void forward(Index first, Index rows, Eigen::Ref<Columns<T>> phi) const { phi = x_.middleRows(first, rows); }
-  template <class Source>
-  void backward(Index first, Index rows, const Source& dphi, const FeatureGradients<T>& to) const {
+  Index count() const override { return x_.cols(); }
+  void forward(Index first, Index rows, Eigen::Ref<Columns<T>> phi) const override { phi = x_.middleRows(first, rows); }
+  void backward(Index first, Index rows, const Eigen::Ref<const Columns<T>>& dphi,
+                const FeatureGradients<T>& to) const override {
     if (to.x) eigen::rows(to.x + first * x_.outerStride(), rows, x_.cols(), x_.outerStride()) += dphi;
   }
 
@@ -90,32 +106,27 @@ class FeatureSource<T, GivenFeatures> {
   ConstRows<T> x_;
 };
 
-/// No features: nothing is far.
-template <class T>
-class FeatureSource<T, NoMap> {
- public:
-  Index count() const { return 0; }
-};
-
-/// The query or key features of head `h` in the rows of extent `e`.
+/// The query or key features of head `h` in the rows of extent `e`; null without a map.
 template <class Map, bool Query, class T, class W>
-FeatureSource<T, Map> feature_source(const AttentionProblem<Cpu<T>, W>& p, ConstRows<T> x, const Extent& e, Index h) {
+std::unique_ptr<FeatureSource<T>> feature_source(const AttentionProblem<Cpu<T>, W>& p, const ConstRows<T>& x,
+                                                 const Extent& e, Index h) {
   const Heads& heads = p.heads;
   if constexpr (std::is_same_v<Map, NoMap>) {
-    return {};
+    return nullptr;
   } else if constexpr (std::is_same_v<Map, GivenFeatures>) {
     const auto all = (Query ? p.weights.query_features : p.weights.key_features).value();  // (M, heads * F)
     const Index count = p.weights.query_features.cols() / heads.queries;
     const Index index = Query || all.cols() == heads.queries * count ? h : h / heads.group();
-    return FeatureSource<T, Map>(rows(all.data + e.row * all.cols() + index * count, e.length, count, all.cols()));
+    return std::make_unique<StoredFeatures<T>>(
+        rows(all.data + e.row * all.cols() + index * count, e.length, count, all.cols()));
   } else {
     const Weight<Cpu<T>>& map = Query ? p.weights.query_map : p.weights.key_map;
     const Weight<Cpu<T>>& bias = Query ? p.weights.query_bias : p.weights.key_bias;
     const Index index = map.shape()[0] == heads.queries ? h : h / heads.group();
     const Index width = map.shape()[2];
     const Index bias_width = Map::bias == Bias::vector ? width : 1;
-    return {x, map.value.data + index * heads.size * width, width,
-            bias ? bias.value.data + index * bias_width : nullptr};
+    return std::make_unique<MappedFeatures<T, Map>>(x, map.value.data + index * heads.size * width, width,
+                                                    bias ? bias.value.data + index * bias_width : nullptr);
   }
 }
 

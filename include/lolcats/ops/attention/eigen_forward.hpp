@@ -19,40 +19,68 @@ inline constexpr double linear_epsilon = 1e-12;
 template <class T>
 using ScoreTile = Eigen::Array<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor, query_tile, key_block>;
 
+/// What is the same for every window and map: the kernels below are compiled for three kinds of attention, not for
+/// every policy.
+enum class Kind { near, far, mixed };  // softmax alone, linear attention alone, both
+
+template <class Map, class W>
+inline constexpr Kind kind_of = !W::has_near ? Kind::far : W::has_far && !std::is_same_v<Map, NoMap> ? Kind::mixed : Kind::near;
+
 /// One head of one sequence.  Queries are at positions q_position ..., keys at k_position ..., keys before that are in
 /// the state already.
-template <class T, class Map, class W>
+template <class T>
 struct Head {
   ConstRows<T> q, k, v;  // (queries, D), (keys, D), (keys, D)
   Index q_position = 0;
   Index k_position = 0;
-  W window;
+  std::vector<Index> begins;  // window.begin of each query
+  Index period = 1;           // of the window
   T gamma = 1;
   T beta = 1;
   bool affine = false;
-  FeatureSource<T, Map> query_features, key_features;
+  std::unique_ptr<FeatureSource<T>> query_features, key_features;
 
   T score_scale() const { return T(1) / std::sqrt(static_cast<T>(q.cols())); }
   /// Keys before this index are far for query i.
-  Index begin(Index i) const { return std::max<Index>(0, window.begin(q_position + i) - k_position); }
+  Index begin(Index i) const { return std::max<Index>(0, begins[static_cast<std::size_t>(i)] - k_position); }
   /// Keys from this index on are in the future of query i.
   Index end(Index i) const { return q_position + i + 1 - k_position; }
 };
 
-/// The sums over far keys: S (F, D) and z (F).
-template <class T>
-struct FarState {
-  RowMatrix<T> sums;
-  Column<T> normalizer;
+/// The window's begin for `count` queries from `position` on.
+template <class W>
+std::vector<Index> begins_of(const W& window, Index position, Index count) {
+  std::vector<Index> begins(static_cast<std::size_t>(count));
+  for (Index i = 0; i < count; ++i) begins[static_cast<std::size_t>(i)] = window.begin(position + i);
+  return begins;
+}
 
-  FarState(Index features, Index size) : sums(RowMatrix<T>::Zero(features, size)), normalizer(Column<T>::Zero(features)) {}
+/// The sums over far keys in someone's memory: S (F, D) and z (F).
+template <class T>
+struct FarSums {
+  Eigen::Map<RowMatrix<T>> sums;
+  Eigen::Map<Column<T>> normalizer;
+};
+
+/// The same in its own memory, nothing read yet.
+template <class T>
+class FarState {
+ public:
+  FarState(Index features, Index size) : storage_(static_cast<std::size_t>(features * (size + 1)), T(0)), features_(features), size_(size) {}
+  FarSums<T> sums() {
+    return {{storage_.data(), features_, size_}, {storage_.data() + features_ * size_, features_}};
+  }
+
+ private:
+  std::vector<T> storage_;
+  Index features_, size_;
 };
 
 /// Calls f(first, last) for tiles of at most query_tile queries, cut where the window's pattern restarts, so that the
 /// queries of a tile of a terraced window agree about what is far.
-template <class W, class F>
-void for_query_tiles(const W& window, Index position, Index count, F&& f) {
-  const Index cut = window.period() >= query_tile / 2 ? window.period() : query_tile;
+template <class F>
+void for_query_tiles(Index period, Index position, Index count, F&& f) {
+  const Index cut = period >= query_tile / 2 ? period : query_tile;
   for (Index first = 0; first < count;) {
     const Index to_cut = cut - (position + first) % cut;
     const Index last = std::min({count, first + to_cut, first + query_tile});
@@ -62,22 +90,21 @@ void for_query_tiles(const W& window, Index position, Index count, F&& f) {
 }
 
 /// Adds keys [first, last) to the state.
-template <class T, class State>
-void fold(const Columns<T>& phi, const ConstRows<T>& v, Index first, Index last, State& state) {
+template <class T>
+void fold(const Columns<T>& phi, const ConstRows<T>& v, Index first, Index last, FarSums<T>& state) {
   if (first >= last) return;
   add_product(state.sums, phi.middleRows(first, last - first).transpose(), v.middleRows(first, last - first));
   state.normalizer += phi.middleRows(first, last - first).colwise().sum().transpose();
 }
 
 /// Features of all keys (keys, F); empty without a map.
-template <class T, class Map>
-Columns<T> all_features(const FeatureSource<T, Map>& source, Index count) {
-  Columns<T> phi(count, source.count());
-  if constexpr (!std::is_same_v<Map, NoMap>) {
-    for (Index first = 0; first < count; first += query_tile) {
-      const Index n = std::min(query_tile, count - first);
-      source.forward(first, n, phi.middleRows(first, n));
-    }
+template <class T>
+Columns<T> all_features(const FeatureSource<T>* source, Index count) {
+  if (!source) return Columns<T>(count, 0);
+  Columns<T> phi(count, source->count());
+  for (Index first = 0; first < count; first += query_tile) {
+    const Index n = std::min(query_tile, count - first);
+    source->forward(first, n, phi.middleRows(first, n));
   }
   return phi;
 }
@@ -96,10 +123,10 @@ struct HeadStatistics {
 
 /// y (queries, D) of one head.  `state` holds the keys before k_position and takes up keys as they become far for whole
 /// tiles; returns how many of `head.k` it has taken up.
-template <class T, class Map, class W, class State>
-Index attend(const Head<T, Map, W>& head, const Columns<T>& key_phi, State& state, Rows<T> y, HeadStatistics<T> saved) {
-  constexpr bool near = W::has_near;
-  constexpr bool far = W::has_far && !std::is_same_v<Map, NoMap>;
+template <class T, Kind kind>
+Index attend(const Head<T>& head, const Columns<T>& key_phi, FarSums<T> state, Rows<T> y, HeadStatistics<T> saved) {
+  constexpr bool near = kind != Kind::far;
+  constexpr bool far = kind != Kind::near;
   constexpr T lowest = -std::numeric_limits<T>::infinity();
   const Index size = head.q.cols();
   ScoreTile<T> p;
@@ -110,7 +137,7 @@ Index attend(const Head<T, Map, W>& head, const Columns<T>& key_phi, State& stat
   std::vector<Index> largest_at(query_tile);
   Index folded = 0;
 
-  for_query_tiles(head.window, head.q_position, head.q.rows(), [&](Index first, Index last) {
+  for_query_tiles(head.period, head.q_position, head.q.rows(), [&](Index first, Index last) {
     const Index tile = last - first;
     const Index mixed_begin = std::min(head.begin(first), head.end(last - 1));
     const Index mixed_end = head.begin(last - 1);
@@ -124,7 +151,7 @@ Index attend(const Head<T, Map, W>& head, const Columns<T>& key_phi, State& stat
       fold(key_phi, head.v, folded, mixed_begin, state);
       folded = std::max(folded, mixed_begin);
       phi.resize(tile, key_phi.cols());
-      head.query_features.forward(first, tile, phi);
+      head.query_features->forward(first, tile, phi);
       far_sum.resize(tile, size);
       far_weight.resize(tile);
       set_product(far_sum, phi, state.sums);            // (tile, D)
@@ -203,9 +230,21 @@ Index attend(const Head<T, Map, W>& head, const Columns<T>& key_phi, State& stat
   return folded;
 }
 
+#ifdef LOLCATS_COMPILED_KERNELS
+#define LOLCATS_DECLARE(T, kind) \
+  extern template Index attend<T, kind>(const Head<T>&, const Columns<T>&, FarSums<T>, Rows<T>, HeadStatistics<T>);
+LOLCATS_DECLARE(float, Kind::near)
+LOLCATS_DECLARE(float, Kind::far)
+LOLCATS_DECLARE(float, Kind::mixed)
+LOLCATS_DECLARE(double, Kind::near)
+LOLCATS_DECLARE(double, Kind::far)
+LOLCATS_DECLARE(double, Kind::mixed)
+#undef LOLCATS_DECLARE
+#endif
+
 /// The problem's head h over extent e, all keys of the extent in place.
 template <class Map, class T, class W>
-Head<T, Map, W> training_head(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, Index h) {
+Head<T> training_head(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, Index h) {
   const Heads& n = p.heads;
   const Index g = h / n.group();
   const auto window = [&](View<const T> x, Index index) {
@@ -215,8 +254,9 @@ Head<T, Map, W> training_head(const AttentionProblem<Cpu<T>, W>& p, const Extent
   const auto k = window(p.k, g);
   T gamma = 1;
   if (p.weights.window_factors) gamma = T(1) / (T(1) + std::exp(-p.weights.window_factors.value.data[h]));
-  return {q, k, window(p.v, g), 0, 0, p.window, gamma, p.affine ? T(1) - gamma : T(1), p.affine,
-          feature_source<Map, true>(p, q, e, h), feature_source<Map, false>(p, k, e, h)};
+  return {q, k, window(p.v, g), 0, 0, begins_of(p.window, 0, e.length), p.window.period(), gamma,
+          p.affine ? T(1) - gamma : T(1), p.affine, feature_source<Map, true>(p, q, e, h),
+          feature_source<Map, false>(p, k, e, h)};
 }
 
 }  // namespace lolcats::eigen

@@ -35,7 +35,8 @@ struct AttentionStateKernel<Cpu<T>, Map, W> {
   }
 
  private:
-  static constexpr bool far = W::has_far && !std::is_same_v<Map, NoMap>;
+  static constexpr eigen::Kind kind = eigen::kind_of<Map, W>;
+  static constexpr bool far = kind != eigen::Kind::near;
 
   static constexpr bool given = std::is_same_v<Map, GivenFeatures>;
 
@@ -76,23 +77,18 @@ struct AttentionStateKernel<Cpu<T>, Map, W> {
     return 0;
   }
 
-  static eigen::FeatureSource<T, Map> key_source(const AttentionProblem<B, W>& p, const Slot& slot,
+  static std::unique_ptr<eigen::FeatureSource<T>> key_source(const AttentionProblem<B, W>& p, const Slot& slot,
                                                  const eigen::ConstRows<T>& k, const Extent& e, Index h) {
     if constexpr (given) {
       const Index features = slot.normalizer.shape()[1];
       const Index width = slot.features.shape()[1];
       const Index index = width == p.heads.queries * features ? h : h / p.heads.group();
-      return eigen::FeatureSource<T, Map>(
+      return std::make_unique<eigen::StoredFeatures<T>>(
           eigen::rows(slot.features.data() + slot.begin * width + index * features, k.rows(), features, width));
     } else {
       return eigen::feature_source<Map, false>(p, k, e, h);
     }
   }
-
-  struct SlotState {
-    Eigen::Map<eigen::RowMatrix<T>> sums;
-    Eigen::Map<eigen::Column<T>> normalizer;
-  };
 
   static void read(const AttentionProblem<B, W>& p, Index n, Index h, Slot& slot, View<T> y) {
     const Extent& e = (*p.sequences)[n];
@@ -106,22 +102,24 @@ struct AttentionStateKernel<Cpu<T>, Map, W> {
     };
     const auto k = kept(slot.keys);
     auto here = eigen::training_head<Map>(p, e, h);
-    const eigen::Head<T, Map, W> head{here.q,      k,           kept(slot.values), slot.length,         slot.first,
-                                      p.window,    here.gamma,  here.beta,         here.affine,         here.query_features,
-                                      key_source(p, slot, k, e, h)};
+    const eigen::Head<T> head{here.q,       k,          kept(slot.values), slot.length,
+                              slot.first,   eigen::begins_of(p.window, slot.length, e.length),
+                              here.period,  here.gamma, here.beta,         here.affine,
+                              std::move(here.query_features), key_source(p, slot, k, e, h)};
     auto out = eigen::rows(y.data + e.row * y.cols() + h * size, e.length, size, y.cols());
     if constexpr (far) {
       const Index features = slot.normalizer.shape()[1];
-      SlotState state{{slot.sums.data() + h * features * size, features, size}, {slot.normalizer.data() + h * features, features}};
+      eigen::FarSums<T> state{{slot.sums.data() + h * features * size, features, size},
+                              {slot.normalizer.data() + h * features, features}};
       // Only keys that are far for someone, or will be when this call ends, need features.
       const Index length = slot.length + e.length;
       const Index leaving = std::clamp<Index>(std::min(length, p.window.begin(length)) - slot.first, 0, keys);
-      const eigen::Columns<T> phi = eigen::all_features(head.key_features, leaving);
-      const Index folded = eigen::attend(head, phi, state, out, {});
+      const eigen::Columns<T> phi = eigen::all_features(head.key_features.get(), leaving);
+      const Index folded = eigen::attend<T, kind>(head, phi, state, out, {});
       eigen::fold(phi, head.v, folded, leaving, state);
     } else {
       eigen::FarState<T> none(0, size);
-      eigen::attend(head, eigen::Columns<T>(keys, 0), none, out, {});
+      eigen::attend<T, kind>(head, eigen::Columns<T>(keys, 0), none.sums(), out, {});
     }
   }
 };

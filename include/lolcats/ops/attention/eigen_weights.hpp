@@ -9,23 +9,23 @@ namespace lolcats {
 namespace eigen {
 
 /// p (tile, keys) of queries [first, last) over all keys up to the last query, and 1 / den (tile); a = p / den.
-template <class T, class Map, class W>
-void tile_weights(const Head<T, Map, W>& head, const Columns<T>& key_phi, Index first, Index last, RowMatrix<T>& p,
+template <class T>
+void tile_weights(Kind kind, const Head<T>& head, const Columns<T>& key_phi, Index first, Index last, RowMatrix<T>& p,
                   Columns<T>& phi, Column<T>& inverse) {
-  constexpr bool near = W::has_near;
-  constexpr bool far = W::has_far && !std::is_same_v<Map, NoMap>;
+  const bool near = kind != Kind::far;
+  const bool far = kind != Kind::near;
   const Index tile = last - first;
   const Index keys = head.end(last - 1);
   p.setZero(tile, keys);
-  if constexpr (far) {
+  if (far) {
     phi.resize(tile, key_phi.cols());
-    head.query_features.forward(first, tile, phi);
+    head.query_features->forward(first, tile, phi);
     const Index far_end = std::min(keys, head.begin(last - 1));
     add_product(p.leftCols(far_end), phi, key_phi.topRows(far_end).transpose(), head.beta);
   }
   RowMatrix<T> scores;
   const Index near_begin = std::min(keys, head.begin(first));
-  if constexpr (near) {
+  if (near) {
     scores.setZero(tile, keys - near_begin);
     add_product(scores, head.q.middleRows(first, tile), head.k.middleRows(near_begin, keys - near_begin).transpose(),
                 head.score_scale());
@@ -55,13 +55,13 @@ struct AttentionWeightsKernel<Cpu<T>, Map, W> {
       const Index h = item % p.heads.queries;
       const Extent& e = (*p.sequences)[n];
       const auto head = eigen::training_head<Map>(p, e, h);
-      const eigen::Columns<T> key_phi = eigen::all_features(head.key_features, e.length);
+      const eigen::Columns<T> key_phi = eigen::all_features(head.key_features.get(), e.length);
       eigen::RowMatrix<T> weights;  // (tile, keys)
       eigen::Columns<T> phi;
       eigen::Column<T> inverse;
       for (Index first = 0; first < e.length; first += eigen::query_tile) {
         const Index last = std::min(e.length, first + eigen::query_tile);
-        eigen::tile_weights(head, key_phi, first, last, weights, phi, inverse);
+        eigen::tile_weights(eigen::kind_of<Map, W>, head, key_phi, first, last, weights, phi, inverse);
         weights.array().colwise() *= inverse.array();
         f(n, h, first, View<const T>(weights.data(), Shape{weights.rows(), weights.cols()}));
       }

@@ -12,7 +12,8 @@ template <class T, FeatureMap M>
 struct FeatureMapKernel<Cpu<T>, M> {
   using B = Cpu<T>;
 
-  static void forward(const B&, View<const T> x, const Weight<B>& map, const Weight<B>& bias, Index heads, View<T> phi) {
+  static void forward(const B&, View<const T> x, const Weight<B>& map, const Weight<B>& bias, Index heads,
+                      View<T> phi) {
     const Index features = phi.cols() / heads;
     parallel_ranges(x.rows(), tile, [&](Index first, Index last) {
       eigen::Columns<T> out(last - first, features);
@@ -48,8 +49,8 @@ struct FeatureMapKernel<Cpu<T>, M> {
   static U* slice(View<U> weight, Index heads, Index head) {
     return weight ? weight.data + head * (weight.size() / heads) : nullptr;
   }
-  static eigen::FeatureSource<T, M> source(View<const T> x, const Weight<B>& map, const Weight<B>& bias, Index heads,
-                                           Index head) {
+  static eigen::MappedFeatures<T, M> source(View<const T> x, const Weight<B>& map, const Weight<B>& bias, Index heads,
+                                            Index head) {
     const Index size = x.cols() / heads;
     return {eigen::rows(x.data + head * size, x.rows(), size, x.cols()), slice(map.value, heads, head),
             map.shape().cols(), slice(bias.value, heads, head)};

@@ -13,8 +13,8 @@ namespace lolcats {
 template <Backend B, FeatureMap M>
 struct FeatureMapKernel;
 
-/// phi (M, H * F) of x (M, H * D), heads side by side, with map (H, D, f) and, if the map has one, bias of H * f elements
-/// (Bias::vector) or H (Bias::head).
+/// phi (M, H * F) of x (M, H * D), heads side by side, with map (H, D, f) and, if the map has one, bias of H * f
+/// elements (Bias::vector) or H (Bias::head).
 ///
 /// Attention fuses its maps and does not need this operation: it is for looking at features, and for attentions over
 /// GivenFeatures.  Saves nothing; the backward pass projects again.  Throws ShapeError naming the argument.
@@ -29,8 +29,9 @@ Var<B> feature_map(Tape<B>& tape, Var<B> x, Weight<B> map, Weight<B> bias, Index
                       projected, size, M::name());
   if constexpr (M::bias != Bias::none) {
     const Index want = M::bias == Bias::head ? heads : heads * projected;
-    require<ShapeError>(bias && bias.shape().size() == want, "feature_map: bias has shape {}, expected {} elements for {}",
-                        to_string(bias.shape()), want, M::name());
+    require<ShapeError>(bias && bias.shape().size() == want,
+                        "feature_map: bias has shape {}, expected {} elements for {}", to_string(bias.shape()), want,
+                        M::name());
   } else {
     require<ShapeError>(!bias, "feature_map: bias has shape {}, but {} has none", to_string(bias.shape()), M::name());
   }

@@ -70,7 +70,7 @@ struct WeightCrossEntropyKernel<Cpu<T>, Map, W> {
         const Index key_head = w.key_map && w.key_map.shape()[0] == p.heads.queries ? h : g;
         for (Index first = 0; first < key_dphi.rows(); first += eigen::query_tile) {
           const Index rows = std::min(eigen::query_tile, key_dphi.rows() - first);
-          head.key_features.backward(first, rows, key_dphi.middleRows(first, rows),
+          head.key_features->backward(first, rows, key_dphi.middleRows(first, rows),
                                      {nullptr, key_map.at(n, key_head), key_bias.at(n, key_head)});
         }
         if (T* factor = factors.at(n, h)) {
@@ -84,13 +84,13 @@ struct WeightCrossEntropyKernel<Cpu<T>, Map, W> {
 
  private:
   using Partials = eigen::HeadPartials<T>;
-  using HeadOf = eigen::Head<T, Map, W>;
+  using HeadOf = eigen::Head<T>;
   static_assert(!std::is_same_v<Map, NoMap>, "weight_cross_entropy compares softmax with an attention that has maps");
 
   /// A tile of queries from `first`: a and t (tile, keys) are the weights of the student and of the teacher.
   struct Tile {
     const HeadOf& head;
-    const eigen::FeatureSource<T, Map>& query_features;
+    const eigen::FeatureSource<T>& query_features;
     T beta;
     Index first;
     Index length;
@@ -113,20 +113,20 @@ struct WeightCrossEntropyKernel<Cpu<T>, Map, W> {
   template <class F>
   static HeadOf for_tiles(const Problem& p, Sliding<> teacher_window, Index n, Index h, F&& f) {
     const Extent& e = (*p.sequences)[n];
-    const HeadOf head = eigen::training_head<Map>(p, e, h);
-    const eigen::Head<T, NoMap, Sliding<>> teacher{head.q, head.k, head.v, 0, 0, teacher_window, T(1), T(1), false, {}, {}};
-    const eigen::Columns<T> key_phi = eigen::all_features(head.key_features, e.length);
+    HeadOf head = eigen::training_head<Map>(p, e, h);
+    const HeadOf teacher{head.q, head.k, head.v, 0, 0, eigen::begins_of(teacher_window, 0, e.length), 1, T(1), T(1), false, {}, {}};
+    const eigen::Columns<T> key_phi = eigen::all_features(head.key_features.get(), e.length);
     const eigen::Columns<T> none;
     eigen::RowMatrix<T> a, t;
     eigen::Columns<T> phi, unused;
     eigen::Column<T> inverse, teacher_inverse;
     for (Index first = 0; first < e.length; first += eigen::query_tile) {
       const Index last = std::min(e.length, first + eigen::query_tile);
-      eigen::tile_weights(head, key_phi, first, last, a, phi, inverse);
-      eigen::tile_weights(teacher, none, first, last, t, unused, teacher_inverse);
+      eigen::tile_weights(eigen::kind_of<Map, W>, head, key_phi, first, last, a, phi, inverse);
+      eigen::tile_weights(eigen::Kind::near, teacher, none, first, last, t, unused, teacher_inverse);
       a.array().colwise() *= inverse.array();
       t.array().colwise() *= teacher_inverse.array();
-      Tile tile{head, head.query_features, head.beta, first, e.length, a, t, phi, key_phi, inverse};
+      Tile tile{head, *head.query_features, head.beta, first, e.length, a, t, phi, key_phi, inverse};
       f(tile);
     }
     return head;

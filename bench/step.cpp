@@ -1,0 +1,180 @@
+// One training step of a small Llama: tokens per second, memory, and the share of the machine's product rate.
+//
+// The model has the sizes of stories260K and random weights; what is timed is a whole update of the training loop: collecting
+// the batch, forward, backward, clipping, AdamW.  Prints a line of JSON for every stage, student and length.
+#include "support/flops.hpp"
+#include "support/measure.hpp"
+
+#include <lolcats/data/dataset.hpp>
+#include <lolcats/model/cpu.hpp>
+#include <lolcats/model/random.hpp>
+#include <lolcats/model/zoo.hpp>
+#include <lolcats/train/cpu.hpp>
+#include <lolcats/train/transfer.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace bench;
+
+using Students = lolcats::MethodList<lolcats::zoo::Hedgehog8Terraced64, lolcats::zoo::Hedgehog8Sliding16,
+                                     lolcats::zoo::Hedgehog8Linear, lolcats::zoo::SoftmaxControl>;
+
+const std::map<std::string, Stage> stages{
+    {"transfer", Stage::transfer}, {"finetune", Stage::finetune}, {"pretrain", Stage::pretrain}};
+
+struct Options {
+  std::vector<std::string> stages{"finetune"}, students{"hedgehog8-terraced64"};
+  std::vector<Index> lengths{512};
+  Index batch = 8;
+  Index tokens = 0;
+  Index warmup = 2;
+  Index repeats = 20;
+
+  Index rows(Index length) const { return tokens > 0 ? std::max<Index>(1, tokens / length) : batch; }
+};
+
+/// The sizes of stories260K.
+lolcats::LlamaConfig model_sizes() {
+  lolcats::LlamaConfig c;
+  c.vocab_size = 512;
+  c.hidden_size = 64;
+  c.layers = 5;
+  c.heads = 8;
+  c.kv_heads = 4;
+  c.head_dim = 8;
+  c.intermediate_size = 172;
+  c.max_position = 8192;
+  c.tied_embeddings = true;
+  return c;
+}
+
+/// The (in, out) of every product of the forward pass but the attention's.
+std::vector<std::pair<Index, Index>> product_sizes(const lolcats::LlamaConfig& c) {
+  const Index width = c.hidden_size, queries = c.heads * c.head_dim, keys = c.kv_heads * c.head_dim, inner = c.intermediate_size;
+  return {{width, queries}, {width, keys}, {width, keys}, {queries, width}, {width, inner}, {width, inner}, {inner, width},
+          {width, c.vocab_size}};
+}
+
+lolcats::DataSet random_rows(Index count, Index length, Index vocabulary) {
+  lolcats::Rng rng(1);
+  std::vector<lolcats::Row> rows(static_cast<std::size_t>(count));
+  for (auto& row : rows) {
+    row.tokens.resize(static_cast<std::size_t>(length));
+    for (Index& token : row.tokens) token = static_cast<Index>(rng.below(static_cast<std::uint64_t>(vocabulary)));
+    row.labels = row.tokens;
+    row.starts = {0};
+  }
+  return lolcats::DataSet(std::move(rows));
+}
+
+/// Times the updates of a training run over all rows of `data` at once.
+template <class Data, class Task>
+Samples time_updates(const lolcats::Parameters<Device>& parameters, const Data& data, Task& task, const Options& o) {
+  lolcats::Recipe<lolcats::Constant> recipe;
+  recipe.max_updates = o.warmup + o.repeats;
+  recipe.batch = data.size();
+  recipe.learning_rate = 1e-4;
+  recipe.clip = 1.0;
+  recipe.restore_best = false;
+  Samples samples;
+  Instant last = Instant::now();
+  lolcats::train(Device{}, parameters, data, task, recipe, [&](const lolcats::Progress& at) {
+    const Instant now = Instant::now();
+    if (at.update > o.warmup) samples.add(now - last);
+    last = now;
+  });
+  return samples;
+}
+
+/// One line of the output.
+template <class Student>
+void run(const std::string& stage_name, Index length, const Options& o, double rate) {
+  using Model = typename Student::template Model<Device>;
+  const Stage stage = stages.at(stage_name);
+  auto model = lolcats::random_llama<Model>(model_sizes());
+  const lolcats::DataSet data = random_rows(o.rows(length), length, model.config().vocab_size), none;
+  const Index tokens = data.tokens();
+
+  Samples samples;
+  std::size_t peak = 0;
+  if (stage == Stage::transfer) {
+    if constexpr (lolcats::has_maps<typename Model::Attention>) {
+      const lolcats::TrainedScope<Model> trained(model, model.transfer_parameters(), "transfer");
+      lolcats::detail::TransferTask<Model, lolcats::DataSet> task(
+          model, none, {.first = 0, .last = model.layer_count(), .rows = data.size()}, {});
+      samples = time_updates(trained.parameters(), lolcats::detail::TransferData<lolcats::DataSet>{data}, task, o);
+      peak = task.peak_bytes();
+    } else {
+      return;  // softmax has nothing to transfer
+    }
+  } else {
+    model.use_adapters(stage == Stage::finetune);
+    const lolcats::TrainedScope<Model> trained(
+        model, stage == Stage::finetune ? model.adapter_parameters() : model.base_parameters(), stage_name.c_str());
+    lolcats::NextTokenTask<Model, lolcats::DataSet> task(model, none, data.size(), false);
+    samples = time_updates(trained.parameters(), data, task, o);
+    peak = task.peak_bytes();
+  }
+
+  const double flops = step_flops(model, stage, length), per_second = static_cast<double>(tokens) / samples.median();
+  Json line{{"bench", "step"}, {"implementation", "lolcats"}, {"stage", stage_name}, {"student", Student::name},
+            {"model", Model::name()}, {"batch", data.size()}, {"length", length}, {"threads", lolcats::max_threads()}};
+  line.update(samples.json());
+  line.update({{"tokens_per_second", per_second},
+               {"peak_tape_bytes", peak},
+               {"tape_bytes_per_token", static_cast<double>(peak) / static_cast<double>(tokens)},
+               {"flops_per_token", flops},
+               {"gflops", 1e-9 * flops * per_second},
+               {"product_gflops", 1e-9 * rate},
+               {"share_of_product_rate", flops * per_second / rate},
+               {"floor_milliseconds", 1e3 * flops * static_cast<double>(tokens) / rate}});
+  print(line);
+}
+
+Options parse(int argc, char** argv) {
+  Options o;
+  CLI::App app{"Times training steps of a model with the sizes of stories260K; one line of JSON each."};
+  app.add_option("--stage", o.stages, "transfer, finetune (the adapter), pretrain (all base weights); several, or all")->capture_default_str();
+  app.add_option("--student", o.students, "names of the zoo, several, or all")->capture_default_str();
+  app.add_option("--length", o.lengths, "tokens per row; several")->check(CLI::Range(2, 1 << 20))->capture_default_str();
+  app.add_option("--batch", o.batch, "rows")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--tokens", o.tokens, "instead of --batch: as many rows as make so many tokens")->check(CLI::PositiveNumber);
+  app.add_option("--warmup", o.warmup, "updates before the clock starts")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--repeats", o.repeats, "updates to take the median of")->check(CLI::PositiveNumber)->capture_default_str();
+  try {
+    app.parse(argc, argv);
+    if (o.students == std::vector<std::string>{"all"}) o.students = lolcats::student_names(Students{});
+    if (o.stages == std::vector<std::string>{"all"}) o.stages = {"transfer", "finetune", "pretrain"};
+    for (const auto& stage : o.stages) {
+      if (!stages.contains(stage)) throw CLI::ValidationError("--stage", stage + " is unknown");
+    }
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error));
+  }
+  return o;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Options o = parse(argc, argv);
+  try {
+    const double rate = product_rate(product_sizes(model_sizes()), 4096);
+    for (const auto& student : o.students) {
+      for (const auto& stage : o.stages) {
+        for (const Index length : o.lengths) {
+          lolcats::visit_student(student, [&](auto entry) { run<decltype(entry)>(stage, length, o, rate); }, Students{});
+        }
+      }
+    }
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "bench_step: {}\n", error.what());
+    return 1;
+  }
+}
