@@ -5,12 +5,7 @@
 #include "support/flops.hpp"
 #include "support/measure.hpp"
 
-#include <lolcats/data/dataset.hpp>
-#include <lolcats/model/cpu.hpp>
-#include <lolcats/model/random.hpp>
-#include <lolcats/model/zoo.hpp>
-#include <lolcats/train/cpu.hpp>
-#include <lolcats/train/transfer.hpp>
+#include <lolcats/lolcats.hpp>
 
 #include <CLI/CLI.hpp>
 

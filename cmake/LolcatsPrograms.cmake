@@ -29,6 +29,7 @@ endif()
 
 add_library(lolcats_kernels STATIC "${PROJECT_SOURCE_DIR}/cmake/compiled_kernels.cpp")
 target_link_libraries(lolcats_kernels PUBLIC lolcats_flags)
+target_compile_options(lolcats_kernels PRIVATE -O3)
 add_library(lolcats_programs INTERFACE)
 target_link_libraries(lolcats_programs INTERFACE lolcats_flags lolcats_kernels)
 target_compile_definitions(lolcats_programs INTERFACE LOLCATS_COMPILED_KERNELS)

@@ -25,7 +25,8 @@ std::filesystem::path checkpoints() {
 /// An adapter's folder holds any rank; the types that these tests know.
 template <class T, class F>
 void with_adapter(const PeftAdapter& adapter, F&& f) {
-  if (adapter.rank == 4 && adapter.alpha == 8 && adapter.targets.size() == 4) return f.template operator()<Control<T>>();
+  if (adapter.rank == 4 && adapter.alpha == 8 && adapter.targets.size() == 4)
+    return f.template operator()<Control<T>>();
   FAIL("no model type for this adapter: rank ", adapter.rank, ", alpha ", adapter.alpha);
 }
 

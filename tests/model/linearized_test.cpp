@@ -67,14 +67,16 @@ TEST_CASE("a checkpoint of another method is refused") {
   CHECK_THROWS_WITH_AS(load_linearized<Terraces>(base, folder.path), doctest::Contains("another method"), ConfigError);
   // The same maps under another adapter.
   using OtherAdapter = Llama<Cpu<double>, Grouped::Attention, Lora<4>>;
-  CHECK_THROWS_WITH_AS(load_linearized<OtherAdapter>(base, folder.path), doctest::Contains("'r' is 2, expected 4"), ConfigError);
+  CHECK_THROWS_WITH_AS(load_linearized<OtherAdapter>(base, folder.path), doctest::Contains("'r' is 2, expected 4"),
+                       ConfigError);
   using OtherAlpha = Llama<Cpu<double>, Grouped::Attention, Lora<2, Targets{Projections::v, Projections::o}>>;
   CHECK_THROWS_WITH_AS(load_linearized<OtherAlpha>(base, folder.path), doctest::Contains("lora_alpha"), ConfigError);
   using Fewer = Llama<Cpu<double>, Grouped::Attention, Lora<2, Targets{Projections::v}, 3>>;
-  CHECK_THROWS_WITH_AS(load_linearized<Fewer>(base, folder.path), doctest::Contains("holds 4 modules, expected the 2"), FormatError);
-  using More = Llama<Cpu<double>, Grouped::Attention, Lora<2, qkvo, 3>>;
-  CHECK_THROWS_WITH_AS(load_linearized<More>(base, folder.path), doctest::Contains("no tensors for 'model.layers.0.self_attn.q_proj'"),
+  CHECK_THROWS_WITH_AS(load_linearized<Fewer>(base, folder.path), doctest::Contains("holds 4 modules, expected the 2"),
                        FormatError);
+  using More = Llama<Cpu<double>, Grouped::Attention, Lora<2, qkvo, 3>>;
+  CHECK_THROWS_WITH_AS(load_linearized<More>(base, folder.path),
+                       doctest::Contains("no tensors for 'model.layers.0.self_attn.q_proj'"), FormatError);
 }
 
 TEST_CASE("another base, a missing map, a surplus map") {
@@ -84,16 +86,17 @@ TEST_CASE("another base, a missing map, a surplus map") {
   LlamaConfig config = tiny_config();
   config.heads = 2;
   auto other = vivid<Teacher<double>>(config);
-  CHECK_THROWS_WITH_AS(load_linearized<Terraces>(other, folder.path), doctest::Contains("has shape (4, 6, 4), expected (2, 6, 4)"),
-                       ShapeError);
+  CHECK_THROWS_WITH_AS(load_linearized<Terraces>(other, folder.path),
+                       doctest::Contains("has shape (4, 6, 4), expected (2, 6, 4)"), ShapeError);
   config = tiny_config();
   config.layers = 3;
   auto deeper = vivid<Teacher<double>>(config);
-  CHECK_THROWS_WITH_AS(load_linearized<Terraces>(deeper, folder.path), doctest::Contains("model.layers.2.self_attn"), FormatError);
+  CHECK_THROWS_WITH_AS(load_linearized<Terraces>(deeper, folder.path), doctest::Contains("model.layers.2.self_attn"),
+                       FormatError);
   config.layers = 1;
   auto flatter = vivid<Teacher<double>>(config);
-  CHECK_THROWS_WITH_AS(load_linearized<Terraces>(flatter, folder.path), doctest::Contains("3 tensors are in the file but not in the model"),
-                       FormatError);
+  CHECK_THROWS_WITH_AS(load_linearized<Terraces>(flatter, folder.path),
+                       doctest::Contains("3 tensors are in the file but not in the model"), FormatError);
 }
 
 TEST_CASE("adapters alone, and a failed load changes nothing") {

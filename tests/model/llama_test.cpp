@@ -262,10 +262,9 @@ TEST_CASE("names of parameters and of the type") {
   };
   const auto base = names(model.base_parameters());
   CHECK(base.size() == 3 + 2 * 9);
-  for (const char* name :
-       {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight", "model.layers.1.input_layernorm.weight",
-        "model.layers.1.post_attention_layernorm.weight", "model.layers.0.self_attn.k_proj.weight",
-        "model.layers.0.mlp.down_proj.weight"}) {
+  for (const char* name : {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight",
+                           "model.layers.1.input_layernorm.weight", "model.layers.1.post_attention_layernorm.weight",
+                           "model.layers.0.self_attn.k_proj.weight", "model.layers.0.mlp.down_proj.weight"}) {
     CHECK_MESSAGE(contains(base, name), name);
   }
   auto tied = random_llama<Grouped>(tiny_config(true));
@@ -296,8 +295,8 @@ TEST_CASE("bad input") {
   const Sequences two = Sequences::rectangular(1, 2);
   CHECK_THROWS_AS(logits_of(model, {1, 13}, two), DataError);
   CHECK_THROWS_AS(logits_of(model, {1, -1}, two), DataError);
-  CHECK_THROWS_WITH_AS(logits_of(model, {1, 2, 3}, two), "Llama::hidden: 3 tokens, expected the 2 rows of the sequences",
-                       ShapeError);
+  CHECK_THROWS_WITH_AS(logits_of(model, {1, 2, 3}, two),
+                       "Llama::hidden: 3 tokens, expected the 2 rows of the sequences", ShapeError);
   LlamaConfig config = tiny_config();
   config.kv_heads = 3;
   CHECK_THROWS_AS(random_llama<Teacher<double>>(config), ConfigError);

@@ -19,8 +19,7 @@ namespace {
 
 /// A folder that disappears with the test.
 struct Folder {
-  std::filesystem::path path =
-      std::filesystem::temp_directory_path() / fmt::format("lolcats_load_test_{}", ::getpid());
+  std::filesystem::path path = std::filesystem::temp_directory_path() / fmt::format("lolcats_load_test_{}", ::getpid());
   Folder() { std::filesystem::remove_all(path); }
   ~Folder() { std::filesystem::remove_all(path); }
 };
@@ -129,16 +128,16 @@ TEST_CASE("strict: missing, surplus, another shape") {
     Named named(model);
     named.tensors.erase(name);
     named.write(folder.path, model.config());
-    CHECK_THROWS_WITH_AS(load_llama<Teacher<double>>(folder.path), doctest::Contains("'model.layers.1.mlp.up_proj.weight' is missing"),
-                         FormatError);
+    CHECK_THROWS_WITH_AS(load_llama<Teacher<double>>(folder.path),
+                         doctest::Contains("'model.layers.1.mlp.up_proj.weight' is missing"), FormatError);
   }
   {
     const Folder folder;
     Named named(model);
     named.tensors["model.layers.2.mlp.up_proj.weight"] = Tensor<double>(Shape{0});
     named.write(folder.path, model.config());
-    CHECK_THROWS_WITH_AS(load_llama<Teacher<double>>(folder.path), doctest::Contains("model.layers.2.mlp.up_proj.weight"),
-                         FormatError);
+    CHECK_THROWS_WITH_AS(load_llama<Teacher<double>>(folder.path),
+                         doctest::Contains("model.layers.2.mlp.up_proj.weight"), FormatError);
   }
   {
     const Folder folder;

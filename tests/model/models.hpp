@@ -15,7 +15,7 @@ namespace models {
 
 using namespace lolcats;
 
-inline constexpr Targets all{Projections::q, Projections::k, Projections::v, Projections::o,
+inline constexpr Targets all{Projections::q,    Projections::k,  Projections::v,   Projections::o,
                              Projections::gate, Projections::up, Projections::down};
 
 template <class T>

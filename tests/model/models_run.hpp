@@ -64,8 +64,9 @@ std::vector<double> decoded_logits_of(Model& model, const std::vector<Index>& to
 
 }  // namespace models
 
-#define LOLCATS_INSTANTIATE_MODEL(Model)                                                                             \
-  template std::vector<double> models::logits_of(Model&, const std::vector<lolcats::Index>&, const lolcats::Sequences&); \
-  template double models::loss_of(Model&, const models::Batch&, double);                                             \
-  template double models::backward_of(Model&, const models::Batch&, double, bool);                                   \
+#define LOLCATS_INSTANTIATE_MODEL(Model)                                                     \
+  template std::vector<double> models::logits_of(Model&, const std::vector<lolcats::Index>&, \
+                                                 const lolcats::Sequences&);                 \
+  template double models::loss_of(Model&, const models::Batch&, double);                     \
+  template double models::backward_of(Model&, const models::Batch&, double, bool);           \
   template std::vector<double> models::decoded_logits_of(Model&, const std::vector<lolcats::Index>&, lolcats::Index)

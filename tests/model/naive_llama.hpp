@@ -40,7 +40,8 @@ struct NaiveLlama {
     if (has(module + ".lora_A.weight")) {
       const Vector low = multiply(weights.at(module + ".lora_A.weight"), x);
       const Vector update = multiply(weights.at(module + ".lora_B.weight"), low);
-      for (Index o = 0; o < out; ++o) y[static_cast<std::size_t>(o)] += adapter_scale * update[static_cast<std::size_t>(o)];
+      for (Index o = 0; o < out; ++o)
+        y[static_cast<std::size_t>(o)] += adapter_scale * update[static_cast<std::size_t>(o)];
     }
     return y;
   }
@@ -94,10 +95,12 @@ struct NaiveLlama {
     Vector z(static_cast<std::size_t>(f), 0.0);
     for (Index j = 0; j < f; ++j) {
       for (Index i = 0; i < config.head_dim; ++i) {
-        z[static_cast<std::size_t>(j)] += x[static_cast<std::size_t>(i)] * w[static_cast<std::size_t>((which * config.head_dim + i) * f + j)];
+        z[static_cast<std::size_t>(j)] +=
+            x[static_cast<std::size_t>(i)] * w[static_cast<std::size_t>((which * config.head_dim + i) * f + j)];
       }
       if (has(map + ".mlp.bias")) {
-        const bool scalar = static_cast<Index>(weights.at(map + ".mlp.bias").size()) < (per_group ? config.kv_heads : config.heads) * f;
+        const bool scalar =
+            static_cast<Index>(weights.at(map + ".mlp.bias").size()) < (per_group ? config.kv_heads : config.heads) * f;
         z[static_cast<std::size_t>(j)] += weight(map + ".mlp.bias", scalar ? which : which * f + j);
       }
     }
@@ -110,7 +113,9 @@ struct NaiveLlama {
   /// Outputs of one query head h over all tokens.
   Matrix attend(const Matrix& q, const Matrix& k, const Matrix& v, Index h, const std::string& at) const {
     const Index D = config.head_dim, g = h / (config.heads / config.kv_heads);
-    const auto part = [&](const Vector& x, Index head) { return Vector(x.begin() + head * D, x.begin() + (head + 1) * D); };
+    const auto part = [&](const Vector& x, Index head) {
+      return Vector(x.begin() + head * D, x.begin() + (head + 1) * D);
+    };
     const auto dot = [](const Vector& a, const Vector& b) {
       double sum = 0;
       for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];

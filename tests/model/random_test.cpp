@@ -31,6 +31,19 @@ TEST_CASE("matrices are normal, norms are one") {
   }
 }
 
+TEST_CASE("what writes to the residual stream may start smaller") {
+  auto plain = random_llama<Teacher<double>>(tiny_config(), 1, 0.02);
+  auto scaled = random_llama<Teacher<double>>(tiny_config(), 1, 0.02, {}, 0.01);
+  const auto a = numbers_of(plain), b = numbers_of(scaled);
+  for (const auto& [name, values] : a) {
+    CAPTURE(name);
+    const bool residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      CHECK(b.at(name)[i] == doctest::Approx(residual ? values[i] / 2 : values[i]).epsilon(1e-14));
+    }
+  }
+}
+
 TEST_CASE("a seed is a model") {
   auto a = random_llama<Teacher<double>>(tiny_config(), 1), b = random_llama<Teacher<double>>(tiny_config(), 1),
        c = random_llama<Teacher<double>>(tiny_config(), 2);

@@ -27,12 +27,10 @@ struct ComposedHedgehog {
   class Layer {
    public:
     Layer() = default;
-    Layer(const Device& backend, const Heads& heads, std::uint64_t seed)
-        : map_(FeatureMapLayer<Device, Start>(backend, heads.keys, heads.size, seed, 0)) {}
-    /// One map per key/value head; queries take their group's, so their rows are read group by group.
+    Layer(const Device& backend, const Heads& heads, Index count, std::uint64_t seed)
+        : map_(FeatureMapLayer<Device, Start>(backend, count, heads.size, seed, 0)) {}
     Var<Device> operator()(Tape<Device>& tape, Var<Device> x, Heads heads) const {
-      if (x.cols() != heads.keys * heads.size) return repeated_(tape, x, heads);
-      return feature_map<Start>(tape, x, map_.weight(), map_.bias(), heads.keys);
+      return feature_map<Start>(tape, x, map_.weight(), map_.bias(), x.cols() / heads.size);
     }
     template <class F>
     void visit_maps(const std::string& at, F&& f) {
@@ -40,18 +38,16 @@ struct ComposedHedgehog {
     }
 
    private:
-    // With as many query heads as key/value heads this is never reached.
-    Var<Device> repeated_(Tape<Device>&, Var<Device> x, Heads) const { return x; }
     FeatureMapLayer<Device, Start> map_;
   };
 };
 static_assert(ComposedFeatureMap<ComposedHedgehog, B>);
 static_assert(!ComposedFeatureMap<Hedgehog<3>, B> && !FeatureMap<ComposedHedgehog>);
 
-using Fused = AttentionLayer<B, Hybrid<Start, Sliding<3>>>;
+using Fused = AttentionLayer<B, Hybrid<Start, Sliding<3>, KeyMapsPerGroup>>;
 using Unfused = AttentionLayer<B, Composed<ComposedHedgehog, Sliding<3>>>;
 
-const Heads even{2, 2, 4};
+const Heads four_to_two{4, 2, 4};
 
 struct Inputs {
   Tensor<double> q, k, v;
@@ -61,9 +57,7 @@ struct Inputs {
     k = testing::normal<B>(Shape{rows, heads.keys * heads.size}, rng);
     v = testing::normal<B>(Shape{rows, heads.keys * heads.size}, rng);
   }
-  Qkv<B> on(Tape<B>& tape) const {
-    return {tape.constant(q.view()), tape.constant(k.view()), tape.constant(v.view())};
-  }
+  Qkv<B> on(Tape<B>& tape) const { return {tape.constant(q.view()), tape.constant(k.view()), tape.constant(v.view())}; }
 };
 
 template <class Layer>
@@ -80,29 +74,32 @@ std::vector<Parameter<B>*> parameters(Layer& layer, std::vector<std::string>* na
 }  // namespace
 
 TEST_CASE("names, and what starts where") {
-  Fused layer({}, even, 0, 3, 7);
+  Fused layer({}, four_to_two, 0, 3, 7);
   std::vector<std::string> names;
   const auto list = parameters(layer, &names);
-  CHECK(names == std::vector<std::string>{"at.feature_map_q.mlp.layer", "at.feature_map_k.mlp.layer", "at.window_factors"});
-  CHECK(testing::as_doubles(list[0]->value()) == testing::as_doubles(list[1]->value()));
-  CHECK(list[2]->shape() == Shape{1, 2, 1, 1});
+  CHECK(names ==
+        std::vector<std::string>{"at.feature_map_q.mlp.layer", "at.feature_map_k.mlp.layer", "at.window_factors"});
+  // Keys start with the maps of the first query head of each group.
+  CHECK(list[1]->shape() == Shape{2, 4, 3});
+  for (Index i = 0; i < 12; ++i) CHECK(list[1]->value().data[12 + i] == list[0]->value().data[24 + i]);
+  CHECK(list[2]->shape() == Shape{1, 4, 1, 1});
   for (const double x : list[2]->value().span()) CHECK(x == -2.1972245773362196);
-  Fused other({}, even, 0, 4, 7);
+  Fused other({}, four_to_two, 0, 4, 7);
   CHECK(testing::as_doubles(list[0]->value()) != testing::as_doubles(parameters(other)[0]->value()));
 }
 
 TEST_CASE("softmax takes the checkpoint's window, if any") {
-  AttentionLayer<B, Softmax<>> endless({}, even, 0, 0, 0), narrow({}, even, 5, 0, 0);
+  AttentionLayer<B, Softmax<>> endless({}, four_to_two, 0, 0, 0), narrow({}, four_to_two, 5, 0, 0);
   CHECK(endless.window().begin(100000) == 0);
   CHECK(narrow.window().begin(100) == 96);
-  AttentionLayer<B, Softmax<Sliding<2>>> fixed({}, even, 5, 0, 0);
+  AttentionLayer<B, Softmax<Sliding<2>>> fixed({}, four_to_two, 5, 0, 0);
   CHECK(fixed.window().begin(100) == 99);
   CHECK(parameters(endless).empty());
 }
 
 TEST_CASE("a map composed of tape operations is the fused map: output, decoding, gradients") {
-  Fused fused({}, even, 0, 0, 7);
-  Unfused composed({}, even, 0, 0, 7);
+  Fused fused({}, four_to_two, 0, 0, 7);
+  Unfused composed({}, four_to_two, 0, 0, 7);
   const auto a = parameters(fused), b = parameters(composed);
   REQUIRE(a.size() == b.size());
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -110,7 +107,7 @@ TEST_CASE("a map composed of tape operations is the fused map: output, decoding,
     *b[i] = *a[i];
   }
   const Sequences sequences = Sequences::rectangular(1, 9);
-  const Inputs inputs(9, even);
+  const Inputs inputs(9, four_to_two);
   Tape<B> tape;
   const auto want = testing::as_doubles(fused(tape, inputs.on(tape), sequences).value());
   CHECK(close(want, composed(tape, inputs.on(tape), sequences).value(), 1e-13));
@@ -119,7 +116,8 @@ TEST_CASE("a map composed of tape operations is the fused map: output, decoding,
   std::vector<double> steps;
   for (Index first = 0; first < 9; first += 3) {
     const Sequences chunk(3, {{0, 3, first}});
-    const Qkv<B> x{tape.constant(inputs.q.view().row_range(first, 3)), tape.constant(inputs.k.view().row_range(first, 3)),
+    const Qkv<B> x{tape.constant(inputs.q.view().row_range(first, 3)),
+                   tape.constant(inputs.k.view().row_range(first, 3)),
                    tape.constant(inputs.v.view().row_range(first, 3))};
     for (const double y : composed.step(tape, x, chunk, state).value().span()) steps.push_back(y);
   }
@@ -131,22 +129,15 @@ TEST_CASE("a map composed of tape operations is the fused map: output, decoding,
 }
 
 TEST_CASE("shared maps: one set of weights serves both sides and collects both gradients") {
-  AttentionLayer<B, Hybrid<Start, Sliding<3>, SharedMaps>> shared({}, {4, 2, 4}, 0, 0, 7);
+  AttentionLayer<B, Hybrid<Start, Sliding<3>, SharedMaps>> shared({}, four_to_two, 0, 0, 7);
   std::vector<std::string> names;
   const auto list = parameters(shared, &names);
   CHECK(names == std::vector<std::string>{"at.feature_map_q.mlp.layer", "at.window_factors"});
-  const Inputs inputs(9, {4, 2, 4});
+  const Inputs inputs(9, four_to_two);
   const Sequences sequences = Sequences::rectangular(1, 9);
   CHECK(check_gradients({inputs.q, inputs.k, inputs.v}, list, [&](Tape<B>& t, std::span<const Var<B>> x) {
     return shared(t, Qkv<B>{x[0], x[1], x[2]}, sequences);
   }));
-}
-
-TEST_CASE("key maps per group have the shape of the key/value heads") {
-  AttentionLayer<B, Linear<Start, KeyMapsPerGroup>> layer({}, {4, 2, 4}, 0, 0, 7);
-  const auto list = parameters(layer);
-  CHECK(list[0]->shape() == Shape{4, 4, 3});
-  CHECK(list[1]->shape() == Shape{2, 4, 3});
 }
 
 TEST_CASE("names of composed attentions") {

@@ -40,8 +40,8 @@ TEST_CASE("identity start: feature j is coordinate j, and zero under a skip conn
   const auto wide = weight(make<Hedgehog<9>>());  // more features than coordinates
   for (std::size_t i = 0; i < wide.size(); ++i) CHECK(wide[i] == (i / 9 % 6 == i % 9 ? 1.0 : 0.0));
   for (const double x : weight(make<Skip<Hedgehog<6>>>())) CHECK(x == 0);
-  CHECK_THROWS_WITH_AS(make<Skip<Hedgehog<3>>>(), doctest::Contains("projects onto 3 features, expected the head size 6"),
-                       ConfigError);
+  CHECK_THROWS_WITH_AS(make<Skip<Hedgehog<3>>>(),
+                       doctest::Contains("projects onto 3 features, expected the head size 6"), ConfigError);
 }
 
 TEST_CASE("Kaiming start as published: uniform in +-sqrt(6 / (d f))") {
@@ -79,7 +79,8 @@ TEST_CASE("keys start with the maps of the queries: all, or the first of each gr
   const auto groups = FeatureMapLayer<B, Map>::every({}, queries, 2);
   CHECK(groups.weight().shape() == Shape{2, 6, 5});
   CHECK(groups.bias().shape() == Shape{2, 5});
-  const auto w = weight(queries), g = weight(groups), b = as_doubles(queries.bias().value), c = as_doubles(groups.bias().value);
+  const auto w = weight(queries), g = weight(groups), b = as_doubles(queries.bias().value),
+             c = as_doubles(groups.bias().value);
   for (std::size_t i = 0; i < 30; ++i) {
     CHECK(g[i] == w[i]);
     CHECK(g[30 + i] == w[60 + i]);

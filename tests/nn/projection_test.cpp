@@ -123,8 +123,10 @@ TEST_CASE("A is uniform in +-1/sqrt(in), B is zero, both by seed and place") {
     Projection<B, Lora<8>, q> projection(B{}, 400, 3, layer, seed);
     std::vector<double> a;
     projection.visit_adapter("", [&](const std::string& name, const auto&, Parameter<B>& p) {
-      if (name == ".lora_A.weight") a = testing::as_doubles(p.value());
-      else for (const double x : p.value().span()) CHECK(x == 0);
+      if (name == ".lora_A.weight")
+        a = testing::as_doubles(p.value());
+      else
+        for (const double x : p.value().span()) CHECK(x == 0);
     });
     return a;
   };

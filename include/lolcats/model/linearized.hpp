@@ -36,7 +36,7 @@ inline Shape stored_shape(std::string_view name, const Shape& shape) {
 }  // namespace detail
 
 /// Writes the adapter as Python's peft does: adapter_config.json and adapter_model.safetensors (F32).
-/// Errors: Error while merged; FileError.
+/// A merged adapter is written all the same.  Errors: FileError.
 template <LlamaModel Model>
   requires(Model::Adapter::targets.bits != 0)
 void save_adapter(const Model& model, const std::filesystem::path& folder, const std::string& base_model = "") {
@@ -55,8 +55,8 @@ void save_adapter(const Model& model, const std::filesystem::path& folder, const
   write_peft(folder, adapter, base_model);
 }
 
-/// Reads an adapter folder of peft into the model.  Rank, alpha, targets and every shape must be those of the model's type;
-/// dropout matters in training only and is the type's.  On an error the model is as it was.
+/// Reads an adapter folder of peft into the model.  Rank, alpha, targets and every shape must be those of the model's
+/// type; dropout matters in training only and is the type's.  On an error the model is as it was.
 /// Errors: FileError, FormatError, ConfigError, ShapeError; Error while merged.
 template <LlamaModel Model>
   requires(Model::Adapter::targets.bits != 0)
@@ -66,7 +66,8 @@ void load_adapter(Model& model, const std::filesystem::path& folder) {
   require<Error>(!model.merged(), "load_adapter: the model's adapters are merged; unmerge them first");
   const std::string file = (folder / "adapter_config.json").string();
   const PeftAdapter adapter = read_peft(folder);
-  require<ConfigError>(adapter.rank == P::rank, "{}: 'r' is {}, expected {} for {}", file, adapter.rank, P::rank, P::name());
+  require<ConfigError>(adapter.rank == P::rank, "{}: 'r' is {}, expected {} for {}", file, adapter.rank, P::rank,
+                       P::name());
   require<ConfigError>(adapter.alpha == P::alpha, "{}: 'lora_alpha' is {}, expected {} for {}", file, adapter.alpha,
                        P::alpha, P::name());
   const Parameters<typename Model::Device> parameters = model.adapter_parameters();
@@ -100,7 +101,8 @@ void save_linearized(const Model& model, const std::filesystem::path& folder,
   std::vector<NamedTensor> named;
   for (const auto& [name, parameter] : handles.transfer_parameters()) {
     tensors.push_back(detail::on_host<T>(model.backend(), *parameter));
-    named.emplace_back(name, std::as_const(tensors.back()).view().reshaped(detail::stored_shape(name, parameter->shape())));
+    const Shape shape = detail::stored_shape(name, parameter->shape());
+    named.emplace_back(name, std::as_const(tensors.back()).view().reshaped(shape));
   }
   write_method(folder, Model::Attention::name(), named, recipe);
   if constexpr (Model::Adapter::targets.bits != 0) save_adapter(model, folder / "adapter");

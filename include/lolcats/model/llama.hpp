@@ -26,8 +26,8 @@ concept LabelledTokens = requires(const T& batch) {
 
 /// Decoder layers between an embedding and a head.  Llama<B> is the softmax teacher; A and P say how a student differs.
 ///
-/// Copying a model shares all weights (see Parameter).  Operations keep pointers to the model, so it must neither move nor
-/// disappear before the tape's scope ends; the same holds for tokens, labels and sequences.
+/// Copying a model shares all weights (see Parameter).  Operations keep pointers to the model, so it must neither move
+/// nor disappear before the tape's scope ends; the same holds for tokens, labels and sequences.
 template <Backend B, AttentionPolicy A = Softmax<>, AdapterPolicy P = NoAdapter>
 class Llama {
  public:
@@ -76,10 +76,12 @@ class Llama {
   /// (V, C); the embedding's table if the two are tied.
   Weight<B> head() const { return config_.tied_embeddings ? embedding_.table() : head_; }
 
-  /// (M, C) after the final norm.  `recompute` keeps only the layers' inputs and runs each layer again in the backward pass.
+  /// (M, C) after the final norm.  `recompute` keeps only the layers' inputs and runs each layer again in the backward
+  /// pass.
   Var<B> hidden(Tape<B>& tape, std::span<const Index> tokens, const Sequences& sequences, bool recompute = false) {
     require<ShapeError>(static_cast<Index>(tokens.size()) == sequences.rows(),
-                        "Llama::hidden: {} tokens, expected the {} rows of the sequences", tokens.size(), sequences.rows());
+                        "Llama::hidden: {} tokens, expected the {} rows of the sequences", tokens.size(),
+                        sequences.rows());
     const RopeTable<B>& table = rope(sequences);
     Var<B> x = embed(tape, tokens);
     for (const auto& layer : layers_) {
@@ -117,7 +119,8 @@ class Llama {
   }
   /// What stage 1 trains: maps and window factors, by the published names.
   Parameters<B> transfer_parameters() {
-    return collect([this](auto&& f) { visit_layers([&](auto& layer, const std::string& at) { layer.visit_maps(at, f); }); });
+    return collect(
+        [this](auto&& f) { visit_layers([&](auto& layer, const std::string& at) { layer.visit_maps(at, f); }); });
   }
   /// What stage 2 trains: "model.layers.0.self_attn.q_proj.lora_A.weight" and so on.
   Parameters<B> adapter_parameters() {
@@ -148,7 +151,8 @@ class Llama {
     embedding_.visit_base("model.embed_tokens", f);
     visit_layers([&](auto& layer, const std::string& at) { layer.visit_base(at, f); });
     norm_.visit_base("model.norm", f);
-    if (!config_.tied_embeddings) f(std::string("lm_head.weight"), Shape{config_.vocab_size, config_.hidden_size}, head_);
+    if (!config_.tied_embeddings)
+      f(std::string("lm_head.weight"), Shape{config_.vocab_size, config_.hidden_size}, head_);
   }
 
  private:

@@ -26,7 +26,8 @@ Parameter<B> to_backend(const B& backend, Tensor<Scalar<B>> tensor) {
     std::vector<double> values(static_cast<std::size_t>(std::min(block, tensor.size())));
     for (Index first = 0; first < tensor.size(); first += block) {
       const Index count = std::min(block, tensor.size() - first);
-      for (Index i = 0; i < count; ++i) values[static_cast<std::size_t>(i)] = static_cast<double>(tensor.data()[first + i]);
+      for (Index i = 0; i < count; ++i)
+        values[static_cast<std::size_t>(i)] = static_cast<double>(tensor.data()[first + i]);
       backend.from_host(values.data(), array.data() + first, count);
     }
     return Parameter<B>(std::move(array));
@@ -110,8 +111,8 @@ auto load_llama(const std::filesystem::path& path, std::uint64_t seed = 0) {
 
 /// Writes the base model as a Hugging Face folder: config.json and model.safetensors.
 ///
-/// `stored` is F32, BF16 or F64; by default what the backend computes with.  Maps and adapters are not part of it, except
-/// that merged adapters are part of the weights.  Errors: FileError, FormatError.
+/// `stored` is F32, BF16 or F64; by default what the backend computes with.  Maps and adapters are not part of it,
+/// except that merged adapters are part of the weights.  Errors: FileError, FormatError.
 template <LlamaModel Model>
 void save_llama(const Model& model, const std::filesystem::path& folder,
                 DType stored = dtype_of<Scalar<typename Model::Device>>) {

@@ -7,8 +7,9 @@ namespace lolcats {
 
 /// Matrices are normal with the given deviation (0.02 is transformers' initializer_range), norms are 1.
 ///
-/// The two projections of a layer that write to the residual stream, o and down, have `residual_deviation` instead, if it is
-/// positive: GPT-2 divides by sqrt(2 L), so that the stream does not grow with depth.  Every weight is a pure function of the seed and its place in the model.  Throws ConfigError.
+/// The two projections of a layer that write to the residual stream, o and down, have `residual_deviation` instead, if
+/// it is positive: GPT-2 divides by sqrt(2 L), so that the stream does not grow with depth.  Every weight is a pure
+/// function of the seed and its place in the model.  Throws ConfigError.
 template <LlamaModel Model>
 Model random_llama(const LlamaConfig& config, std::uint64_t seed = 0, double deviation = 0.02,
                    typename Model::Device backend = {}, double residual_deviation = 0) {

@@ -71,8 +71,8 @@ template <class... Methods>
 struct MethodList {};
 
 using Zoo = MethodList<zoo::Hedgehog8Linear, zoo::Hedgehog8Sliding16, zoo::Hedgehog8Terraced64, zoo::T2R16Linear,
-                       zoo::T2R16Terraced64, zoo::Hedgehog64Linear, zoo::Hedgehog64Terraced64,
-                       zoo::Hedgehog64Sliding64, zoo::T2R128Linear, zoo::T2R128Terraced64, zoo::SoftmaxControl>;
+                       zoo::T2R16Terraced64, zoo::Hedgehog64Linear, zoo::Hedgehog64Terraced64, zoo::Hedgehog64Sliding64,
+                       zoo::T2R128Linear, zoo::T2R128Terraced64, zoo::SoftmaxControl>;
 
 /// The names of a list, in its order.
 template <class... Methods>
@@ -86,7 +86,8 @@ inline std::vector<std::string> student_names() { return student_names(Zoo{}); }
 template <class F, class... Methods>
 void visit_student(std::string_view name, F&& f, MethodList<Methods...> list) {
   const bool found = ((Methods::name == name && (f(Methods{}), true)) || ...);
-  require<ConfigError>(found, "student '{}' is unknown, expected one of {}", name, fmt::join(student_names(list), ", "));
+  require<ConfigError>(found, "student '{}' is unknown, expected one of {}", name,
+                       fmt::join(student_names(list), ", "));
 }
 template <class F>
 void visit_student(std::string_view name, F&& f) {

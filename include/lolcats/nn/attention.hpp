@@ -59,8 +59,9 @@ class AttentionLayer {
       : heads_(heads) {
     if constexpr (std::is_same_v<A, Softmax<>>) window_ = Window(sliding_window > 0 ? sliding_window : unlimited);
     if constexpr (composed) {
-      query_map_ = MapLayer(backend, heads, mix_bits(seed + static_cast<std::uint64_t>(layer)));
-      key_map_ = query_map_;
+      const std::uint64_t start = mix_bits(seed + static_cast<std::uint64_t>(layer));
+      query_map_ = MapLayer(backend, heads, heads.queries, start);
+      if (!A::shared_maps) key_map_ = MapLayer(backend, heads, heads.keys, start);
     } else if constexpr (has_maps<A>) {
       query_map_ = MapLayer(backend, heads.queries, heads.size, seed, static_cast<std::uint64_t>(layer));
       key_map_ = MapLayer::every(backend, query_map_, A::key_maps_per_group ? heads.group() : 1);

@@ -10,26 +10,29 @@
 
 namespace lolcats {
 
-/// A map that does not work row by row: a policy with a name and a nested layer of tape operations.  It works everywhere, unfused.
+/// A map that does not work row by row: a policy with a name and a nested layer of tape operations.  It works
+/// everywhere, unfused.
 ///
 ///   struct MyMap {
 ///     static std::string name();
 ///     template <Backend B> struct Layer {
-///       Layer();                                                  empty
-///       Layer(const B&, const Heads&, std::uint64_t seed);        fresh weights
-///       Var<B> operator()(Tape<B>&, Var<B> x, Heads) const;       x is q (M, H * D) or k (M, G * D)
-///       void visit_maps(const std::string& at, f);                f(name, shape, Parameter<B>&) for each weight
+///       Layer();                                                          empty
+///       Layer(const B&, const Heads&, Index count, std::uint64_t seed);   fresh, for `count` heads of x: H or G
+///       Var<B> operator()(Tape<B>&, Var<B> x, Heads) const;               x is q (M, H * D) or k (M, G * D)
+///       void visit_maps(const std::string& at, f);                        f(name, shape, Parameter<B>&) for each
 ///     };
 ///   };
 ///
 /// Features of queries are (M, H * F), of keys (M, H * F) or (M, G * F), heads side by side, and not negative.
+/// Queries and keys have a layer each, from the same seed; SharedMaps gives both the layer of the queries.
 // clang-format off
 template <class M, class B>
 concept ComposedFeatureMap = Backend<B> && !FeatureMap<M> && requires(
-    typename M::template Layer<B> layer, const typename M::template Layer<B> fixed, Tape<B>& tape, Var<B> x, Heads heads,
-    void (*f)(const std::string&, const Shape&, Parameter<B>&)) {
+    typename M::template Layer<B> layer, const typename M::template Layer<B> fixed, Tape<B>& tape, Var<B> x,
+    Heads heads, void (*f)(const std::string&, const Shape&, Parameter<B>&)) {
   { M::name() } -> std::convertible_to<std::string>;
   typename M::template Layer<B>;
+  requires std::constructible_from<typename M::template Layer<B>, const B&, const Heads&, Index, std::uint64_t>;
   { fixed(tape, x, heads) } -> std::same_as<Var<B>>;
   layer.visit_maps(std::string(), f);
 };

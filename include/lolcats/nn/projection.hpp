@@ -23,7 +23,8 @@ inline constexpr std::uint64_t base_streams = std::uint64_t{3} << 32;
 
 /// The stream of one projection of one layer; unique in a model.
 constexpr std::uint64_t projection_stream(Index layer, Projections which) {
-  return static_cast<std::uint64_t>(layer) * 8 + static_cast<std::uint64_t>(std::countr_zero(static_cast<unsigned>(which)));
+  return static_cast<std::uint64_t>(layer) * 8 +
+         static_cast<std::uint64_t>(std::countr_zero(static_cast<unsigned>(which)));
 }
 
 /// A fresh array with the given values.
@@ -50,8 +51,8 @@ struct NoLowRank {};
 
 /// y (M, O) = x (M, I) W^T, plus (Alpha / Rank) (mask(x) A^T) B^T where `Which` is a target of P.
 ///
-/// A starts uniform in +-1/sqrt(I), B at zero, so that a fresh adapter changes nothing.  Where it is no target, the adapter takes
-/// neither time nor memory.
+/// A starts uniform in +-1/sqrt(I), B at zero, so that a fresh adapter changes nothing.  Where it is no target, the
+/// adapter takes neither time nor memory.
 template <Backend B, AdapterPolicy P, Projections Which>
 class Projection {
  public:
