@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
     CLI::App app{"Generates text from a constant-size state."};
     app.add_option("--checkpoint", o.checkpoint, "folder that linearize wrote (default: the softmax model itself)");
     app.add_option("--model", o.model, "the base model (default: the one the checkpoint names, or the built-in teacher)");
-    app.add_option("--tokenizer", o.tokenizer, "llama2.c tokenizer.bin (default: the built-in teacher's)");
+    app.add_option("--tokenizer", o.tokenizer, "llama2.c tokenizer.bin (default: the one the checkpoint names, or the built-in teacher's)");
     app.add_option("--prompt", o.prompts, "one or more texts to continue")->capture_default_str();
     app.add_option("--max-tokens", o.max_tokens, "new tokens per prompt")->capture_default_str();
     app.add_option("--temperature", o.sampler.temperature, "0: the most likely token")->capture_default_str();
@@ -79,6 +79,7 @@ int main(int argc, char** argv) {
                                              "{}: lolcats.json names no student and base_model, as linearize writes them", o.checkpoint);
       student = recipe["student"];
       if (o.model.empty()) o.model = recipe["base_model"];
+      if (o.tokenizer.empty() && recipe.contains("tokenizer")) o.tokenizer = recipe["tokenizer"];
     }
     if (o.model.empty()) o.model = built_in_teacher().string();
     if (o.tokenizer.empty()) o.tokenizer = built_in_tokenizer().string();

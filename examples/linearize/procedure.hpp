@@ -77,7 +77,7 @@ Report linearize(Job& job) {
   json["decoding_state_bytes"] = generation.state_bytes;
 
   if (!out.empty()) {
-    lolcats::save_linearized(student, out, {{"student", Entry::name}, {"base_model", options.model}});
+    lolcats::save_linearized(student, out, {{"student", Entry::name}, {"base_model", std::filesystem::absolute(options.model).string()}, {"tokenizer", std::filesystem::absolute(options.tokenizer).string()}});
     for (const char* name : {"transfer.state", "finetune.state"}) std::filesystem::remove(out / name);
   }
   return report;

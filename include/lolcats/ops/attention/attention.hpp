@@ -104,6 +104,17 @@ void check_attention(const Shape& q, const Shape& k, const Shape& v, const Seque
                         "attention: query_map projects onto {} features, key_map onto {}", w.query_map.shape()[2],
                         w.key_map.shape()[2]);
   }
+  if constexpr (std::is_same_v<Map, GivenFeatures>) {
+    const Var<B>&query = w.query_features, &key = w.key_features;
+    require<ShapeError>(query && query.rows() == rows && query.cols() % heads.queries == 0,
+                        "attention: query_features has shape {}, expected ({}, {} * F)",
+                        query ? to_string(query.shape()) : "()", rows, heads.queries);
+    const Index features = query.cols() / heads.queries;
+    require<ShapeError>(key && key.rows() == rows &&
+                            (key.cols() == heads.queries * features || key.cols() == heads.keys * features),
+                        "attention: key_features has shape {}, expected ({}, {} * {}) or ({}, {} * {})",
+                        key ? to_string(key.shape()) : "()", rows, heads.queries, features, rows, heads.keys, features);
+  }
 }
 
 }  // namespace detail

@@ -163,11 +163,9 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
   });
 
   if constexpr (far) {
-    // gamma appears in p_near = gamma exp(.), and in beta = 1 - gamma where affine; d gamma / d factor = gamma (1 - gamma).
-    if (to.window_factor) {
-      const T through_beta = head.affine ? gamma_sum / head.beta : T(0);  // minus dL/d beta
-      *to.window_factor += (gamma_sum / head.gamma + through_beta) * head.gamma * (T(1) - head.gamma);
-    }
+    // d gamma / d factor = gamma (1 - gamma), and gamma dL/dgamma = gamma_sum; beta = 1 - gamma where affine, with
+    // beta dL/dbeta = -gamma_sum.  Nothing is divided by, so that a saturated gamma is harmless.
+    if (to.window_factor) *to.window_factor += head.affine ? gamma_sum : gamma_sum * (T(1) - head.gamma);
     if (!to.v && !to.key_features.x && !to.key_features.map && !to.key_features.bias) return;
     // Backwards over the tiles: R and r collect the queries behind a key, then that key leaves the state.
     RowMatrix<T> sums = RowMatrix<T>::Zero(key_phi.cols(), size);     // R (F, D)

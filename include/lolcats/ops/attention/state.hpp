@@ -30,9 +30,13 @@ struct AttentionState {
   /// Bytes held; constant in the number of tokens for bounded windows.
   std::size_t bytes() const {
     std::size_t n = 0;
+    const auto add = [&n](const auto& x) { n += x ? sizeof(*x.data()) * static_cast<std::size_t>(x.size()) : 0; };
     for (const Slot& s : slots) {
-      n += sizeof(Scalar<B>) * static_cast<std::size_t>(s.keys.size() + s.values.size() + s.features.size());
-      n += sizeof(Real<B>) * static_cast<std::size_t>(s.sums.size() + s.normalizer.size());
+      add(s.keys);
+      add(s.values);
+      add(s.features);
+      add(s.sums);
+      add(s.normalizer);
     }
     return n;
   }

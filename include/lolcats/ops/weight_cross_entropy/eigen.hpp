@@ -74,8 +74,7 @@ struct WeightCrossEntropyKernel<Cpu<T>, Map, W> {
                                      {nullptr, key_map.at(n, key_head), key_bias.at(n, key_head)});
         }
         if (T* factor = factors.at(n, h)) {
-          const T through_beta = head.affine ? beta_sum / head.beta : T(0);
-          *factor += (gamma_sum / head.gamma - through_beta) * head.gamma * (T(1) - head.gamma);
+          *factor += gamma_sum * (T(1) - head.gamma) - (head.affine ? beta_sum * head.gamma : T(0));
         }
       }
     });
