@@ -14,13 +14,13 @@ struct Sharp : RowMap<8, 2> {  // xW has 8 columns, the map returns 2 rows of 8 
   static std::string name() { return "sharp<8>"; }
 
   template <class Row>
-  static Features<Row, 2> features(const Row& z) {
+  static constexpr Features<Row, 2> features(const Row& z) {
     const Row up = softmax(z), down = softmax(-z);
     return {up * up, down * down};
   }
 
   template <class Row>
-  static Row pullback(const Row& z, const Features<Row, 2>&, const Features<Row, 2>& dphi) {
+  static constexpr Row pullback(const Row& z, const Features<Row, 2>&, const Features<Row, 2>& dphi) {
     const Row up = softmax(z), down = softmax(-z);
     return softmax_pullback(up, up * dphi[0] * 2.0) - softmax_pullback(down, down * dphi[1] * 2.0);
   }

@@ -14,11 +14,11 @@ struct SquareAndDecay : lolcats::RowMap<Rank, 2> {
   static std::string name() { return "square_and_decay<" + std::to_string(Rank) + ">"; }
 
   template <class Row>
-  static lolcats::Features<Row, 2> features(const Row& z) {
+  static constexpr lolcats::Features<Row, 2> features(const Row& z) {
     return {z * z, exp(minimum(z, 0.0))};
   }
   template <class Row>
-  static Row pullback(const Row& z, const lolcats::Features<Row, 2>& phi, const lolcats::Features<Row, 2>& dphi) {
+  static constexpr Row pullback(const Row& z, const lolcats::Features<Row, 2>& phi, const lolcats::Features<Row, 2>& dphi) {
     return dphi[0] * z * 2.0 + dphi[1] * phi[1] * positive(-z);
   }
 };

@@ -22,6 +22,7 @@ inline constexpr Index unlimited = std::numeric_limits<Index>::max() / 4;
 ///
 /// `has_near`, `has_far`: can there be such keys at all?  `span()`: no query has more near keys than this.
 /// `period()`: the smallest step after which begin repeats its pattern; tiles of queries are aligned to it.
+/// All three are constexpr, so that a GPU may call them.
 // clang-format off
 template <class W>
 concept Window = std::copyable<W> && requires(const W window, Index n) {

@@ -89,11 +89,11 @@ struct ArchetypeMap {
   static std::string name() { return "archetype_map"; }
 
   template <class Row>
-  static Features<Row, 1> features(const Row& z) {
+  static constexpr Features<Row, 1> features(const Row& z) {
     return {z * z + 1.0};
   }
   template <class Row>
-  static Row pullback(const Row& z, const Features<Row, 1>&, const Features<Row, 1>& dphi) {
+  static constexpr Row pullback(const Row& z, const Features<Row, 1>&, const Features<Row, 1>& dphi) {
     return dphi[0] * z * 2.0;
   }
 };
@@ -105,9 +105,9 @@ class ArchetypeWindow {
   static ArchetypeWindow make() { return ArchetypeWindow(3); }
   static constexpr bool has_near = true;
   static constexpr bool has_far = true;
-  Index begin(Index n) const { return std::max<Index>(0, n - width_ + 1); }
-  Index span() const { return width_; }
-  Index period() const { return 1; }
+  constexpr Index begin(Index n) const { return std::max<Index>(0, n - width_ + 1); }
+  constexpr Index span() const { return width_; }
+  constexpr Index period() const { return 1; }
   static std::string name() { return "archetype_window"; }
 
  private:

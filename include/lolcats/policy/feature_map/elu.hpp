@@ -12,11 +12,11 @@ struct EluPlusOne : RowMap<Rank> {
   static std::string name() { return "elu_plus_one<" + detail::size_name(Rank) + ">"; }
 
   template <class Row>
-  static Features<Row, 1> features(const Row& z) {
+  static constexpr Features<Row, 1> features(const Row& z) {
     return {maximum(z, 0.0) + exp(minimum(z, 0.0))};
   }
   template <class Row>
-  static Row pullback(const Row& z, const Features<Row, 1>&, const Features<Row, 1>& dphi) {
+  static constexpr Row pullback(const Row& z, const Features<Row, 1>&, const Features<Row, 1>& dphi) {
     return dphi[0] * exp(minimum(z, 0.0));
   }
 };

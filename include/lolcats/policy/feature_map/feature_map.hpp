@@ -16,7 +16,8 @@ enum class Bias { none, vector, head };
 
 /// phi(x) = max(f(xW + b), floor), with W (d, f) per head; `f` and its pullback are the map.
 ///
-/// Derive from this and write `name`, `features` and `pullback`; override a constant by redefining it.
+/// Derive from this and write `name`, `features` and `pullback`, the latter two constexpr, as a GPU calls them, too;
+/// override a constant by redefining it.
 ///   Projected  f, the columns of W; `dynamic` takes it from the weights (tools that read any checkpoint)
 ///   Count      how many rows of f features the map returns; F = Count * f
 template <Index Projected, int Count = 1>

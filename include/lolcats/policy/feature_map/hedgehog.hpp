@@ -14,11 +14,11 @@ struct Hedgehog : RowMap<Rank, 2> {
   static std::string name() { return "hedgehog<" + detail::size_name(Rank) + ">"; }
 
   template <class Row>
-  static Features<Row, 2> features(const Row& z) {
+  static constexpr Features<Row, 2> features(const Row& z) {
     return {softmax(z), softmax(-z)};
   }
   template <class Row>
-  static Row pullback(const Row&, const Features<Row, 2>& phi, const Features<Row, 2>& dphi) {
+  static constexpr Row pullback(const Row&, const Features<Row, 2>& phi, const Features<Row, 2>& dphi) {
     return softmax_pullback(phi[0], dphi[0]) - softmax_pullback(phi[1], dphi[1]);
   }
 };
@@ -30,11 +30,11 @@ struct HedgehogHalf : RowMap<Rank> {
   static std::string name() { return "hedgehog_half<" + detail::size_name(Rank) + ">"; }
 
   template <class Row>
-  static Features<Row, 1> features(const Row& z) {
+  static constexpr Features<Row, 1> features(const Row& z) {
     return {softmax(z)};
   }
   template <class Row>
-  static Row pullback(const Row&, const Features<Row, 1>& phi, const Features<Row, 1>& dphi) {
+  static constexpr Row pullback(const Row&, const Features<Row, 1>& phi, const Features<Row, 1>& dphi) {
     return softmax_pullback(phi[0], dphi[0]);
   }
 };

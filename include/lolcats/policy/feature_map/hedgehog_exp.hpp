@@ -14,11 +14,11 @@ struct HedgehogExp : RowMap<Rank, 2> {
   static std::string name() { return "hedgehog_exp<" + detail::size_name(Rank) + ">"; }
 
   template <class Row>
-  static Features<Row, 2> features(const Row& z) {
+  static constexpr Features<Row, 2> features(const Row& z) {
     return {exp(z - max(z)), exp(-z + min(z))};
   }
   template <class Row>
-  static Row pullback(const Row& z, const Features<Row, 2>& phi, const Features<Row, 2>& dphi) {
+  static constexpr Row pullback(const Row& z, const Features<Row, 2>& phi, const Features<Row, 2>& dphi) {
     const Row up = phi[0] * dphi[0];
     const Row down = phi[1] * dphi[1];
     return up - is_max(z) * sum(up) - down + is_max(-z) * sum(down);
@@ -32,11 +32,11 @@ struct HedgehogExpHalf : RowMap<Rank> {
   static std::string name() { return "hedgehog_exp_half<" + detail::size_name(Rank) + ">"; }
 
   template <class Row>
-  static Features<Row, 1> features(const Row& z) {
+  static constexpr Features<Row, 1> features(const Row& z) {
     return {exp(z - max(z))};
   }
   template <class Row>
-  static Row pullback(const Row& z, const Features<Row, 1>& phi, const Features<Row, 1>& dphi) {
+  static constexpr Row pullback(const Row& z, const Features<Row, 1>& phi, const Features<Row, 1>& dphi) {
     const Row up = phi[0] * dphi[0];
     return up - is_max(z) * sum(up);
   }

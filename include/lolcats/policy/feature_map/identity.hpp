@@ -12,11 +12,11 @@ struct Identity : RowMap<Rank> {
   static std::string name() { return "identity<" + detail::size_name(Rank) + ">"; }
 
   template <class Row>
-  static Features<Row, 1> features(const Row& z) {
+  static constexpr Features<Row, 1> features(const Row& z) {
     return {z};
   }
   template <class Row>
-  static Row pullback(const Row&, const Features<Row, 1>&, const Features<Row, 1>& dphi) {
+  static constexpr Row pullback(const Row&, const Features<Row, 1>&, const Features<Row, 1>& dphi) {
     return dphi[0];
   }
 };

@@ -11,11 +11,11 @@ struct Relu : RowMap<Rank> {
   static std::string name() { return "relu<" + detail::size_name(Rank) + ">"; }
 
   template <class Row>
-  static Features<Row, 1> features(const Row& z) {
+  static constexpr Features<Row, 1> features(const Row& z) {
     return {maximum(z, 0.0)};
   }
   template <class Row>
-  static Row pullback(const Row& z, const Features<Row, 1>&, const Features<Row, 1>& dphi) {
+  static constexpr Row pullback(const Row& z, const Features<Row, 1>&, const Features<Row, 1>& dphi) {
     return dphi[0] * positive(z);
   }
 };

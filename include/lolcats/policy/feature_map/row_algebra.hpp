@@ -37,14 +37,14 @@ using Features = std::array<Row, static_cast<std::size_t>(Count)>;
 
 /// exp(z) normalised to sum to one over the row, stable.
 template <class Row>
-Row softmax(const Row& z) {
+constexpr Row softmax(const Row& z) {
   const Row e = exp(z - max(z));
   return e / sum(e);
 }
 
 /// Gradient through p = softmax(z): dz = p * (dp - <p, dp>).
 template <class Row>
-Row softmax_pullback(const Row& p, const Row& dp) {
+constexpr Row softmax_pullback(const Row& p, const Row& dp) {
   return p * (dp - sum(p * dp));
 }
 
