@@ -51,6 +51,12 @@ class NumericError : public Error {
   using Error::Error;
 };
 
+/// The CUDA runtime, a CUDA library or the device refused.
+class CudaError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Throws E with a formatted message.
 template <class E = Error, class... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
