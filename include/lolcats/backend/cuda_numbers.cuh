@@ -6,6 +6,7 @@
 
 #include <cuda_bf16.h>
 
+#include <cstdint>
 #include <type_traits>
 
 namespace lolcats {
@@ -35,15 +36,33 @@ __device__ __forceinline__ T from_float(float x) {
 __device__ __forceinline__ float to_float(bf16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
 __device__ __forceinline__ float to_float(float x) { return x; }
 
-/// What 16 bytes hold; loads and stores of it are one instruction.
-template <class T>
-struct alignas(16) Pack {
-  static constexpr int size = 16 / sizeof(T);
-  T values[size];
+/// `Width` neighbours; loads and stores of it are one instruction.  By default it fills 16 bytes, the widest one.
+template <class T, int Width = 16 / static_cast<int>(sizeof(T))>
+struct alignas(sizeof(T) * Width) Pack {
+  static constexpr int size = Width;
+  T values[Width];
 
   __device__ __forceinline__ float operator[](int i) const { return to_float(values[i]); }
   __device__ __forceinline__ void set(int i, float x) { values[i] = from_float<T>(x); }
 };
+template <class T>
+constexpr int widest = 16 / static_cast<int>(sizeof(T));
+
+/// Neighbours of T at `x`, which must be aligned to them.
+template <int Width, class T>
+__device__ __forceinline__ Pack<T, Width> load_pack(const T* x) {
+  return *reinterpret_cast<const Pack<T, Width>*>(x);
+}
+template <int Width, class T>
+__device__ __forceinline__ void store_pack(T* x, const Pack<T, Width>& pack) {
+  *reinterpret_cast<Pack<T, Width>*>(x) = pack;
+}
+
+/// May rows of `cols` elements from these addresses be read in packs of 16 bytes?
+template <class... T>
+bool packs_fit(Index cols, const T*... data) {
+  return ((reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && cols * static_cast<Index>(sizeof(T)) % 16 == 0) && ...);
+}
 
 constexpr unsigned full_warp = 0xffffffffU;
 
@@ -75,6 +94,22 @@ __device__ __forceinline__ T block_sum(T x) {
 #pragma unroll
   for (int i = 0; i < warps; ++i) total += partial[i];
   return total;
+}
+
+/// The largest over the threads of a block of `Threads`, in all of them.  All must call it.
+template <int Threads>
+__device__ __forceinline__ float block_max(float x) {
+  constexpr int warps = Threads / 32;
+  static_assert(Threads % 32 == 0);
+  __shared__ float partial[warps];
+  x = warp_max(x);
+  __syncthreads();  // an earlier one may still be read
+  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = x;
+  __syncthreads();
+  x = partial[0];
+#pragma unroll
+  for (int i = 1; i < warps; ++i) x = fmaxf(x, partial[i]);
+  return x;
 }
 
 }  // namespace cuda

@@ -22,10 +22,10 @@ class DropoutMask {
   }
 
   /// Does the mask change anything?
-  bool active() const { return active_; }
-  bool keeps(Index element) const { return rng_.bits_at(static_cast<std::uint64_t>(element)) >= threshold_; }
+  constexpr bool active() const { return active_; }
+  constexpr bool keeps(Index element) const { return rng_.bits_at(static_cast<std::uint64_t>(element)) >= threshold_; }
   /// 1 / (1 - p).
-  double factor() const { return factor_; }
+  constexpr double factor() const { return factor_; }
 
  private:
   Rng rng_;

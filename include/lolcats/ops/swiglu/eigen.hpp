@@ -17,21 +17,17 @@ struct SwigluKernel<Cpu<T>> {
     });
   }
 
-  static void gate_gradient(const Cpu<T>&, View<const T> dy, View<const T> gate, View<const T> up, Sink<T> dgate) {
+  static void backward(const Cpu<T>&, View<const T> dy, View<const T> gate, View<const T> up, Sink<T> dgate,
+                       Sink<T> dup) {
     parallel_ranges(dy.size(), grain, [&](Index first, Index last) {
       const auto g = eigen::elements(gate, first, last);
+      const auto from = eigen::elements(dy, first, last);
       const Eigen::Array<T, Eigen::Dynamic, 1> s = (T(1) + (-g).exp()).inverse();
-      eigen::put(eigen::elements(dgate.gradient, first, last),
-                 eigen::elements(dy, first, last) * eigen::elements(up, first, last) * s * (T(1) + g * (T(1) - s)),
-                 dgate.add);
-    });
-  }
-
-  static void up_gradient(const Cpu<T>&, View<const T> dy, View<const T> gate, Sink<T> dup) {
-    parallel_ranges(dy.size(), grain, [&](Index first, Index last) {
-      const auto g = eigen::elements(gate, first, last);
-      eigen::put(eigen::elements(dup.gradient, first, last), eigen::elements(dy, first, last) * g / (T(1) + (-g).exp()),
-                 dup.add);
+      if (dgate.gradient) {
+        eigen::put(eigen::elements(dgate.gradient, first, last),
+                   from * eigen::elements(up, first, last) * s * (T(1) + g * (T(1) - s)), dgate.add);
+      }
+      if (dup.gradient) eigen::put(eigen::elements(dup.gradient, first, last), from * g * s, dup.add);
     });
   }
 

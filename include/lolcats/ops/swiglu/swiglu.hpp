@@ -6,9 +6,10 @@
 namespace lolcats {
 
 /// Specialised per backend:
-///   forward(backend, gate, up, y)                         y = silu(gate) up
-///   gate_gradient(backend, dy, gate, up, Sink dgate)      dgate = dy up s (1 + gate (1 - s)),  s = sigmoid(gate)
-///   up_gradient(backend, dy, gate, Sink dup)              dup = dy silu(gate)
+///   forward(backend, gate, up, y)                            y = silu(gate) up
+///   backward(backend, dy, gate, up, Sink dgate, Sink dup)    with s = sigmoid(gate):
+///     dgate = dy up s (1 + gate (1 - s)),  dup = dy gate s.  A null one is not wanted; both may be one array, and then
+///     dup is added behind dgate.
 template <Backend B>
 struct SwigluKernel;
 
@@ -19,10 +20,9 @@ Var<B> swiglu(Tape<B>& tape, Var<B> gate, Var<B> up) {
   auto [y, out] = tape.result(gate.shape(), gate.wants_gradient() || up.wants_gradient());
   SwigluKernel<B>::forward(tape.backend(), gate.value(), up.value(), out);
   tape.record(y, [&tape, gate, up, y = y] {
-    if (gate.wants_gradient()) {
-      SwigluKernel<B>::gate_gradient(tape.backend(), y.gradient(), gate.value(), up.value(), gate.sink());
-    }
-    if (up.wants_gradient()) SwigluKernel<B>::up_gradient(tape.backend(), y.gradient(), gate.value(), up.sink());
+    const auto dgate = gate.wants_gradient() ? gate.sink() : Sink<Scalar<B>>{};  // first, as the kernel writes it first
+    const auto dup = up.wants_gradient() ? up.sink() : Sink<Scalar<B>>{};
+    SwigluKernel<B>::backward(tape.backend(), y.gradient(), gate.value(), up.value(), dgate, dup);
   });
   return y;
 }

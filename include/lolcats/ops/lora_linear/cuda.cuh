@@ -1,0 +1,64 @@
+// y = x W^T + scale (mask(x) A^T) B^T on CUDA.
+#pragma once
+
+#include <lolcats/backend/cuda.cuh>
+#include <lolcats/ops/dropout/cuda.cuh>
+#include <lolcats/ops/linear/cuda.cuh>
+#include <lolcats/ops/lora_linear/lora_linear.hpp>
+
+namespace lolcats {
+
+/// The rank-R update is written first and the large product is added to it: so the update costs one pass over the result
+/// instead of two, and it is the small term that is rounded to T.
+template <class T>
+struct LoraLinearKernel<Cuda<T>> {
+  using B = Cuda<T>;
+
+  static void forward(const B& backend, View<const T> x, View<const T> w, View<const T> a, View<const T> b, double scale,
+                      const DropoutMask& mask, View<T> t, View<T> y) {
+    with_mask(backend, x, mask, [&](View<const T> masked) {
+      cuda::multiply_transposed<T, T>(backend.stream(), masked, a, {t, false});
+    });
+    cuda::multiply_transposed<T, T>(backend.stream(), t, b, {y, false}, scale);
+    cuda::multiply_transposed<T, T>(backend.stream(), x, w, {y, true});
+  }
+
+  static void low_gradient(const B& backend, View<const T> dy, View<const T> b, double scale, View<T> dt) {
+    cuda::multiply<T, T>(backend.stream(), dy, b, {dt, false}, scale);
+  }
+
+  static void b_gradient(const B& backend, View<const T> dy, View<const T> t, double scale, View<float> db) {
+    cuda::add_transposed_product<T>(backend.stream(), dy, t, db, scale);
+  }
+
+  static void a_gradient(const B& backend, View<const T> dt, View<const T> x, const DropoutMask& mask, View<float> da) {
+    with_mask(backend, x, mask, [&](View<const T> masked) {
+      cuda::add_transposed_product<T>(backend.stream(), dt, masked, da);
+    });
+  }
+
+  static void input_gradient(const B& backend, View<const T> dy, View<const T> dt, View<const T> w, View<const T> a,
+                             const DropoutMask& mask, Sink<T> dx) {
+    if (mask.active()) {
+      cuda::Scratch<T> through(dx.gradient.size(), backend.stream());  // dt A (M, I)
+      const View<T> low(through.data(), dx.gradient.shape);
+      cuda::multiply<T, T>(backend.stream(), dt, a, {low, false});
+      DropoutKernel<B>::apply(backend, low, mask, dx);
+    } else {
+      cuda::multiply<T, T>(backend.stream(), dt, a, dx);
+    }
+    cuda::multiply<T, T>(backend.stream(), dy, w, {dx.gradient, true});
+  }
+
+ private:
+  template <class F>
+  static void with_mask(const B& backend, View<const T> x, const DropoutMask& mask, F&& f) {
+    if (!mask.active()) return f(x);
+    cuda::Scratch<T> masked(x.size(), backend.stream());
+    const View<T> view(masked.data(), x.shape);
+    DropoutKernel<B>::apply(backend, x, mask, {view, false});
+    f(View<const T>(view));
+  }
+};
+
+}  // namespace lolcats
