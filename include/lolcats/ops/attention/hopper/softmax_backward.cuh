@@ -1,0 +1,473 @@
+// Causal softmax attention on Hopper: backward.
+//
+//   p_nj = exp(s_nj - c_n) / den_n      g_nj = dy_n.v_j - dy_n.y_n      ds_nj = p_nj g_nj
+//   dv_j = sum_n p_nj dy_n              dk_j = sum_n ds_nj q_n / sqrt(D)      dq_n = sum_j ds_nj k_j / sqrt(D)
+//
+// One block holds a tile of 128 keys of a key/value head and walks over the query tiles that see it, for each query head
+// of the group: dk and dv stay in registers (two warpgroups, 64 keys each) and no key is repeated.  The tile's share of
+// dq goes through shared memory to fp32 sums in device memory; the key tiles of a query tile add in order, each waiting
+// for its turn, so that the sums do not depend on timing.
+// After FlashAttention-3: Shah et al. 2024, arXiv:2407.08608.
+#pragma once
+
+#include <lolcats/ops/attention/hopper/softmax_backward_rows.cuh>
+#include <lolcats/ops/attention/hopper/softmax_forward.cuh>
+
+namespace lolcats::hopper {
+
+/// Shared memory of the backward kernel; tiles are panels of 64 columns, swizzled.
+template <int D>
+struct SoftmaxBackwardShared {
+  static constexpr int stages = 2;
+  bf16 k[softmax_tile * D], v[softmax_tile * D];  // (128, D)
+  bf16 q[stages][softmax_query_tile * D];         // (64, D)
+  bf16 dy[stages][softmax_query_tile * D];        // (64, D)
+  bf16 ds[2][softmax_tile * softmax_query_tile];  // (128 keys, 64 queries), of even and odd steps
+  float dq[softmax_query_tile * D];               // in the order of fragments
+  SoftmaxRows rows[stages];
+  Barrier keys_full, keys_empty, raw;
+  Barrier q_full[stages], q_empty[stages], dy_full[stages], dy_empty[stages];
+  Barrier dq_full, dq_empty;
+};
+
+template <class W>
+struct SoftmaxBackwardArguments {
+  TiledExtents extents;
+  W window;
+  int key_heads, group;
+  float scale;  // 1 / sqrt(D)
+  SoftmaxScratch scratch;
+  bf16 *dk, *dv;  // (M, G * D) or null
+  bool add_k, add_v;
+};
+
+namespace detail {
+
+/// The query tiles that see a key tile: `last` down to `first`.
+struct QueryTiles {
+  int first, last;
+
+  template <class W>
+  __device__ __forceinline__ QueryTiles(const W& window, int length, int key_tile)
+      : first(key_tile * (softmax_tile / softmax_query_tile)), last((length - 1) / softmax_query_tile) {
+    const Index end = static_cast<Index>(key_tile + 1) * softmax_tile;
+    int blind = last + 1;  // first tile that sees nothing of it; begin never decreases
+    last = first;
+    while (blind - last > 1) {
+      const int middle = (last + blind) / 2;
+      (window.begin(static_cast<Index>(middle) * softmax_query_tile) < end ? last : blind) = middle;
+    }
+  }
+};
+
+/// Calls f(item, query head, query tile) for all steps of a block, and before the steps of an item begin(item).
+template <class W, class Begin, class Step>
+__device__ __forceinline__ void for_softmax_backward(const SoftmaxBackwardArguments<W>& a, Begin&& begin, Step&& step) {
+  for (DearestFirst item(a.extents, a.key_heads); item; item.advance()) {
+    const QueryTiles tiles(a.window, item.extent().length, item.key_tile());
+    begin(item);
+    for (int head = item.head() * a.group; head < (item.head() + 1) * a.group; ++head) {
+      for (int tile = tiles.last; tile >= tiles.first; --tile) step(item, head, tile);
+    }
+  }
+}
+
+/// Copies between shared and device memory of whole multiples of 16 bytes, by the copy engine.
+__device__ __forceinline__ void load_bytes(void* to, const void* from, int bytes, Barrier& barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)), "l"(from),
+               "r"(bytes), "r"(shared_address(&barrier))
+               : "memory");
+}
+__device__ __forceinline__ void store_floats(float* to, const float* from, int bytes, bool add) {
+  if (add) {
+    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)), "r"(bytes)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)), "r"(bytes) : "memory");
+  }
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+template <int D, class W>
+__device__ __forceinline__ void feed_softmax_backward(const SoftmaxBackwardArguments<W>& a, const CUtensorMap& q, const CUtensorMap& k,
+                                                      const CUtensorMap& v, const CUtensorMap& dy, SoftmaxBackwardShared<D>& shared) {
+  using Shared = SoftmaxBackwardShared<D>;
+  constexpr int query_bytes = softmax_query_tile * D * static_cast<int>(sizeof(bf16));
+  const bool leader = lane_id() == 0;
+  RingPosition<Shared::stages> at;
+  RingPosition<1> keys_at;
+  int raw_phase = 0;
+  const auto await_raw = [&] {
+    shared.raw.wait(raw_phase);
+    raw_phase ^= 1;
+  };
+  const auto begin = [&](const DearestFirst& item) {
+    const int row = item.extent().row + item.key_tile() * softmax_tile, column = item.head() * D;
+    const int valid = item.extent().length - item.key_tile() * softmax_tile;
+    shared.keys_empty.wait(keys_at.phase ^ 1);
+    Barrier& full = valid < softmax_tile ? shared.raw : shared.keys_full;
+    if (leader) {
+      full.arrive_expecting(2 * softmax_tile * D * static_cast<int>(sizeof(bf16)));
+      load_panels<softmax_tile, D>(shared.k, k, row, column, full);
+      load_panels<softmax_tile, D>(shared.v, v, row, column, full);
+    }
+    if (valid < softmax_tile) {
+      await_raw();
+      clear_tail<softmax_tile, D>(shared.k, valid);
+      clear_tail<softmax_tile, D>(shared.v, valid);
+      if (leader) shared.keys_full.arrive();
+    }
+    keys_at.advance();
+  };
+  const auto step = [&](const DearestFirst& item, int head, int tile) {
+    const auto& extent = item.extent();
+    const int row = extent.row + tile * softmax_query_tile, column = head * D;
+    const int valid = extent.length - tile * softmax_query_tile;
+    const bool whole = valid >= softmax_query_tile;
+    shared.q_empty[at.stage].wait(at.phase ^ 1);
+    if (leader) {
+      Barrier& full = whole ? shared.q_full[at.stage] : shared.raw;
+      full.arrive_expecting(query_bytes + static_cast<int>(sizeof(SoftmaxRows)));
+      load_panels<softmax_query_tile, D>(shared.q[at.stage], q, row, column, full);
+      load_bytes(&shared.rows[at.stage], a.scratch.rows + a.scratch.at(head, extent, tile), sizeof(SoftmaxRows), full);
+    }
+    if (!whole) {
+      await_raw();
+      clear_tail<softmax_query_tile, D>(shared.q[at.stage], valid);
+      if (leader) shared.q_full[at.stage].arrive();
+    }
+    shared.dy_empty[at.stage].wait(at.phase ^ 1);
+    if (leader) {
+      Barrier& full = whole ? shared.dy_full[at.stage] : shared.raw;
+      full.arrive_expecting(query_bytes);
+      load_panels<softmax_query_tile, D>(shared.dy[at.stage], dy, row, column, full);
+    }
+    if (!whole) {
+      await_raw();
+      clear_tail<softmax_query_tile, D>(shared.dy[at.stage], valid);
+      if (leader) shared.dy_full[at.stage].arrive();
+    }
+    at.advance();
+  };
+  for_softmax_backward(a, begin, step);
+}
+
+/// One thread passes the block's shares of dq on, each when its turn has come.
+template <int D, class W>
+__device__ __forceinline__ void add_softmax_dq(const SoftmaxBackwardArguments<W>& a, SoftmaxBackwardShared<D>& shared) {
+  int phase = 0;
+  const auto step = [&](const DearestFirst& item, int head, int tile) {
+    const Index at = a.scratch.at(head, item.extent(), tile);
+    const int key_tile = item.key_tile();
+    const int begin = static_cast<int>(a.window.begin(static_cast<Index>(tile) * softmax_query_tile) / softmax_tile);
+    int* turn = a.scratch.turn + at;
+    shared.dq_full.wait(phase);
+    phase ^= 1;
+    int tries = 0;
+    for (int now = begin; key_tile != begin;) {
+      asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(now) : "l"(turn) : "memory");
+      if (now == key_tile) break;
+      if (trap_endless_waits && ++tries > (1 << 22)) __trap();
+    }
+    asm volatile("fence.proxy.async;" ::: "memory");
+    store_floats(a.scratch.dq + at * softmax_query_tile * D, shared.dq, softmax_query_tile * D * static_cast<int>(sizeof(float)), key_tile != begin);
+    asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+    shared.dq_empty.arrive();
+    asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+    asm volatile("fence.proxy.async;" ::: "memory");
+    asm volatile("st.release.gpu.global.s32 [%0], %1;" ::"l"(turn), "r"(key_tile + 1) : "memory");
+  };
+  for_softmax_backward(a, [](const DearestFirst&) {}, step);
+}
+
+template <int D, bool Queries, class W>
+__device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardArguments<W>& a, SoftmaxBackwardShared<D>& shared, int consumer) {
+  using Shared = SoftmaxBackwardShared<D>;
+  constexpr int exchange = 1;  // named barrier of both warpgroups
+  constexpr float log2_e = 1.4426950408889634F;
+  constexpr std::uint32_t query_bytes = softmax_query_tile * D * sizeof(bf16);
+  constexpr std::uint32_t ds_bytes = softmax_tile * softmax_query_tile * sizeof(bf16);
+  // Both warpgroups compute dq together, 64 columns each; where there are only 64, they take turns.
+  constexpr bool turns = D == 64;
+  const float scale_log2 = a.scale * log2_e;
+  const int thread = static_cast<int>(threadIdx.x) % warpgroup, warp = thread / 32;
+  const std::uint32_t own = 64 * panel_row_bytes * static_cast<std::uint32_t>(consumer);  // this warpgroup's rows in a panel of keys
+  const std::uint32_t k_tile = shared_address(shared.k), v_tile = shared_address(shared.v);
+  const std::uint32_t q_tiles = shared_address(shared.q), dy_tiles = shared_address(shared.dy), ds_tiles = shared_address(shared.ds);
+  RingPosition<Shared::stages> at;
+  RingPosition<1> keys_at;
+  int step = 0;
+  const auto release = [&](Barrier& empty) {
+    __syncwarp();
+    if (lane_id() == 0) empty.arrive();
+  };
+
+  for (DearestFirst item(a.extents, a.key_heads); item; item.advance()) {
+    const auto& extent = item.extent();
+    const QueryTiles tiles(a.window, extent.length, item.key_tile());
+    const int steps = (tiles.last - tiles.first + 1) * a.group;
+    const int top_key = item.key_tile() * softmax_tile + 64 * consumer;  // first key of this warpgroup
+
+    float dk[D / 2], dv[D / 2];            // (64 keys, D)
+    float s[32], dp[32];                   // scores and weights; gradients of weights (64 keys, 64 queries)
+    std::uint32_t p_words[16], ds_words[16];
+#pragma unroll
+    for (int i = 0; i < D / 2; ++i) dk[i] = dv[i] = 0;
+
+    const auto begin_scores = [&](const RingPosition<Shared::stages>& from) {  // s = k q^T
+      shared.q_full[from.stage].wait(from.phase);
+      const std::uint32_t q_tile = q_tiles + static_cast<std::uint32_t>(from.stage) * query_bytes;
+      wgmma_fence();
+#pragma unroll
+      for (int i = 0; i < D / 16; ++i) {
+        wgmma<Contiguous::k, Contiguous::k>(s, columns_descriptor<softmax_tile>(k_tile + own, i), columns_descriptor<softmax_query_tile>(q_tile, i), i > 0);
+      }
+      wgmma_commit();
+    };
+
+    shared.keys_full.wait(keys_at.phase);
+    begin_scores(at);
+    int tile = tiles.last;
+#pragma unroll 1
+    for (int left = steps; left > 0; --left) {
+      const std::uint32_t q_tile = q_tiles + static_cast<std::uint32_t>(at.stage) * query_bytes;
+      const std::uint32_t dy_tile = dy_tiles + static_cast<std::uint32_t>(at.stage) * query_bytes;
+      const std::uint32_t ds_tile = ds_tiles + static_cast<std::uint32_t>(step & 1) * ds_bytes;
+      const SoftmaxRows& rows = shared.rows[at.stage];
+
+      shared.dy_full[at.stage].wait(at.phase);
+      wgmma_fence();
+#pragma unroll
+      for (int i = 0; i < D / 16; ++i) {  // dp = v dy^T
+        wgmma<Contiguous::k, Contiguous::k>(dp, columns_descriptor<softmax_tile>(v_tile + own, i), columns_descriptor<softmax_query_tile>(dy_tile, i), i > 0);
+      }
+      wgmma_commit();
+
+      wgmma_wait<1>();
+      pin(s);
+      {
+        const int lane = lane_id();
+        const int query = tile * softmax_query_tile;
+        const auto* shift = reinterpret_cast<const float2*>(rows.shift) + (lane & 3);
+#pragma unroll
+        for (int b = 0; b < 8; ++b) {
+          const float2 x = shift[4 * b];
+#pragma unroll
+          for (int i = 4 * b; i < 4 * b + 4; ++i) s[i] = exp2_fast(fmaf(s[i], scale_log2, -((i & 1) ? x.y : x.x)));
+        }
+        const bool whole = top_key + 63 <= query && query + softmax_query_tile <= extent.length &&
+                           a.window.begin(query + softmax_query_tile - 1) <= top_key;
+        if (!whole) {
+          const int own_key = top_key + 16 * warp + (lane >> 2);
+#pragma unroll
+          for (int c = 0; c < 16; ++c) {  // the thread's columns
+            const int n = query + 8 * (c >> 1) + 2 * (lane & 3) + (c & 1);
+            const int begin = n < extent.length ? static_cast<int>(a.window.begin(n)) : std::numeric_limits<int>::max();
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+              const int key = own_key + 8 * r;
+              if (key > n || key < begin) s[4 * (c >> 1) + 2 * r + (c & 1)] = 0;
+            }
+          }
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < 16; ++i) p_words[i] = pack_bf16(s[2 * i], s[2 * i + 1]);
+      wgmma_wait<0>();
+      pin(dp);
+      wgmma_fence();
+#pragma unroll
+      for (int i = 0; i < 4; ++i) wgmma<Contiguous::mn>(dv, p_words + 4 * i, rows_descriptor<softmax_query_tile>(dy_tile, i));  // dv += p dy
+      wgmma_commit();
+      {
+        const auto* delta = reinterpret_cast<const float2*>(rows.delta) + (lane_id() & 3);
+#pragma unroll
+        for (int b = 0; b < 8; ++b) {
+          const float2 x = delta[4 * b];
+#pragma unroll
+          for (int i = 4 * b; i < 4 * b + 4; ++i) s[i] *= dp[i] - ((i & 1) ? x.y : x.x);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < 16; ++i) ds_words[i] = pack_bf16(s[2 * i], s[2 * i + 1]);
+      if constexpr (Queries) {
+        const int lane = lane_id(), matrix = lane >> 3;
+        const int row = 64 * consumer + 16 * warp + (matrix & 1) * 8 + (lane & 7);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          store_matrices(ds_tile + swizzled(row, 2 * i + (matrix >> 1)), ds_words[4 * i], ds_words[4 * i + 1], ds_words[4 * i + 2], ds_words[4 * i + 3]);
+        }
+        async_proxy_fence();
+      }
+      wgmma_wait<0>();
+      pin(dv);
+      release(shared.dy_empty[at.stage]);
+
+      float dq[32];  // (64 queries, 64 columns)
+      const bool mine = !turns || (step & 1) == consumer;
+      if constexpr (Queries) {
+        named_barrier(exchange, 2 * warpgroup);
+        if (mine) {
+          wgmma_fence();
+#pragma unroll
+          for (int i = 0; i < softmax_tile / 16; ++i) {  // dq = ds k
+            wgmma<Contiguous::mn, Contiguous::mn>(dq, rows_descriptor<softmax_tile>(ds_tile, i),
+                                                  rows_descriptor<softmax_tile>(k_tile + (turns ? 0 : consumer * softmax_tile * panel_row_bytes), i), i > 0);
+          }
+          wgmma_commit();
+        }
+      }
+      wgmma_fence();
+#pragma unroll
+      for (int i = 0; i < 4; ++i) wgmma<Contiguous::mn>(dk, ds_words + 4 * i, rows_descriptor<softmax_query_tile>(q_tile, i));  // dk += ds q
+      wgmma_commit();
+      // The next step's scores; in the last step these once more, which nobody reads: a branch here would cost more.
+      RingPosition<Shared::stages> next = at;
+      if (left > 1) next.advance();
+      begin_scores(next);
+      if constexpr (Queries) {
+        if (mine) {
+          wgmma_wait<2>();
+          pin(dq);
+          shared.dq_empty.wait((step & 1) ^ 1);
+          auto* to = reinterpret_cast<float4*>(shared.dq);
+#pragma unroll
+          for (int b = 0; b < 8; ++b) {
+            to[fragment_order(turns ? 0 : consumer, b, thread)] = float4{dq[4 * b], dq[4 * b + 1], dq[4 * b + 2], dq[4 * b + 3]};
+          }
+          async_proxy_fence();
+          release(shared.dq_full);
+        }
+      }
+      wgmma_wait<1>();
+      pin(dk);
+      release(shared.q_empty[at.stage]);
+      at.advance();
+      ++step;
+      if (--tile < tiles.first) tile = tiles.last;
+    }
+    wgmma_wait<0>();
+    pin(s);
+
+    // Out: through this warp's rows of the key and value tiles, once nobody reads them any more.
+    named_barrier(exchange, 2 * warpgroup);
+    const int warp_key = top_key + 16 * warp, valid = extent.length - warp_key;
+    const Index stride = static_cast<Index>(a.key_heads) * D;
+    const Index first = (extent.row + warp_key) * stride + item.head() * D;
+    if (a.dk) store_rows<softmax_tile, D, true>(dk, a.scale, a.scale, k_tile, 64 * consumer + 16 * warp, a.dk + first, stride, valid, a.add_k);
+    if (a.dv) store_rows<softmax_tile, D, true>(dv, 1, 1, v_tile, 64 * consumer + 16 * warp, a.dv + first, stride, valid, a.add_v);
+    async_proxy_fence();
+    release(shared.keys_empty);
+    keys_at.advance();
+  }
+}
+
+template <int D, bool Queries, class W>
+__global__ __launch_bounds__(3 * warpgroup, 1) void softmax_backward_kernel(const __grid_constant__ SoftmaxBackwardArguments<W> a,
+                                                                            const __grid_constant__ CUtensorMap q,
+                                                                            const __grid_constant__ CUtensorMap k,
+                                                                            const __grid_constant__ CUtensorMap v,
+                                                                            const __grid_constant__ CUtensorMap dy) {
+  using Shared = SoftmaxBackwardShared<D>;
+  extern __shared__ __align__(1024) std::uint8_t memory[];
+  Shared& shared = *reinterpret_cast<Shared*>(memory);
+  if (threadIdx.x == 0) {
+    constexpr int warps = 8;  // that read a tile
+    shared.keys_full.init(1);
+    shared.keys_empty.init(warps);
+    shared.raw.init(1);
+    for (int i = 0; i < Shared::stages; ++i) {
+      shared.q_full[i].init(1);
+      shared.dy_full[i].init(1);
+      shared.q_empty[i].init(warps);
+      shared.dy_empty[i].init(warps);
+    }
+    shared.dq_full.init(D == 64 ? 4 : warps);
+    shared.dq_empty.init(1);
+    barrier_init_fence();
+  }
+  __syncthreads();
+  const int role = static_cast<int>(threadIdx.x) / warpgroup;
+  if (role == 0) {
+    shrink_registers<24>();
+    if (threadIdx.x < 32) feed_softmax_backward<D>(a, q, k, v, dy, shared);
+    if (Queries && threadIdx.x == 32) add_softmax_dq<D>(a, shared);
+  } else {
+    grow_registers<240>();
+    consume_softmax_backward<D, Queries>(a, shared, role - 1);
+  }
+}
+
+}  // namespace detail
+
+/// Gradients of q (M, H * D), k and v (M, G * D), those that have a sink, from y, dy and the forward pass's `largest` and
+/// `inverse_denominator`; `largest_at` is not read (see softmax_forward).  Equal calls give equal bits.
+template <class W>
+void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>, W>& p, View<const bf16> y, View<const bf16> dy,
+                      const AttentionStatistics<Cuda<bf16>>& statistics, const AttentionSinks<Cuda<bf16>>& sinks) {
+  const Cuda<bf16>& backend = tape.backend();
+  const Index rows = p.q.rows();
+  const Heads& heads = p.heads;
+  Index covered = 0, key_tiles = 0;
+  for (const Extent& e : p.sequences->extents()) {
+    covered += e.length;
+    key_tiles += (e.length + softmax_tile - 1) / softmax_tile;
+  }
+  for (const Sink<bf16>* sink : {&sinks.q, &sinks.k, &sinks.v}) {
+    if (sink->gradient && !sink->add && covered < rows) backend.zero(sink->gradient.data, sink->gradient.size());
+  }
+  if (key_tiles == 0 || (!sinks.q.gradient && !sinks.k.gradient && !sinks.v.gradient)) return;
+
+  const Tape<Cuda<bf16>>::Scope scope(tape);
+  const auto run = [&]<int D, bool Queries>() {
+    const Index tiles = 2 * key_tiles;
+    SoftmaxScratch scratch{static_cast<int>(tiles), nullptr, nullptr, nullptr};
+    scratch.rows = reinterpret_cast<SoftmaxRows*>(
+        tape.template scratch<float>(Shape{heads.queries * tiles, static_cast<Index>(sizeof(SoftmaxRows) / sizeof(float))}).data);
+    scratch.turn = tape.template scratch<int>(Shape{heads.queries, tiles}).data;
+    if (Queries) scratch.dq = tape.template scratch<float>(Shape{heads.queries * tiles, softmax_query_tile * D}).data;
+    const float scale = 1 / std::sqrt(static_cast<float>(D));
+    const CUtensorMap q = tensor_map(p.q.data, rows, p.q.cols(), softmax_query_tile);
+    const CUtensorMap k = tensor_map(p.k.data, rows, p.k.cols(), softmax_tile);
+    const CUtensorMap v = tensor_map(p.v.data, rows, p.v.cols(), softmax_tile);
+    const CUtensorMap dy_map = tensor_map(dy.data, rows, dy.cols(), softmax_query_tile);
+    const dim3 by_query_tile(static_cast<unsigned>(tiles), static_cast<unsigned>(heads.queries));
+    for (const TiledExtents& extents : tiled_extents(p.sequences->extents())) {
+      cuda::launch("softmax_backward_begin", detail::softmax_backward_begin<D, W>, {by_query_tile, 256, backend.stream()}, extents, p.window, y.data,
+                   dy.data, statistics.largest.data, statistics.inverse_denominator.data, scratch);
+      const SoftmaxBackwardArguments<W> arguments{extents,
+                                                  p.window,
+                                                  static_cast<int>(heads.keys),
+                                                  static_cast<int>(heads.group()),
+                                                  scale,
+                                                  scratch,
+                                                  sinks.k.gradient.data,
+                                                  sinks.v.gradient.data,
+                                                  sinks.k.add,
+                                                  sinks.v.add};
+      Index items = 0;
+      for (int n = 0; n < extents.count; ++n) items += extents.tiles(n) * heads.keys;
+      const auto blocks = static_cast<unsigned>(std::min<Index>(items, cuda::device().multiprocessors));
+      cuda::launch("softmax_backward", detail::softmax_backward_kernel<D, Queries, W>,
+                   {blocks, 3 * warpgroup, backend.stream(), sizeof(SoftmaxBackwardShared<D>)}, arguments, q, k, v, dy_map);
+      if constexpr (Queries) {
+        cuda::launch("softmax_backward_end", detail::softmax_backward_end<D>, {by_query_tile, 256, backend.stream()}, extents, scratch, scale,
+                     sinks.q.gradient.data, sinks.q.add);
+      }
+    }
+  };
+  const auto with_queries = [&]<int D>() {
+    if (sinks.q.gradient) {
+      run.template operator()<D, true>();
+    } else {
+      run.template operator()<D, false>();
+    }
+  };
+  if (heads.size == 128) {
+    with_queries.template operator()<128>();
+  } else {
+    with_queries.template operator()<64>();
+  }
+}
+
+}  // namespace lolcats::hopper

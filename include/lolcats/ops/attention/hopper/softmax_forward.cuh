@@ -1,0 +1,351 @@
+// Causal softmax attention on Hopper: forward.
+//
+//   y_n = sum_j p_nj v_j / den_n,   p_nj = exp(s_nj - c_n),   s_nj = q_n.k_j / sqrt(D),   c_n = max_j s_nj,   j in [begin(n), n]
+//
+// One block walks over (query tile, head): two warpgroups hold 64 query rows each, y in registers, and meet the key
+// tiles from the diagonal down with a running maximum; a producer warp feeds rings of key and value tiles.  The
+// warpgroups take turns: one has the tensor cores while the other exponentiates.  Within a warpgroup the scores of the
+// next tile are computed beside the product of this one's weights with its values.
+// After FlashAttention-3: Shah et al. 2024, arXiv:2407.08608.
+#pragma once
+
+#include <lolcats/backend/cuda.cuh>
+#include <lolcats/ops/attention/hopper/fragment.cuh>
+#include <lolcats/ops/attention/hopper/softmax_pipeline.cuh>
+#include <lolcats/ops/attention/hopper/softmax_tiles.cuh>
+
+#include <cmath>
+#include <limits>
+
+namespace lolcats::hopper {
+
+/// Shared memory of the forward kernel; tiles are panels of (128, 64), swizzled.
+template <int D>
+struct SoftmaxForwardShared {
+  static constexpr int stages = D == 64 ? 4 : 2;
+  static constexpr int tile_size = softmax_tile * D;
+  bf16 q[2][tile_size];       // (128, D): this item's and the next one's
+  bf16 k[stages][tile_size];  // (128, D)
+  bf16 v[stages][tile_size];  // (128, D)
+  Barrier q_full[2], q_empty[2];
+  Barrier k_full[stages], k_empty[stages], v_full[stages], v_empty[stages];
+  Barrier raw;  // completes when a tile with a tail has arrived, before it is cleared
+};
+
+template <class W>
+struct SoftmaxForwardArguments {
+  TiledExtents extents;
+  W window;
+  int query_heads, group;
+  float scale;                 // 1 / sqrt(D)
+  bf16* y;                     // (M, H * D)
+  float* largest;              // (M, H) or null
+  float* inverse_denominator;  // (M, H) or null
+};
+
+namespace detail {
+
+/// The first key tile that a query tile reads.
+template <class W>
+__device__ __forceinline__ int first_key_tile(const W& window, int query_tile) {
+  return static_cast<int>(window.begin(static_cast<Index>(query_tile) * softmax_tile) / softmax_tile);
+}
+
+template <int D, class W>
+__device__ __forceinline__ void feed_softmax_forward(const SoftmaxForwardArguments<W>& a, const CUtensorMap& q, const CUtensorMap& k,
+                                                     const CUtensorMap& v, SoftmaxForwardShared<D>& shared) {
+  using Shared = SoftmaxForwardShared<D>;
+  constexpr int tile_bytes = Shared::tile_size * static_cast<int>(sizeof(bf16));
+  const bool leader = lane_id() == 0;
+  RingPosition<2> q_at;
+  RingPosition<Shared::stages> k_at, v_at;
+  int raw_phase = 0;
+  for (DearestFirst item(a.extents, a.query_heads); item; item.advance()) {
+    const auto& extent = item.extent();
+    const int query_column = item.head() * D, key_column = item.head() / a.group * D;
+    const int last = item.query_tile(), first = first_key_tile(a.window, last);
+    const auto load_keys = [&](int tile) {
+      shared.k_empty[k_at.stage].wait(k_at.phase ^ 1);
+      if (leader) {
+        shared.k_full[k_at.stage].arrive_expecting(tile_bytes);
+        load_panels<softmax_tile, D>(shared.k[k_at.stage], k, extent.row + tile * softmax_tile, key_column, shared.k_full[k_at.stage]);
+      }
+      k_at.advance();
+    };
+    const auto load_values = [&](int tile) {
+      Barrier& full = shared.v_full[v_at.stage];
+      bf16* to = shared.v[v_at.stage];
+      const int valid = extent.length - tile * softmax_tile;
+      const bool whole = valid >= softmax_tile;
+      shared.v_empty[v_at.stage].wait(v_at.phase ^ 1);
+      if (leader) {
+        Barrier& arrived = whole ? full : shared.raw;
+        arrived.arrive_expecting(tile_bytes);
+        load_panels<softmax_tile, D>(to, v, extent.row + tile * softmax_tile, key_column, arrived);
+      }
+      if (!whole) {
+        shared.raw.wait(raw_phase);
+        raw_phase ^= 1;
+        clear_tail<softmax_tile, D>(to, valid);
+        if (leader) full.arrive();
+      }
+      v_at.advance();
+    };
+    shared.q_empty[q_at.stage].wait(q_at.phase ^ 1);
+    if (leader) {
+      shared.q_full[q_at.stage].arrive_expecting(tile_bytes);
+      load_panels<softmax_tile, D>(shared.q[q_at.stage], q, extent.row + last * softmax_tile, query_column, shared.q_full[q_at.stage]);
+    }
+    q_at.advance();
+    load_keys(last);
+    for (int tile = last; tile >= first; --tile) {
+      if (tile > first) load_keys(tile - 1);
+      load_values(tile);
+    }
+  }
+}
+
+/// Row maxima, weights and row sums of one warpgroup's 64 rows, tile after tile.
+struct RunningSoftmax {
+  float largest[2];  // of raw scores q.k
+  float sum[2];      // this thread's share
+
+  /// Scores (64, 128) become weights exp((s - largest) scale); returns what earlier sums must be multiplied with.
+  template <bool First>
+  __device__ __forceinline__ PerRow weigh(float (&s)[64], float scale_log2) {
+    float top[2] = {s[0], s[2]};
+#pragma unroll
+    for (int i = 0; i < 64; ++i) top[fragment_row(i)] = fmaxf(top[fragment_row(i)], s[i]);
+    PerRow shrink{{0, 0}};
+    float shift[2];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      top[r] = quad_max(top[r]);
+      if constexpr (!First) {
+        top[r] = fmaxf(top[r], largest[r]);
+        shrink.of[r] = exp2_fast((largest[r] - top[r]) * scale_log2);
+      }
+      largest[r] = top[r];
+      shift[r] = top[r] * scale_log2;
+      sum[r] = First ? 0 : sum[r] * shrink.of[r];
+    }
+#pragma unroll
+    for (int i = 0; i < 64; ++i) {
+      s[i] = exp2_fast(fmaf(s[i], scale_log2, -shift[fragment_row(i)]));
+      sum[fragment_row(i)] += s[i];
+    }
+    return shrink;
+  }
+};
+
+template <int D, class W>
+__device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArguments<W>& a, SoftmaxForwardShared<D>& shared, int consumer) {
+  using Shared = SoftmaxForwardShared<D>;
+  constexpr int turn = 1, staging = 3;  // named barriers: turn + consumer, staging + consumer
+  constexpr float log2_e = 1.4426950408889634F;
+  constexpr int tile_bytes = Shared::tile_size * static_cast<int>(sizeof(bf16));
+  const float scale_log2 = a.scale * log2_e;
+  const int warp = (static_cast<int>(threadIdx.x) % warpgroup) / 32;
+  const std::uint32_t q_tiles = shared_address(shared.q), k_tiles = shared_address(shared.k), v_tiles = shared_address(shared.v);
+  RingPosition<2> q_at;
+  RingPosition<Shared::stages> k_at, v_at;
+
+  const auto take_turn = [&] { named_barrier(turn + consumer, 2 * warpgroup); };
+  const auto pass_turn = [&] { named_barrier_arrive(turn + (1 - consumer), 2 * warpgroup); };
+  const auto release = [&](Barrier& empty) {
+    if (lane_id() == 0) empty.arrive();
+  };
+  if (consumer == 1) pass_turn();  // warpgroup 0 begins
+
+  for (DearestFirst item(a.extents, a.query_heads); item; item.advance()) {
+    const int last = item.query_tile(), first = first_key_tile(a.window, last);
+    const int top_row = last * softmax_tile + 64 * consumer;             // first query of this warpgroup
+    const int own_row = top_row + 16 * warp + (lane_id() >> 2);          // first query of this thread; the other is 8 below
+    const int begin[2] = {static_cast<int>(a.window.begin(own_row)), static_cast<int>(a.window.begin(own_row + 8))};
+    const int edge = static_cast<int>(a.window.begin(top_row + 63));     // tiles that start before it have keys outside some window
+    const std::uint32_t q_tile = q_tiles + static_cast<std::uint32_t>(q_at.stage * tile_bytes) + 64 * panel_row_bytes * static_cast<std::uint32_t>(consumer);
+
+    float s[64];            // scores, then weights (64, 128)
+    float y[D / 2];         // (64, D)
+    std::uint32_t p[32];    // weights as factors (64, 128)
+    RunningSoftmax softmax;
+#pragma unroll
+    for (int i = 0; i < D / 2; ++i) y[i] = 0;
+
+    const auto begin_scores = [&] {  // s = q k^T
+      shared.k_full[k_at.stage].wait(k_at.phase);
+      const std::uint32_t k_tile = k_tiles + static_cast<std::uint32_t>(k_at.stage * tile_bytes);
+      wgmma_fence();
+#pragma unroll
+      for (int i = 0; i < D / 16; ++i) {
+        wgmma<Contiguous::k, Contiguous::k>(s, columns_descriptor<softmax_tile>(q_tile, i), columns_descriptor<softmax_tile>(k_tile, i), i > 0);
+      }
+      wgmma_commit();
+    };
+    const auto begin_values = [&] {  // y += p v
+      shared.v_full[v_at.stage].wait(v_at.phase);
+      const std::uint32_t v_tile = v_tiles + static_cast<std::uint32_t>(v_at.stage * tile_bytes);
+      wgmma_fence();
+#pragma unroll
+      for (int i = 0; i < softmax_tile / 16; ++i) wgmma<Contiguous::mn>(y, p + 4 * i, rows_descriptor<softmax_tile>(v_tile, i));
+      wgmma_commit();
+    };
+    const auto end_scores = [&] {
+      pin(s);
+      release(shared.k_empty[k_at.stage]);
+      k_at.advance();
+    };
+    const auto end_values = [&] {
+      wgmma_wait<0>();
+      pin(y);
+      release(shared.v_empty[v_at.stage]);
+      v_at.advance();
+    };
+    const auto mask = [&](int tile) {
+      const int key = tile * softmax_tile;
+      if (key + softmax_tile - 1 <= top_row && key >= edge) return;
+      const int lane = lane_id();
+#pragma unroll
+      for (int i = 0; i < 64; ++i) {
+        const int r = fragment_row(i), at = key + fragment_column(i, lane);
+        if (at > own_row + 8 * r || at < begin[r]) s[i] = -std::numeric_limits<float>::infinity();
+      }
+    };
+    const auto pack_weights = [&] {
+#pragma unroll
+      for (int i = 0; i < 32; ++i) p[i] = pack_bf16(s[2 * i], s[2 * i + 1]);
+    };
+
+    shared.q_full[q_at.stage].wait(q_at.phase);
+    take_turn();
+    begin_scores();
+    pass_turn();
+    wgmma_wait<0>();
+    end_scores();
+    mask(last);
+    softmax.weigh<true>(s, scale_log2);
+    pack_weights();
+#pragma unroll 1
+    for (int tile = last - 1; tile >= first; --tile) {
+      take_turn();
+      begin_scores();
+      begin_values();
+      pass_turn();
+      wgmma_wait<1>();
+      end_scores();
+      mask(tile);
+      const PerRow shrink = softmax.weigh<false>(s, scale_log2);
+      end_values();
+#pragma unroll
+      for (int i = 0; i < D / 2; ++i) y[i] *= shrink.of[fragment_row(i)];
+      pack_weights();
+    }
+    begin_values();
+    end_values();
+
+    // Out: through this warp's rows of the query tile, which nobody reads any more.
+    const auto& extent = item.extent();
+    const float sum[2] = {quad_sum(softmax.sum[0]), quad_sum(softmax.sum[1])};
+    const PerRow inverse{{1 / sum[0], 1 / sum[1]}};
+    if (a.largest && (lane_id() & 3) == 0) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        if (own_row + 8 * r >= extent.length) continue;
+        const Index at = static_cast<Index>(extent.row + own_row + 8 * r) * a.query_heads + item.head();
+        a.largest[at] = softmax.largest[r] * a.scale;
+        a.inverse_denominator[at] = inverse.of[r];
+      }
+    }
+    named_barrier(staging + consumer, warpgroup);
+    const int warp_row = top_row + 16 * warp;
+    const Index stride = static_cast<Index>(a.query_heads) * D;
+    store_rows<softmax_tile, D>(y, inverse.of[0], inverse.of[1], q_tiles + static_cast<std::uint32_t>(q_at.stage * tile_bytes),
+                                64 * consumer + 16 * warp, a.y + (extent.row + warp_row) * stride + item.head() * D, stride,
+                                extent.length - warp_row);
+    async_proxy_fence();
+    __syncwarp();
+    release(shared.q_empty[q_at.stage]);
+    q_at.advance();
+  }
+}
+
+template <int D, class W>
+__global__ __launch_bounds__(3 * warpgroup, 1) void softmax_forward_kernel(const __grid_constant__ SoftmaxForwardArguments<W> a,
+                                                                           const __grid_constant__ CUtensorMap q,
+                                                                           const __grid_constant__ CUtensorMap k,
+                                                                           const __grid_constant__ CUtensorMap v) {
+  using Shared = SoftmaxForwardShared<D>;
+  extern __shared__ __align__(1024) std::uint8_t memory[];
+  Shared& shared = *reinterpret_cast<Shared*>(memory);
+  if (threadIdx.x == 0) {
+    constexpr int warps = 8;  // that read a tile
+    for (int i = 0; i < 2; ++i) {
+      shared.q_full[i].init(1);
+      shared.q_empty[i].init(warps);
+    }
+    for (int i = 0; i < Shared::stages; ++i) {
+      shared.k_full[i].init(1);
+      shared.v_full[i].init(1);
+      shared.k_empty[i].init(warps);
+      shared.v_empty[i].init(warps);
+    }
+    shared.raw.init(1);
+    barrier_init_fence();
+  }
+  __syncthreads();
+  const int role = static_cast<int>(threadIdx.x) / warpgroup;
+  if (role == 0) {
+    shrink_registers<40>();
+    if (threadIdx.x < 32) feed_softmax_forward<D>(a, q, k, v, shared);
+  } else {
+    grow_registers<232>();
+    consume_softmax_forward<D>(a, shared, role - 1);
+  }
+}
+
+}  // namespace detail
+
+/// Can `softmax_forward` and `softmax_backward` do this problem?  Heads of 64 or 128, on a Hopper GPU.
+template <class W>
+bool softmax_takes(const AttentionProblem<Cuda<bf16>, W>& p) {
+  return W::has_near && cuda::device().capability == 90 && (p.heads.size == 64 || p.heads.size == 128) && p.q.rows() > 0 &&
+         p.q.rows() < std::numeric_limits<int>::max() - softmax_tile;
+}
+
+/// y (M, H * D) and, where the views are not null, `largest` and `inverse_denominator`.  `largest_at` stays unset: without
+/// far keys the scale c_n cancels, no gradient flows through it, and no backward pass asks where the maximum was.
+template <class W>
+void softmax_forward(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& p, View<bf16> y,
+                     const AttentionStatistics<Cuda<bf16>>& statistics) {
+  const Index rows = p.q.rows();
+  Index covered = 0;
+  for (const Extent& e : p.sequences->extents()) covered += e.length;
+  if (covered < rows) backend.zero(y.data, y.size());
+  const auto run = [&]<int D>() {
+    const CUtensorMap q = tensor_map(p.q.data, rows, p.q.cols(), softmax_tile);
+    const CUtensorMap k = tensor_map(p.k.data, rows, p.k.cols(), softmax_tile);
+    const CUtensorMap v = tensor_map(p.v.data, rows, p.v.cols(), softmax_tile);
+    for (const TiledExtents& extents : tiled_extents(p.sequences->extents())) {
+      const SoftmaxForwardArguments<W> arguments{extents,
+                                                 p.window,
+                                                 static_cast<int>(p.heads.queries),
+                                                 static_cast<int>(p.heads.group()),
+                                                 1 / std::sqrt(static_cast<float>(D)),
+                                                 y.data,
+                                                 statistics.largest.data,
+                                                 statistics.inverse_denominator.data};
+      Index items = 0;
+      for (int n = 0; n < extents.count; ++n) items += extents.tiles(n) * p.heads.queries;
+      const auto blocks = static_cast<unsigned>(std::min<Index>(items, cuda::device().multiprocessors));
+      cuda::launch("softmax_forward", detail::softmax_forward_kernel<D, W>,
+                   {blocks, 3 * warpgroup, backend.stream(), sizeof(SoftmaxForwardShared<D>)}, arguments, q, k, v);
+    }
+  };
+  if (p.heads.size == 128) {
+    run.template operator()<128>();
+  } else {
+    run.template operator()<64>();
+  }
+}
+
+}  // namespace lolcats::hopper
