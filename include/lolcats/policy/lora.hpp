@@ -19,6 +19,8 @@ struct Targets {
   unsigned bits = 0;
 
   constexpr Targets() = default;
+  /// A set by its bits.  Implicit, because nvcc hands template arguments to the host compiler as {15}.
+  constexpr Targets(unsigned set) : bits(set) {}
   template <std::same_as<Projections>... P>
   constexpr explicit Targets(P... projections) : bits((static_cast<unsigned>(projections) | ... | 0U)) {}
 

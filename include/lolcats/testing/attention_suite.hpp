@@ -175,10 +175,10 @@ void check_attention_gradients(typename A::Window window, const AttentionSuite& 
                         {.tolerance = suite.gradient_tolerance}));
 }
 
-/// One pass = prefill in pieces = token by token, and the state does not grow with the number of tokens.
+/// One pass = prefill in pieces = token by token, and the state does not grow with the number of tokens.  `tolerance`
+/// allows for sums in another order.
 template <AttentionPolicy A, Backend B = Cpu<double>>
-void check_attention_steps(typename A::Window window, const AttentionSuite& suite) {
-  constexpr double tolerance = 1e-10;  // sums in another order
+void check_attention_steps(typename A::Window window, const AttentionSuite& suite, double tolerance = 1e-10) {
   const Heads heads = detail::usual_heads<A>(detail::usual_size<A>(suite));
   Rng rng(suite.seed, 43);
   for (const Index length : suite.lengths) {
@@ -244,14 +244,12 @@ void check_attention_endless_window(typename A::Window window, const AttentionSu
 }
 
 /// Permuting heads permutes outputs and gradients, repeating shared keys changes nothing, and documents do not see
-/// each other.
+/// each other.  `tolerance` allows for the same sums in another order.
 template <AttentionPolicy A, Backend B = Cpu<double>>
-void check_attention_symmetries(typename A::Window window, const AttentionSuite& suite) {
+void check_attention_symmetries(typename A::Window window, const AttentionSuite& suite, double tolerance = 1e-12) {
   const Heads heads = detail::usual_heads<A>(detail::usual_size<A>(suite));
   const auto c = random_attention_case<A>(window, heads, Sequences::rectangular(1, 67), suite.seed);
   const AttentionNumbers plain = run_attention<B>(c);
-  constexpr double tolerance = 1e-12;  // the same sums in another order
-
   auto turned = c;
   AttentionNumbers want;
   const auto turn = [&](const std::string& name, const std::vector<double>& x) {

@@ -1,0 +1,333 @@
+// Attention backward on a GPU, general path: q, k and v through near keys, and what feature maps learn.
+#pragma once
+
+#include <lolcats/ops/attention/cuda_features.cuh>
+#include <lolcats/ops/attention/cuda_forward.cuh>
+
+namespace lolcats::general {
+
+/// What both kernels below read.  With delta_n = dy_n . y_n and g_nj = (dy_n . v_j - delta_n) / den_n,
+/// ds_nj = p_nj g_nj, and at the largest score in addition phi_q_n . dphi_q_n, which is minus the near sum of ds
+/// (docs/math/attention.md).
+template <class T>
+struct PullNear {
+  Attend<T> forward;                 // with the statistics of the forward pass; y is not used
+  const int* ends = nullptr;         // (M)
+  const T* dy = nullptr;             // (M, H * D)
+  const float* delta = nullptr;      // (M, H)
+  const float* far_dots = nullptr;   // (M, heads here): phi_q . dphi_q, or null
+  /// The way back through the feature map: dz (M, maps, dz_stride of which f are used), W (maps, D, f); or null.
+  const float* dz = nullptr;
+  int dz_stride = 0;
+  const T* map = nullptr;
+  int width = 0;        // f
+  int maps = 0;
+  int map_group = 1;    // query heads that share a map
+  bool skip = false;    // x goes into z directly, too
+};
+
+/// p / den and ds of one block, from scores and dy . v (64 queries, 64 keys), in place.  Thread row = threadIdx.x / 4.
+template <class T>
+__device__ __forceinline__ void pull_weights(const PullNear<T>& p, float* scores, float* dyv, int head, std::int64_t q_row,
+                                             int first, int count, int offset, int block, int keys) {
+  const Attend<T>& f = p.forward;
+  const int row = static_cast<int>(threadIdx.x) / 4;
+  const int h = f.heads.query_head(head);
+  int lo = 0, hi = 0, at = -1;
+  float largest = 0, inverse = 0, delta = 0, far_dot = 0;
+  if (row < count) {
+    const std::int64_t n = (q_row + row) * f.heads.queries + h;
+    lo = f.begins[q_row + row] - block;
+    hi = min(keys, offset + first + row + 1 - block);
+    largest = f.largest[n];
+    inverse = f.inverse_denominator[n];
+    delta = p.delta[n];
+    at = f.largest_at[n] - block;
+    if (p.far_dots) far_dot = p.far_dots[(q_row + row) * f.heads.count + head];
+  }
+  const float gamma = gamma_of(f.window_factors, h), scale = rsqrtf(static_cast<float>(f.heads.size));
+  for_row([&](int c) {
+    float &s = scores[row * tile_stride + c], &g = dyv[row * tile_stride + c];
+    if (c >= lo && c < hi) {
+      s = gamma * expf(s * scale - largest) * inverse;
+      g = s * (g - delta) + (c == at ? far_dot : 0.0F);
+    } else {
+      s = g = 0;
+    }
+  });
+}
+
+/// sums (64, D) = scale * sums + dz W^T (+ dz): adds what comes back through the map.
+template <class T>
+__device__ __forceinline__ void add_through_map(float* sums, float* a, float* b, const PullNear<T>& p, int m, std::int64_t row,
+                                                int count) {
+  const Rows<float> dz{p.dz + (row * p.maps + m) * p.dz_stride, static_cast<std::int64_t>(p.maps) * p.dz_stride, p.width};
+  const int size = p.forward.heads.size;
+  const Rows<T> weight{p.map + static_cast<std::int64_t>(m) * size * p.width, p.width, p.width};
+  for (int f = 0; f < p.width; f += tile) {
+    for (int d = 0; d < size; d += tile) {
+      __syncthreads();
+      if (d == 0) stage(a, dz, 0, count, f);                 // (64, 64 of f)
+      stage(b, weight, d, min(tile, size - d), f);           // (64 of D, 64 of f)
+      __syncthreads();
+      product<T, Depth::inner, Depth::inner>(a, b, min(tile, p.width - f), min(tile, size - d), [&](int r, int c, float sum) {
+        float& to = wide_at(sums, r, d + c);
+        to += sum;
+        if (p.skip && f == d && f + c < p.width) to += a[r * tile_stride + c];
+      });
+    }
+  }
+}
+
+template <class T>
+__device__ __forceinline__ void write_rows(const float* sums, T* to, std::int64_t stride, int count, int size, bool add) {
+  for (int i = static_cast<int>(threadIdx.x); i < count * size; i += tile_threads) {
+    const int r = i / size, c = i % size;
+    T& at = to[r * stride + c];
+    const float sum = wide_at(const_cast<float*>(sums), r, c);
+    at = cuda::from_float<T>(add ? cuda::to_float(at) + sum : sum);
+  }
+}
+
+/// dq of 64 queries of one head.  Grid: tiles of queries, heads.
+template <class T>
+__global__ void __launch_bounds__(tile_threads, 2) pull_queries(PullNear<T> p, T* dq, bool add) {
+  extern __shared__ float4 shared[];
+  const Attend<T>& f = p.forward;
+  const int size = f.heads.size;
+  float* a = reinterpret_cast<float*>(shared);
+  float* b = a + tile_floats;
+  float* scores = b + tile_floats;
+  float* ds = scores + tile_floats;
+  float* sums = ds + tile_floats;  // dq (64, D), tiles side by side
+
+  const Segment s = f.segments.find(static_cast<int>(blockIdx.x), &Segment::query_tile);
+  const int head = static_cast<int>(blockIdx.y), key_head = f.heads.key_head(head);
+  const int first = (static_cast<int>(blockIdx.x) - s.query_tile) * tile, count = min(tile, s.queries - first);
+  const std::int64_t q_row = static_cast<std::int64_t>(s.q_row) + first;
+  const float scale = rsqrtf(static_cast<float>(size));
+  const Rows<T> q = f.queries(f.q, head, q_row), dy = f.queries(p.dy, head, q_row);
+  const Rows<T> k = f.keys(f.k, key_head, s.k_row), v = f.keys(f.v, key_head, s.k_row);
+  for (int i = static_cast<int>(threadIdx.x); i < (size + tile - 1) / tile * tile_floats; i += tile_threads) sums[i] = 0;
+
+  if (f.near) {
+    const int keys_end = s.offset + first + count;
+    for (int block = f.begins[q_row]; block < keys_end; block += tile) {
+      const int keys = min(tile, keys_end - block);
+      row_products(scores, a, b, q, 0, count, k, block, keys);
+      row_products(ds, a, b, dy, 0, count, v, block, keys);
+      pull_weights(p, scores, ds, head, q_row, first, count, s.offset, block, keys);
+      for (int d = 0; d < size; d += tile) {
+        __syncthreads();
+        stage(b, k, block, keys, d);
+        __syncthreads();
+        float* to = sums + d / tile * tile_floats;
+        product<T, Depth::inner, Depth::outer>(ds, b, keys, min(tile, size - d), [&](int r, int c, float sum) {
+          to[r * tile_stride + c] += scale * sum;
+        });
+      }
+    }
+  }
+  if (p.dz) add_through_map(sums, a, b, p, head, q_row, count);
+  __syncthreads();
+  const std::int64_t stride = q.stride;
+  write_rows(sums, dq + q_row * stride + static_cast<std::int64_t>(f.heads.query_head(head)) * size, stride, count, size, add);
+}
+
+/// Where pull_keys writes; null where nobody asks.
+template <class T>
+struct KeySinks {
+  T *dk = nullptr, *dv = nullptr;   // (M, G * D)
+  bool add_k = false, add_v = false;
+  const float* dv_far = nullptr;    // (M, heads here, D), or null
+};
+
+/// dk and dv of 64 keys of one key/value head, over its query heads in order.  Grid: tiles of keys, key/value heads.
+template <class T>
+__global__ void __launch_bounds__(tile_threads) pull_keys(PullNear<T> p, KeySinks<T> to) {
+  extern __shared__ float4 shared[];
+  const Attend<T>& f = p.forward;
+  const int size = f.heads.size, wide = (size + tile - 1) / tile * tile_floats;
+  float* a = reinterpret_cast<float*>(shared);
+  float* b = a + tile_floats;
+  float* weights = b + tile_floats;
+  float* ds = weights + tile_floats;
+  float* dk = ds + tile_floats;            // (64, D), tiles side by side
+  float* dv = dk + (to.dk ? wide : 0);     // likewise
+
+  const Segment s = f.segments.find(static_cast<int>(blockIdx.x), &Segment::key_tile);
+  const int local = static_cast<int>(blockIdx.y), key_head = f.heads.first_key_head() + local;
+  const int first_key = (static_cast<int>(blockIdx.x) - s.key_tile) * tile, keys = min(tile, s.keys - first_key);
+  const std::int64_t k_row = static_cast<std::int64_t>(s.k_row) + first_key;
+  const float scale = rsqrtf(static_cast<float>(size));
+  const Rows<T> k = f.keys(f.k, key_head, k_row), v = f.keys(f.v, key_head, k_row);
+  for (int i = static_cast<int>(threadIdx.x); i < wide; i += tile_threads) {
+    if (to.dk) dk[i] = 0;
+    if (to.dv) dv[i] = 0;
+  }
+
+  for (int head = local * f.heads.group; f.near && head < (local + 1) * f.heads.group; ++head) {
+    const int queries_end = p.ends[k_row + keys - 1];  // queries from here on see every key of the tile as far
+    for (int first = first_key; first < queries_end; first += tile) {
+      const int count = min(tile, queries_end - first);
+      const std::int64_t q_row = static_cast<std::int64_t>(s.q_row) + first;
+      const Rows<T> q = f.queries(f.q, head, q_row), dy = f.queries(p.dy, head, q_row);
+      row_products(weights, a, b, q, 0, count, k, 0, keys);
+      row_products(ds, a, b, dy, 0, count, v, 0, keys);
+      pull_weights(p, weights, ds, head, q_row, first, count, s.offset, first_key, keys);
+      for (int d = 0; d < size; d += tile) {
+        __syncthreads();
+        if (to.dv) stage(a, dy, 0, count, d);
+        if (to.dk) stage(b, q, 0, count, d);
+        __syncthreads();
+        const int at = d / tile * tile_floats, columns = min(tile, size - d);
+        if (to.dv) {
+          product<T, Depth::outer, Depth::outer>(weights, a, count, columns, [&](int r, int c, float sum) {
+            dv[at + r * tile_stride + c] += sum;
+          });
+        }
+        if (to.dk) {
+          product<T, Depth::outer, Depth::outer>(ds, b, count, columns, [&](int r, int c, float sum) {
+            dk[at + r * tile_stride + c] += scale * sum;
+          });
+        }
+      }
+    }
+  }
+  if (to.dk && p.dz) {
+    const int maps = f.heads.group / p.map_group;  // of this key/value head
+    for (int m = local * maps; m < (local + 1) * maps; ++m) add_through_map(dk, a, b, p, m, k_row, keys);
+  }
+  __syncthreads();
+  if (to.dv && to.dv_far) {
+    for (int i = static_cast<int>(threadIdx.x); i < keys * size; i += tile_threads) {
+      const int r = i / size, c = i % size;
+      float& at = wide_at(dv, r, c);
+      for (int head = local * f.heads.group; head < (local + 1) * f.heads.group; ++head) {
+        at += to.dv_far[((k_row + r) * f.heads.count + head) * size + c];
+      }
+    }
+    __syncthreads();
+  }
+  const std::int64_t at = k_row * k.stride + static_cast<std::int64_t>(key_head) * size;
+  if (to.dk) write_rows(dk, to.dk + at, k.stride, keys, size, to.add_k);
+  if (to.dv) write_rows(dv, to.dv + at, k.stride, keys, size, to.add_v);
+}
+
+/// delta (M, H) = dy . y per head.  Grid: tiles of queries, heads; a warp per row.
+template <class T>
+__global__ void row_deltas(Segments segments, const T* y, const T* dy, int size, float* delta) {
+  const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::query_tile);
+  const int first = (static_cast<int>(blockIdx.x) - s.query_tile) * tile, lane = static_cast<int>(threadIdx.x) % 32;
+  for (int r = first + static_cast<int>(threadIdx.x) / 32; r < min(first + tile, s.queries); r += tile_threads / 32) {
+    const std::int64_t at = (static_cast<std::int64_t>(s.q_row) + r) * gridDim.y + blockIdx.y;
+    float sum = 0;
+    for (int c = lane; c < size; c += 32) sum = fmaf(cuda::to_float(y[at * size + c]), cuda::to_float(dy[at * size + c]), sum);
+    sum = cuda::warp_sum(sum);
+    if (lane == 0) delta[at] = sum;
+  }
+}
+
+/// dots (M, heads) = phi . dphi, both (M, heads, F).  Grid as above.
+template <class = void>
+__global__ void feature_dots(Segments segments, const float* phi, const float* dphi, int features, float* dots) {
+  const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::query_tile);
+  const int first = (static_cast<int>(blockIdx.x) - s.query_tile) * tile, lane = static_cast<int>(threadIdx.x) % 32;
+  for (int r = first + static_cast<int>(threadIdx.x) / 32; r < min(first + tile, s.queries); r += tile_threads / 32) {
+    const std::int64_t at = (static_cast<std::int64_t>(s.q_row) + r) * gridDim.y + blockIdx.y;
+    float sum = 0;
+    for (int c = lane; c < features; c += 32) sum = fmaf(phi[at * features + c], dphi[at * features + c], sum);
+    sum = cuda::warp_sum(sum);
+    if (lane == 0) dots[at] = sum;
+  }
+}
+
+/// The gradient of window factors, from dots (M, heads): d gamma / d factor = gamma (1 - gamma) and
+/// gamma dL/dgamma = -sum of dots; beta = 1 - gamma where affine, with beta dL/dbeta = the sum.  Nothing is divided by,
+/// so that a saturated gamma is harmless.  Grid: heads.
+template <class T>
+__global__ void __launch_bounds__(tile_threads) add_factor_gradient(Segments segments, const float* dots, const T* window_factors,
+                                                                    bool affine, float* gradient) {
+  float sum = 0;
+  for (int i = 0; i < segments.count; ++i) {
+    const Segment s = segments.data[i];
+    for (int r = static_cast<int>(threadIdx.x); r < s.queries; r += tile_threads) {
+      sum -= dots[(static_cast<std::int64_t>(s.q_row) + r) * gridDim.x + blockIdx.x];
+    }
+  }
+  sum = cuda::block_sum<tile_threads>(sum);
+  const float gamma = gamma_of(window_factors, static_cast<int>(blockIdx.x));
+  if (threadIdx.x == 0) gradient[blockIdx.x] += affine ? sum : sum * (1.0F - gamma);
+}
+
+/// Of every head, 1 - gamma where affine, else 1.
+template <class T>
+__global__ void head_betas(const T* window_factors, bool affine, int heads, float* betas) {
+  const int h = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (h < heads) betas[h] = affine ? 1.0F - gamma_of(window_factors, h) : 1.0F;
+}
+
+/// Partial sums of dW (splits, maps, D, f) = x^T dz and of db (splits, maps, f) over every splits-th block of rows.
+/// Grid: tiles of (D, f), maps, splits.
+template <class T>
+__global__ void __launch_bounds__(tile_threads, 2) map_gradients(MapInputs<T> in, const float* dz, int dz_stride, int blocks,
+                                                                 float* dw, float* db) {
+  extern __shared__ float4 shared[];
+  float* x_tile = reinterpret_cast<float*>(shared);
+  float* dz_tile = x_tile + tile_floats;
+  float* sums = dz_tile + tile_floats;  // (64 of D, 64 of f)
+  const int thread = static_cast<int>(threadIdx.x), across = (in.width + tile - 1) / tile;
+  const int d = static_cast<int>(blockIdx.x) / across * tile, f = static_cast<int>(blockIdx.x) % across * tile;
+  const int m = static_cast<int>(blockIdx.y);
+  for (int i = thread; i < tile_floats; i += tile_threads) sums[i] = 0;
+  float bias = 0;
+  for (int block = static_cast<int>(blockIdx.z); block < blocks; block += static_cast<int>(gridDim.z)) {
+    const auto [row, count] = in.block(block);
+    const Rows<float> rows{dz + (row * in.maps + m) * dz_stride, static_cast<std::int64_t>(in.maps) * dz_stride, in.width};
+    __syncthreads();
+    stage(x_tile, in.rows(row, m), 0, count, d);
+    stage(dz_tile, rows, 0, count, f);
+    __syncthreads();
+    product<T, Depth::outer, Depth::outer>(x_tile, dz_tile, count, min(tile, in.width - f), [&](int r, int c, float sum) {
+      sums[r * tile_stride + c] += sum;
+    });
+    if (d == 0 && thread < tile) {
+      for (int i = 0; i < count; ++i) bias += dz_tile[i * tile_stride + thread];
+    }
+  }
+  __syncthreads();
+  const std::int64_t at = static_cast<std::int64_t>(blockIdx.z) * in.maps + m;
+  for (int i = thread; i < tile * tile; i += tile_threads) {
+    const int r = i / tile, c = i % tile;
+    if (d + r < in.size && f + c < in.width) dw[(at * in.size + d + r) * in.width + f + c] = sums[r * tile_stride + c];
+  }
+  if (d == 0 && thread < tile && f + thread < in.width) db[at * in.width + f + thread] = bias;
+}
+
+/// to[i] += the sum over `splits` parts of the `width` numbers at i, in order.
+template <class = void>
+__global__ void add_parts(const float* parts, int splits, std::int64_t part_size, int width, std::int64_t count, float* to) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= count) return;
+  float sum = 0;
+  for (int split = 0; split < splits; ++split) {
+    for (int c = 0; c < width; ++c) sum += parts[split * part_size + i * width + c];
+  }
+  to[i] += sum;
+}
+
+/// The sum over `group` neighbouring heads: to (rows, maps, F) from dphi (rows, maps * group, F).  Grid: tiles of keys, maps.
+template <class = void>
+__global__ void sum_heads(Segments segments, const float* dphi, int group, int features, float* to) {
+  const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::key_tile);
+  const int first = (static_cast<int>(blockIdx.x) - s.key_tile) * tile, count = min(tile, s.keys - first);
+  for (int i = static_cast<int>(threadIdx.x); i < count * features; i += tile_threads) {
+    const std::int64_t at = (static_cast<std::int64_t>(s.k_row) + first + i / features) * gridDim.y + blockIdx.y;
+    const int c = i % features;
+    float sum = 0;
+    for (int h = 0; h < group; ++h) sum += dphi[(at * group + h) * features + c];
+    to[at * features + c] = sum;
+  }
+}
+
+}  // namespace lolcats::general
