@@ -1,0 +1,180 @@
+// The fused forward pass: sizes, shared memory and the products that its roles share.
+#pragma once
+
+#include <lolcats/ops/attention/hopper/forward_plan.cuh>
+
+namespace lolcats::hopper::forward_pass {
+
+/// A swizzled tile (Rows, Columns) of bf16 in shared memory, panel by panel of 64 columns.
+template <int Rows, int Columns>
+struct alignas(1024) SharedTile {
+  static constexpr int bytes = Rows * Columns * 2;
+  std::byte memory[bytes];
+
+  __device__ __forceinline__ std::uint32_t address() const { return shared_address(memory); }
+  __device__ __forceinline__ std::byte* panel(int p) { return memory + p * (Rows * panel_row_bytes); }
+
+  /// One thread fetches rows [row, row + Rows), columns [column, column + Columns) of `map`; `full` counts the bytes.
+  __device__ __forceinline__ void load(const CUtensorMap& map, int row, int column, Barrier& full) {
+#pragma unroll
+    for (int p = 0; p < Columns / panel_columns; ++p) load_box(panel(p), map, row, column + p * panel_columns, full);
+  }
+};
+
+/// `Stages` tiles that the producer fills and others empty, one after the other.
+template <class Tile, int Stages>
+struct Ring {
+  static constexpr int stages = Stages;
+  Tile tiles[Stages];
+
+  struct Barriers {
+    Barrier full[Stages], empty[Stages];
+    __device__ __forceinline__ void init(int readers) {
+      for (int s = 0; s < Stages; ++s) full[s].init(1), empty[s].init(readers);
+    }
+    /// Waits for use `i` (0, 1, ...) of the ring.
+    __device__ __forceinline__ void wait_full(int i) const { full[i % Stages].wait((i / Stages) & 1); }
+    __device__ __forceinline__ void release(int i) { empty[i % Stages].arrive(); }
+    /// The producer waits until use i - Stages has been read by all.
+    __device__ __forceinline__ void wait_empty(int i) const {
+      if (i >= Stages) empty[i % Stages].wait((i / Stages - 1) & 1);
+    }
+  };
+};
+
+/// Sizes that a map, a head size and a window give: f columns of W, F features, D.
+template <class Map_, class Window_, int Size>
+struct Sizes {
+  using Map = Map_;
+  using Window = Window_;
+  using Tiles = WindowTiles<Window>;
+  static constexpr int D = Size;
+  static constexpr int f = static_cast<int>(Map::projected);
+  static constexpr int F = f * Map::count;
+  static_assert((f == 64 || f == 128) && (F == 64 || F == 128) && (D == 64 || D == 128));
+  static constexpr int lag = Tiles::lag;
+  static constexpr bool near = Window::has_near;
+  static constexpr int state_floats = F * D + F;
+
+  // Shared memory holds the weights first; what is left decides the stages.
+  static constexpr bool wide = f == 128 && D == 128;
+  static constexpr int q_stages = wide ? 1 : 2;
+  // Without a previous tile an output warpgroup reads every other use of a ring: an even number keeps it to its own slots,
+  // or it could take the phase before the last for the one it waits for.
+  static constexpr int k_stages = lag == 1 ? 3 : 2;
+  static constexpr int v_stages = wide ? 2 : lag == 1 ? 3 : 4;
+};
+
+/// The normalizer z (F) as a factor (F, 8) of products: columns 0, 1, 2 hold bf16 parts that add up to z in fp32, the
+/// others zeros.  Without swizzle: 8 x 8 cores, column by column of 8 features.
+template <int F>
+struct SplitNormalizer {
+  std::uint16_t parts[F / 8][8][8];  // (feature / 8, column, feature % 8)
+
+  __device__ __forceinline__ std::uint64_t descriptor(int s) const {
+    return plain_descriptor(shared_address(parts[2 * s]), 128, 128);
+  }
+  __device__ __forceinline__ void store(int feature, float z) {
+    float rest = z;
+#pragma unroll
+    for (int c = 0; c < 3; ++c) {
+      const std::uint32_t part = pack_bf16(rest, 0.0F);
+      parts[feature / 8][c][feature % 8] = static_cast<std::uint16_t>(part);
+      rest -= low_bf16(part);
+    }
+  }
+};
+
+/// gamma = sigmoid(x) of one head, and what follows from it.
+struct Mixing {
+  float log2_gamma, beta;
+
+  __device__ __forceinline__ void find(const bf16* factors, int h, bool affine) {
+    log2_gamma = 0, beta = 1;
+    if (!factors) return;
+    const float x = factors[h];
+    log2_gamma = -1.4426950408889634F * (x > 0 ? log1pf(expf(-x)) : log1pf(expf(x)) - x);
+    if (affine) beta = 1 / (1 + expf(x));
+  }
+};
+
+/// Shared memory of the forward kernel.  What a block finds out once is here, too: the roles have no registers for it.
+template <class S>
+struct ForwardMemory {
+  SharedTile<S::D, S::f> query_map, key_map;                   // (D, f)
+  SharedTile<tile, S::D> q[S::q_stages];                       // (64, D)
+  Ring<SharedTile<tile, S::D>, S::k_stages> k;        // (64, D)
+  Ring<SharedTile<tile, S::D>, S::v_stages> v;        // (64, D)
+  SharedTile<S::F, S::D> sums;                                 // S (F, D)
+  SharedTile<tile, S::F> phi[2];                               // phi_k (64, F), one per output warpgroup; later its outputs
+  alignas(128) SplitNormalizer<S::F> normalizer;               // z
+  alignas(128) std::uint16_t ones[16 * 8];                     // (16, 8)
+  float query_bias[S::f], key_bias[S::f];
+  Walk walk;
+  Mixing mixing;
+  typename decltype(k)::Barriers k_barriers;
+  typename decltype(v)::Barriers v_barriers;
+  Barrier weights_full;
+  Barrier q_full[2], q_empty[S::q_stages];  // full: one per output warpgroup, which waits for each of its phases
+  Barrier phi_full[2], phi_empty[2];
+  Barrier sums_full[2], sums_empty;
+};
+
+/// Warps that arrive at a barrier for a warpgroup: one lane each.
+inline constexpr int warps = 4;
+
+/// z (64, f) = x (64, D) W (D, f); issued, not waited for.
+template <int D, int f>
+__device__ __forceinline__ void project(Fragment<f>& z, std::uint32_t x, std::uint32_t w) {
+#pragma unroll
+  for (int s = 0; s < D / 16; ++s) {
+    wgmma<Contiguous::k, Contiguous::mn>(z.x, columns_descriptor<tile>(x, s), rows_descriptor<D>(w, s), s > 0);
+  }
+}
+
+/// scores (64, 64) = q (64, D) k (64, D)^T; issued, not waited for.
+template <int D>
+__device__ __forceinline__ void score(Fragment<tile>& scores, std::uint32_t q, std::uint32_t k) {
+#pragma unroll
+  for (int s = 0; s < D / 16; ++s) {
+    wgmma<Contiguous::k, Contiguous::k>(scores.x, columns_descriptor<tile>(q, s), columns_descriptor<tile>(k, s), s > 0);
+  }
+}
+
+/// z + b.
+template <class Map>
+__device__ __forceinline__ void add_bias(Fragment<Map::projected>& z, const float* bias) {
+  if constexpr (Map::bias != Bias::none) {
+    const int first = 2 * (lane_id() & 3);
+#pragma unroll
+    for (int j = 0; j < Map::projected / 8; ++j) {
+      const float2 b = *reinterpret_cast<const float2*>(bias + 8 * j + first);
+      z.x[4 * j] += b.x, z.x[4 * j + 1] += b.y, z.x[4 * j + 2] += b.x, z.x[4 * j + 3] += b.y;
+    }
+  }
+}
+
+/// A warp stores its 16 rows, from `row` on, of packed fragments (64, Columns) into a swizzled tile of `Rows` rows.
+template <int Rows, int Columns>
+__device__ __forceinline__ void store_rows(std::uint32_t tile_address, int row, const std::uint32_t* words) {
+  const int lane = lane_id();
+  const std::uint32_t at = tile_address + swizzled(row + (lane & 15), lane >> 4);
+#pragma unroll
+  for (int i = 0; i < Columns / 16; ++i) {
+    store_matrices((at ^ static_cast<std::uint32_t>((i & 3) << 5)) + static_cast<std::uint32_t>((i >> 2) * Rows * panel_row_bytes),
+                   words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
+  }
+}
+
+/// Shared memory that this warp wrote is ready for the tensor cores: one arrival per warp.
+__device__ __forceinline__ void publish(Barrier& barrier) {
+  async_proxy_fence();
+  __syncwarp();
+  if (lane_id() == 0) barrier.arrive();
+}
+/// This warp has read what `barrier` guards.
+__device__ __forceinline__ void arrive_per_warp(Barrier& barrier) {
+  if (lane_id() == 0) barrier.arrive();
+}
+
+}  // namespace lolcats::hopper::forward_pass

@@ -1,0 +1,373 @@
+// The fused forward pass: an output warpgroup, which computes every other tile of queries.
+#pragma once
+
+#include <lolcats/ops/attention/hopper/forward_memory.cuh>
+
+namespace lolcats::hopper::forward_pass {
+
+/// Which keys of one tile a query row sees as near, by column: [near_begin, near_end); [0, near_begin) are far.
+struct RowBounds {
+  int near_begin, near_end;
+};
+
+/// The rows of a thread in a tile of queries.
+struct Rows {
+  int first;  // in the tile; the other is first + 8
+  __device__ __forceinline__ Rows()
+      : first(16 * (static_cast<int>(threadIdx.x / 32) % warps) + lane_id() / 4) {}
+  __device__ __forceinline__ int of(int r) const { return first + 8 * r; }
+};
+
+/// Bounds of both rows of a thread against key tile `key_tile`, for queries of tile t.
+template <class W>
+__device__ __forceinline__ void find_bounds(RowBounds (&bounds)[2], const W& window, const Rows& rows, int t, int key_tile) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int n = t * tile + rows.of(r);
+    bounds[r].near_begin = static_cast<int>(window.begin(n)) - key_tile * tile;
+    bounds[r].near_end = n + 1 - key_tile * tile;
+  }
+}
+
+template <class S>
+struct OutputRole {
+  using W = typename S::Window;
+  using Tiles = typename S::Tiles;
+  using Scores = Fragment<tile>;
+  static constexpr int D = S::D, F = S::F, f = S::f;
+
+  ForwardMemory<S>& memory;
+  const Parameters<W>& p;
+  const Walk& walk;      // in shared memory
+  const int w;           // 0 or 1: this warpgroup takes tiles begin + w, begin + w + 2, ...
+  int turn = 0;          // tiles done
+  int folds = 0;         // key tiles handed to the state
+
+  __device__ __forceinline__ static int warp() { return static_cast<int>(threadIdx.x / 32) % warps; }
+  __device__ __forceinline__ static int head() { return static_cast<int>(blockIdx.x); }
+  __device__ __forceinline__ int first_key_tile() const { return ::max(walk.begin - S::lag, 0); }
+
+  __device__ __forceinline__ void run() {
+    memory.weights_full.wait(0);
+    // The tile before the chunk has one reader instead of two; the other warpgroup's arrivals are made here.
+    if (S::lag == 1 && walk.begin > 0 && w == 1 && lane_id() == 0) {
+      memory.k_barriers.wait_full(0);
+      memory.k_barriers.release(0);
+      memory.v_barriers.wait_full(0);
+      memory.v_barriers.release(0);
+    }
+    __syncwarp();
+#pragma unroll 1
+    for (int t = walk.begin + w; t < walk.end; t += 2, ++turn) step(t);
+  }
+
+  __device__ __forceinline__ void step(int t) {
+    const int own = t - first_key_tile();      // use of the rings for key tile t
+    const int mapped = own - S::lag;           // for key tile t - lag, mapped here
+    const bool folded = mapped >= 0 && t + 1 < walk.end;
+    const bool maps_keys = folded || (Tiles::mixes && mapped >= 0);
+    const bool previous = S::lag == 1 && t > 0;
+    const std::uint32_t q = memory.q[q_slot(t)].address();
+
+    memory.q_full[w].wait(turn & 1);
+    Fragment<f> z;                       // (64, f), of the queries
+    Scores own_scores, previous_scores;  // (64, 64)
+    std::uint32_t phi[F / 4];            // (64, F), of the queries
+    std::uint32_t own_weights[tile / 4], previous_weights[tile / 4];  // (64, 64)
+    PerRow near_sum{{0, 0}};
+    const Rows rows;
+
+    if constexpr (Tiles::mixes) {
+      // Far keys among those compared one by one: their weights need the features first.
+      if (maps_keys) map_keys(mapped, [&] { start_projection(z, q); });
+      else start_projection(z, q);
+      finish(z);
+      map_queries(z, phi);
+      if constexpr (S::near) {
+        start_scores(own_scores, q, own);
+        if constexpr (S::lag == 1) start_scores(previous_scores, q, previous ? own - 1 : own);
+        finish(own_scores);
+        if constexpr (S::lag == 1) finish(previous_scores);
+      }
+    } else {
+      // The scores of the own tile are computed while the keys are mapped, the others behind that; the queries are
+      // mapped last, when the scores have become weights.
+      if (maps_keys) map_keys(mapped, [&] { start_scores(own_scores, q, own); });
+      else start_scores(own_scores, q, own);
+      if constexpr (S::lag == 1) start_scores(previous_scores, q, previous ? own - 1 : own);
+      start_projection(z, q);
+      finish(own_scores);
+      if constexpr (S::lag == 1) finish(previous_scores);
+      finish(z);
+    }
+    if (lane_id() == 0) {
+      memory.q_empty[q_slot(t)].arrive();
+      memory.k_barriers.release(own);
+      if (previous) memory.k_barriers.release(own - 1);
+    }
+    if constexpr (S::near) soften(t, rows, own_scores, previous_scores, previous, near_sum);
+    if constexpr (Tiles::mixes) {
+      if (maps_keys) memory.phi_full[w].wait(folds & 1);  // all warps have stored theirs
+      if constexpr (Tiles::mixes_previous) add_far(previous_scores, phi, t, t - 1, previous, near_sum);
+      if constexpr (Tiles::mixes_own) add_far(own_scores, phi, t, t, true, near_sum);
+    }
+    pack(own_scores, own_weights);
+    if constexpr (S::lag == 1) pack(previous_scores, previous_weights);
+    if constexpr (!Tiles::mixes) map_queries(z, phi);
+
+    // Numerator and denominator.
+    float y[D / 2];            // (64, D)
+    float normalizer[4];       // (64, 8)
+    memory.sums_full[w].wait(turn & 1);
+    wgmma_fence();
+#pragma unroll
+    for (int s = 0; s < F / 16; ++s) {
+      wgmma<Contiguous::mn>(y, phi + 4 * s, rows_descriptor<F>(memory.sums.address(), s), s > 0);
+      wgmma<Contiguous::k>(normalizer, phi + 4 * s, memory.normalizer.descriptor(s), s > 0);
+    }
+    wgmma_commit();
+    wgmma_wait();
+    pin(y);
+    pin(normalizer);
+    arrive_per_warp(memory.sums_empty);
+    memory.v_barriers.wait_full(own);
+    if (previous) memory.v_barriers.wait_full(own - 1);
+    if ((t + 1) * tile > walk.length) clear_tail(memory.v.tiles[own % S::v_stages], walk.length - t * tile);
+    wgmma_fence();
+#pragma unroll
+    for (int s = 0; s < tile / 16; ++s) {
+      wgmma<Contiguous::mn>(y, own_weights + 4 * s, rows_descriptor<tile>(memory.v.tiles[own % S::v_stages].address(), s));
+    }
+    if constexpr (S::lag == 1) {
+      const std::uint32_t v = memory.v.tiles[(previous ? own - 1 : own) % S::v_stages].address();
+#pragma unroll
+      for (int s = 0; s < tile / 16; ++s) wgmma<Contiguous::mn>(y, previous_weights + 4 * s, rows_descriptor<tile>(v, s));
+    }
+    wgmma_commit();
+    wgmma_wait();
+    pin(y);
+    if (lane_id() == 0) {
+      memory.v_barriers.release(own);
+      if (previous) memory.v_barriers.release(own - 1);
+    }
+
+    PerRow inverse;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float denominator = near_sum.of[r];
+      denominator += normalizer[2 * r] + normalizer[2 * r + 1];
+      denominator = quad_sum(denominator);
+      if constexpr (!S::near) denominator += 1e-12F;  // beside gamma's softmax it is never zero [QUIRKS 3]
+      inverse.of[r] = reciprocal_fast(denominator);
+    }
+    if (folded) memory.phi_empty[w].wait(folds++ & 1);
+    if constexpr (Tiles::mixes) named_barrier(1 + w, 128);  // all warps have read phi
+    store_outputs(t, rows, y, inverse);
+  }
+
+ private:
+  __device__ __forceinline__ int q_slot(int t) const { return (t - walk.begin) % S::q_stages; }
+
+  /// Issues z (64, f) of the queries.
+  __device__ __forceinline__ void start_projection(Fragment<f>& z, std::uint32_t q) const {
+    wgmma_fence();
+    project<D, f>(z, q, memory.query_map.address());
+    wgmma_commit();
+  }
+  /// Issues the scores against use `i` of the ring of keys.
+  __device__ __forceinline__ void start_scores(Scores& scores, std::uint32_t q, int i) const {
+    memory.k_barriers.wait_full(i);
+    wgmma_fence();
+    score<D>(scores, q, memory.k.tiles[i % S::k_stages].address());
+    wgmma_commit();
+  }
+  template <int Pending = 0, int Columns>
+  static __device__ __forceinline__ void finish(Fragment<Columns>& x) {
+    wgmma_wait<Pending>();
+    pin(x.x);
+  }
+
+  /// Features of use `i` of the ring of keys, for the state; `start_next` issues products to run behind the projection.
+  template <class StartNext>
+  __device__ __forceinline__ void map_keys(int i, StartNext&& start_next) const {
+    memory.k_barriers.wait_full(i);
+    Fragment<f> z;  // (64, f)
+    wgmma_fence();
+    project<D, f>(z, memory.k.tiles[i % S::k_stages].address(), memory.key_map.address());
+    wgmma_commit();
+    start_next();
+    finish<1>(z);
+    std::uint32_t phi[F / 4];  // (64, F)
+    add_bias<typename S::Map>(z, memory.key_bias);
+    pack_features<typename S::Map>(z, phi);
+    store_rows<tile, F>(memory.phi[w].address(), 16 * warp(), phi);
+    publish(memory.phi_full[w]);
+  }
+  __device__ __forceinline__ void map_queries(Fragment<f>& z, std::uint32_t (&phi)[F / 4]) const {
+    add_bias<typename S::Map>(z, memory.query_bias);
+    pack_features<typename S::Map>(z, phi, memory.mixing.beta);
+  }
+
+  /// Scores become weights gamma exp(score - c) of the near keys, zero elsewhere.
+  __device__ __forceinline__ void soften(int t, const Rows& rows, Scores& own_scores, Scores& previous_scores, bool previous,
+                                         PerRow& sum) const {
+    PerRow largest{{-1e30F, -1e30F}};
+    RowBounds bounds[2];
+    find_bounds(bounds, p.window, rows, t, t);
+    keep_near<Tiles::mixes_own, true>(own_scores, bounds);
+    raise(largest, own_scores);
+    if constexpr (S::lag == 1) {
+      if (previous) {
+        find_bounds(bounds, p.window, rows, t, t - 1);
+        keep_near<Tiles::mixes_previous, false>(previous_scores, bounds);
+        raise(largest, previous_scores);
+      } else {
+        previous_scores = Scores::from([](int) { return -INFINITY; });
+      }
+    }
+    largest = {{quad_max(largest.of[0]), quad_max(largest.of[1])}};
+    if (p.largest_at) save_largest(t, rows, largest, previous_scores, own_scores);
+    const float to_log2 = 1.4426950408889634F * p.score_scale;
+    const PerRow shift{{memory.mixing.log2_gamma - largest.of[0] * to_log2, memory.mixing.log2_gamma - largest.of[1] * to_log2}};
+    weigh(own_scores, shift, to_log2, sum);
+    if constexpr (S::lag == 1) weigh(previous_scores, shift, to_log2, sum);
+  }
+
+  /// Takes keys that are far, or in the future, out of the softmax.
+  template <bool has_far, bool has_future>
+  static __device__ __forceinline__ void keep_near(Scores& scores, const RowBounds (&bounds)[2]) {
+    if constexpr (has_far || has_future) {
+      const int lane = lane_id();
+#pragma unroll
+      for (int i = 0; i < Scores::size; ++i) {
+        const RowBounds& b = bounds[fragment_row(i)];
+        const int column = fragment_column(i, lane);
+        if ((has_far && column < b.near_begin) || (has_future && column >= b.near_end)) scores.x[i] = -INFINITY;
+      }
+    }
+  }
+  static __device__ __forceinline__ void raise(PerRow& largest, const Scores& scores) {
+#pragma unroll
+    for (int i = 0; i < Scores::size; ++i) {
+      largest.of[fragment_row(i)] = fmaxf(largest.of[fragment_row(i)], scores.x[i]);
+    }
+  }
+  /// scores become weights gamma exp(score - c).
+  static __device__ __forceinline__ void weigh(Scores& scores, const PerRow& shift, float to_log2, PerRow& sum) {
+#pragma unroll
+    for (int i = 0; i < Scores::size; ++i) {
+      scores.x[i] = exp2_fast(scores.x[i] * to_log2 + shift.of[fragment_row(i)]);
+      sum.of[fragment_row(i)] += scores.x[i];
+    }
+  }
+
+  /// Puts phi_q.phi_k at the keys of this tile that are far; `weights` is zero there, or unset where nothing is near.
+  __device__ __forceinline__ void add_far(Scores& weights, const std::uint32_t* phi, int t, int key_tile, bool exists, PerRow& sum) {
+    Scores products;  // (64, 64)
+    wgmma_fence();
+#pragma unroll
+    for (int s = 0; s < F / 16; ++s) {
+      wgmma<Contiguous::k>(products.x, phi + 4 * s, columns_descriptor<tile>(memory.phi[w].address(), s), s > 0);
+    }
+    wgmma_commit();
+    wgmma_wait();
+    pin(products.x);
+    const Rows rows;
+    RowBounds bounds[2];
+    find_bounds(bounds, p.window, rows, t, key_tile);
+    const int lane = lane_id();
+#pragma unroll
+    for (int i = 0; i < Scores::size; ++i) {
+      const RowBounds& b = bounds[fragment_row(i)];
+      const int column = fragment_column(i, lane);
+      const bool is_far = exists && column < ::min(b.near_begin, b.near_end);
+      if constexpr (S::near) {
+        if (is_far) weights.x[i] = products.x[i];
+      } else {
+        weights.x[i] = is_far ? products.x[i] : 0.0F;
+      }
+      if (is_far) sum.of[fragment_row(i)] += products.x[i];
+    }
+  }
+
+  /// Saves the largest near score and the first key that has it.
+  __device__ __forceinline__ void save_largest(int t, const Rows& rows, const PerRow& largest, const Scores& previous_scores,
+                                               const Scores& own_scores) const {
+    const int lane = lane_id();
+    int at[2] = {INT_MAX, INT_MAX};
+#pragma unroll
+    for (int i = Scores::size - 1; i >= 0; --i) {
+      const int r = fragment_row(i);
+      if (own_scores.x[i] == largest.of[r]) at[r] = t * tile + fragment_column(i, lane);
+    }
+    if constexpr (S::lag == 1) {
+#pragma unroll
+      for (int i = Scores::size - 1; i >= 0; --i) {
+        const int r = fragment_row(i);
+        if (previous_scores.x[i] == largest.of[r]) at[r] = (t - 1) * tile + fragment_column(i, lane);
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      at[r] = ::min(at[r], __shfl_xor_sync(~0U, at[r], 1));
+      at[r] = ::min(at[r], __shfl_xor_sync(~0U, at[r], 2));
+      const int n = t * tile + rows.of(r);
+      if ((lane & 3) == 0 && n < walk.length) {
+        const Index row = static_cast<Index>(walk.row + n) * p.heads + head();
+        p.largest_at[row] = at[r];
+        p.largest[row] = largest.of[r] * p.score_scale;
+      }
+    }
+  }
+
+  /// Zeroes the rows of v behind the sequence: their weights are zero, but they may hold NaN.
+  __device__ __forceinline__ void clear_tail(SharedTile<tile, D>& v, int valid) const {
+    const int thread = static_cast<int>(threadIdx.x) % 128;
+    for (int i = valid * 8 + thread; i < tile * 8; i += 128) {
+#pragma unroll
+      for (int panel = 0; panel < D / panel_columns; ++panel) {
+        *reinterpret_cast<uint4*>(v.panel(panel) + i * 16) = uint4{0, 0, 0, 0};
+      }
+    }
+    async_proxy_fence();
+    named_barrier(1 + w, 128);
+  }
+
+  /// Each warp stores its 16 rows, coalesced by way of its part of this warpgroup's phi.
+  __device__ __forceinline__ void store_outputs(int t, const Rows& rows, const float (&y)[D / 2], const PerRow& inverse) const {
+    const int lane = lane_id();
+    const int row0 = t * tile + 16 * warp();
+    const std::uint32_t stage = memory.phi[w].address();
+    const Index width = static_cast<Index>(p.heads) * D;
+    bf16* to = p.y + (walk.row + row0 + lane / 8) * width + head() * D + (lane & 7) * 8;
+#pragma unroll
+    for (int panel = 0; panel < D / panel_columns; ++panel) {
+      std::uint32_t words[16];  // (64, 64)
+#pragma unroll
+      for (int i = 0; i < 16; ++i) {
+        const int at = 32 * panel + 2 * i;
+        words[i] = pack_bf16(y[at] * inverse.of[i & 1], y[at + 1] * inverse.of[i & 1]);
+      }
+      __syncwarp();
+      store_rows<tile, panel_columns>(stage, 16 * warp(), words);
+      __syncwarp();
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int row = 4 * i + lane / 8;
+        const uint4 piece = load_shared_16(stage + swizzled(16 * warp() + row, lane & 7));
+        if (row0 + row < walk.length) *reinterpret_cast<uint4*>(to + 4 * i * width + panel * panel_columns) = piece;
+      }
+    }
+    if (p.inverse_denominator && (lane & 3) == 0) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const int n = t * tile + rows.of(r);
+        if (n < walk.length) {
+          p.inverse_denominator[static_cast<Index>(walk.row + n) * p.heads + head()] = inverse.of[r];
+        }
+      }
+    }
+  }
+};
+
+}  // namespace lolcats::hopper::forward_pass
