@@ -1,54 +1,15 @@
 // cross_entropy and token_losses.
+#include "checks.hpp"
+
 #include <lolcats/ops/cross_entropy/eigen.hpp>
-#include <lolcats/ops/cross_entropy/naive.hpp>
 #include <lolcats/testing/gradient_check.hpp>
-#include <lolcats/testing/operation_check.hpp>
 
 #include <doctest/doctest.h>
 
 using namespace lolcats;
 using namespace lolcats::testing;
 
-namespace {
-
-/// Random labels, a quarter of them ignored (but not the first).
-std::vector<Index> labels_for(Index rows, Index vocabulary) {
-  Rng rng(8);
-  std::vector<Index> labels = indices(rows, vocabulary, rng);
-  for (std::size_t m = 1; m < labels.size(); ++m) {
-    if (rng.below(4) == 0) labels[m] = ignored_label;
-  }
-  return labels;
-}
-
-}  // namespace
-
-TEST_CASE_TEMPLATE("cross_entropy is its reference, values and gradients", B, Cpu<float>, Cpu<double>) {
-  // The last two need several chunks of the vocabulary, and several tiles of rows.
-  const std::array<Index, 3> sizes[] = {{1, 1, 1},    {3, 65, 1},   {63, 64, 65},  {64, 3, 63},
-                                        {65, 63, 64}, {1, 5, 3000}, {20, 8, 4099}, {600, 4, 65}};
-  for (const auto& [rows, cols, vocabulary] : sizes) {
-    const std::vector<Index> labels = labels_for(rows, vocabulary);
-    CAPTURE(rows);
-    CAPTURE(cols);
-    CAPTURE(vocabulary);
-    CHECK(check_operation<B>(
-        {{Shape{rows, cols}}, {Shape{vocabulary, cols}, true}},
-        [&](Tape<B>& tape, std::span<const Var<B>> x, std::span<const Weight<B>> w) {
-          return cross_entropy(tape, x[0], w[0], labels, 0.3);
-        },
-        [&](std::span<const std::vector<double>> a) {
-          return std::vector{naive::cross_entropy(a[0], a[1], labels, vocabulary, cols, 0.3)};
-        }));
-    Rng rng(3);
-    const auto hidden = normal<B>(Shape{rows, cols}, rng), head = normal<B>(Shape{vocabulary, cols}, rng);
-    Tape<B> tape;
-    poison(tape);
-    CHECK(close(naive::token_losses(as_doubles(hidden), as_doubles(head), labels, vocabulary, cols),
-                token_losses(tape, hidden.view(), head.view(), labels),
-                64 * static_cast<double>(std::numeric_limits<Scalar<B>>::epsilon())));
-  }
-}
+TEST_CASE_TEMPLATE("cross_entropy is its reference, values and gradients", B, Cpu<float>, Cpu<double>) { check_cross_entropy<B>(); }
 
 TEST_CASE("cross_entropy has the derivatives of what it computes, with a frozen head and with frozen hidden states") {
   using B = Cpu<double>;

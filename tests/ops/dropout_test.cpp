@@ -1,31 +1,16 @@
 // dropout, and its mask.
+#include "checks.hpp"
+
 #include <lolcats/ops/dropout/eigen.hpp>
-#include <lolcats/ops/dropout/naive.hpp>
 #include <lolcats/ops/elementwise/eigen.hpp>
 #include <lolcats/testing/gradient_check.hpp>
-#include <lolcats/testing/operation_check.hpp>
 
 #include <doctest/doctest.h>
 
 using namespace lolcats;
 using namespace lolcats::testing;
 
-TEST_CASE_TEMPLATE("dropout is its reference, values and gradients", B, Cpu<float>, Cpu<double>) {
-  OperationCheckOptions<B> options;
-  options.training = true;
-  for (const Index size : {1, 3, 63, 64, 65, 20000}) {
-    CAPTURE(size);
-    const DropoutMask mask("test", 0.25, options.seed, 4);
-    std::vector<bool> kept;
-    for (Index i = 0; i < size; ++i) kept.push_back(mask.keeps(i));
-    CHECK(check_operation<B>(
-        {{Shape{size}}},
-        [](Tape<B>& tape, std::span<const Var<B>> x, std::span<const Weight<B>>) {
-          return dropout(tape, x[0], 0.25, 4);
-        },
-        [&](std::span<const std::vector<double>> a) { return naive::dropout(a[0], kept, 0.25); }, options));
-  }
-}
+TEST_CASE_TEMPLATE("dropout is its reference, values and gradients", B, Cpu<float>, Cpu<double>) { check_dropout<B>(); }
 
 TEST_CASE("dropout has the derivatives of what it computes") {
   using B = Cpu<double>;

@@ -1,34 +1,15 @@
 // add, scale, sum.
+#include "checks.hpp"
+
 #include <lolcats/ops/elementwise/eigen.hpp>
-#include <lolcats/ops/elementwise/naive.hpp>
 #include <lolcats/testing/gradient_check.hpp>
-#include <lolcats/testing/operation_check.hpp>
 
 #include <doctest/doctest.h>
 
 using namespace lolcats;
 using namespace lolcats::testing;
 
-TEST_CASE_TEMPLATE("add, scale and sum are their references", B, Cpu<float>, Cpu<double>) {
-  using Vars = std::span<const Var<B>>;
-  using Weights = std::span<const Weight<B>>;
-  using Arrays = std::span<const std::vector<double>>;
-  for (const auto& [rows, cols] : {std::array<Index, 2>{1, 1}, {3, 63}, {64, 3}, {65, 65}, {700, 64}}) {
-    CAPTURE(rows);
-    CAPTURE(cols);
-    CHECK(check_operation<B>(
-        {{Shape{rows, cols}}, {Shape{rows, cols}}},
-        [](Tape<B>& tape, Vars x, Weights) { return add(tape, x[0], x[1]); },
-        [](Arrays a) { return naive::add(a[0], a[1]); }));
-    CHECK(check_operation<B>(
-        {{Shape{rows, cols}}}, [](Tape<B>& tape, Vars x, Weights) { return scale(tape, x[0], -2.5); },
-        [](Arrays a) { return naive::scale(a[0], -2.5); }));
-    CHECK(check_operation<B>(
-        {{Shape{rows, cols}, false, 1.0, 1.0}},  // a mean of one: relative error means something
-        [](Tape<B>& tape, Vars x, Weights) { return sum(tape, x[0]); },
-        [](Arrays a) { return std::vector{naive::sum(a[0])}; }));
-  }
-}
+TEST_CASE_TEMPLATE("add, scale and sum are their references", B, Cpu<float>, Cpu<double>) { check_elementwise<B>(); }
 
 TEST_CASE("add, scale and sum have the derivatives of what they compute") {
   using B = Cpu<double>;

@@ -1,31 +1,15 @@
 // embedding: rows of a table.
+#include "checks.hpp"
+
 #include <lolcats/ops/embedding/eigen.hpp>
-#include <lolcats/ops/embedding/naive.hpp>
 #include <lolcats/testing/gradient_check.hpp>
-#include <lolcats/testing/operation_check.hpp>
 
 #include <doctest/doctest.h>
 
 using namespace lolcats;
 using namespace lolcats::testing;
 
-TEST_CASE_TEMPLATE("embedding is its reference, and tokens that return add up", B, Cpu<float>, Cpu<double>) {
-  for (const Index rows : {1, 3, 63, 64, 65, 400}) {
-    for (const Index cols : {1, 63, 64, 65}) {
-      Rng rng(3);
-      const Index vocabulary = 7;  // fewer than rows: most tokens occur many times
-      const std::vector<Index> tokens = indices(rows, vocabulary, rng);
-      CAPTURE(rows);
-      CAPTURE(cols);
-      CHECK(check_operation<B>(
-          {{Shape{vocabulary, cols}, true}},
-          [&](Tape<B>& tape, std::span<const Var<B>>, std::span<const Weight<B>> w) {
-            return embedding(tape, tokens, w[0]);
-          },
-          [&](std::span<const std::vector<double>> a) { return naive::embedding(tokens, a[0], cols); }));
-    }
-  }
-}
+TEST_CASE_TEMPLATE("embedding is its reference, and tokens that return add up", B, Cpu<float>, Cpu<double>) { check_embedding<B>(); }
 
 TEST_CASE("embedding has the derivatives of what it computes") {
   using B = Cpu<double>;

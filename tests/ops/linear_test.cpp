@@ -1,28 +1,15 @@
 // linear: y = x W^T.
+#include "checks.hpp"
+
 #include <lolcats/ops/linear/eigen.hpp>
-#include <lolcats/ops/linear/naive.hpp>
 #include <lolcats/testing/gradient_check.hpp>
-#include <lolcats/testing/operation_check.hpp>
 
 #include <doctest/doctest.h>
 
 using namespace lolcats;
 using namespace lolcats::testing;
 
-TEST_CASE_TEMPLATE("linear is its reference, values and gradients", B, Cpu<float>, Cpu<double>) {
-  // The last two are large enough for several row blocks, for token ranges and for a grid of gradient tiles.
-  const std::array<Index, 3> sizes[] = {{1, 1, 1},    {3, 65, 1},    {63, 64, 65},   {64, 3, 63},
-                                        {65, 63, 64}, {1, 64, 1000}, {300, 64, 172}, {17, 520, 510}};
-  for (const auto& [rows, inputs, outputs] : sizes) {
-    CAPTURE(rows);
-    CAPTURE(inputs);
-    CAPTURE(outputs);
-    CHECK(check_operation<B>(
-        {{Shape{rows, inputs}}, {Shape{outputs, inputs}, true}},
-        [](Tape<B>& tape, std::span<const Var<B>> x, std::span<const Weight<B>> w) { return linear(tape, x[0], w[0]); },
-        [&](std::span<const std::vector<double>> a) { return naive::linear(a[0], a[1], rows, inputs, outputs); }));
-  }
-}
+TEST_CASE_TEMPLATE("linear is its reference, values and gradients", B, Cpu<float>, Cpu<double>) { check_linear<B>(); }
 
 TEST_CASE("linear has the derivatives of what it computes") {
   Rng rng(1);

@@ -1,54 +1,15 @@
 // lora_linear: y = x W^T + scale (mask(x) A^T) B^T.
+#include "checks.hpp"
+
 #include <lolcats/ops/lora_linear/eigen.hpp>
-#include <lolcats/ops/lora_linear/naive.hpp>
 #include <lolcats/testing/gradient_check.hpp>
-#include <lolcats/testing/operation_check.hpp>
 
 #include <doctest/doctest.h>
 
 using namespace lolcats;
 using namespace lolcats::testing;
 
-namespace {
-
-/// The mask of dropout as the reference wants it, read off dropout of ones.
-std::vector<double> mask_of(Index size, double p, std::uint64_t seed, std::uint64_t stream) {
-  using B = Cpu<double>;
-  Tape<B> tape;
-  tape.training = true;
-  tape.seed = seed;
-  const auto ones = array<B>(Shape{size}, std::vector<double>(static_cast<std::size_t>(size), 1.0));
-  return as_doubles(dropout(tape, tape.constant(ones.view()), p, stream).value());
-}
-
-}  // namespace
-
-TEST_CASE_TEMPLATE("lora_linear is its reference, values and gradients", B, Cpu<float>, Cpu<double>) {
-  const std::array<Index, 4> sizes[] = {{1, 1, 1, 1},    {3, 65, 1, 2},    {63, 64, 65, 8}, {64, 3, 63, 3},
-                                        {65, 63, 64, 1}, {300, 64, 64, 8}, {1, 64, 900, 4}, {70, 64, 257, 16}};
-  for (const auto& [rows, inputs, outputs, rank] : sizes) {
-    for (const double p : {0.0, 0.3}) {
-      CAPTURE(rows);
-      CAPTURE(inputs);
-      CAPTURE(p);
-      OperationCheckOptions<B> options;
-      options.training = true;
-      const auto mask = mask_of(rows * inputs, p, options.seed, 9);
-      CHECK(check_operation<B>(
-          {{Shape{rows, inputs}},
-           {Shape{outputs, inputs}, true},
-           {Shape{rank, inputs}, true},
-           {Shape{outputs, rank}, true}},
-          [p = p](Tape<B>& tape, std::span<const Var<B>> x, std::span<const Weight<B>> w) {
-            return lora_linear(tape, x[0], w[0], w[1], w[2], 0.75, p, 9);
-          },
-          [&](std::span<const std::vector<double>> a) {
-            return naive::lora_linear(a[0], a[1], a[2], a[3], mask, 0.75, rows, inputs, outputs, rank);
-          },
-          options));
-    }
-  }
-}
+TEST_CASE_TEMPLATE("lora_linear is its reference, values and gradients", B, Cpu<float>, Cpu<double>) { check_lora_linear<B>(); }
 
 TEST_CASE("lora_linear has the derivatives of what it computes, each argument alone") {
   using B = Cpu<double>;

@@ -1,29 +1,15 @@
 // rms_norm: y = x / sqrt(mean(x^2) + eps) * w.
+#include "checks.hpp"
+
 #include <lolcats/ops/rms_norm/eigen.hpp>
-#include <lolcats/ops/rms_norm/naive.hpp>
 #include <lolcats/testing/gradient_check.hpp>
-#include <lolcats/testing/operation_check.hpp>
 
 #include <doctest/doctest.h>
 
 using namespace lolcats;
 using namespace lolcats::testing;
 
-TEST_CASE_TEMPLATE("rms_norm is its reference, values and gradients", B, Cpu<float>, Cpu<double>) {
-  for (const auto& [rows, cols] :
-       {std::array<Index, 2>{1, 1}, {3, 64}, {63, 3}, {64, 65}, {65, 63}, {1000, 64}, {4, 5000}}) {
-    CAPTURE(rows);
-    CAPTURE(cols);
-    CHECK(check_operation<B>(
-        {{Shape{rows, cols}}, {Shape{cols}, true, 0.3, 1.0}},
-        [](Tape<B>& tape, std::span<const Var<B>> x, std::span<const Weight<B>> w) {
-          return rms_norm(tape, x[0], w[0], 0.1);  // an eps that matters
-        },
-        [rows = rows, cols = cols](std::span<const std::vector<double>> a) {
-          return naive::rms_norm(a[0], a[1], rows, cols, 0.1);
-        }));
-  }
-}
+TEST_CASE_TEMPLATE("rms_norm is its reference, values and gradients", B, Cpu<float>, Cpu<double>) { check_rms_norm<B>(); }
 
 TEST_CASE("rms_norm has the derivatives of what it computes") {
   using B = Cpu<double>;

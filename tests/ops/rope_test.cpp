@@ -1,53 +1,15 @@
 // rope: rotary position embedding, and its table.
+#include "checks.hpp"
+
 #include <lolcats/ops/rope/eigen.hpp>
-#include <lolcats/ops/rope/naive.hpp>
 #include <lolcats/testing/gradient_check.hpp>
-#include <lolcats/testing/operation_check.hpp>
 
 #include <doctest/doctest.h>
 
 using namespace lolcats;
 using namespace lolcats::testing;
 
-namespace {
-
-std::vector<double> frequencies(Index half) {
-  std::vector<double> result;
-  for (Index i = 0; i < half; ++i)
-    result.push_back(std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(half)));
-  return result;
-}
-
-/// Extents with gaps: rows 1 ... 5 at positions 10 ..., and the rest but the last from position 0.
-Sequences gapped(Index rows) { return {rows, {{1, 5, 10}, {6, rows - 7, 0}}}; }
-
-std::vector<Index> gapped_positions(Index rows) {
-  std::vector<Index> result = {0, 10, 11, 12, 13, 14};
-  for (Index m = 6; m < rows; ++m) result.push_back(m + 1 < rows ? m - 6 : 0);
-  return result;
-}
-
-}  // namespace
-
-TEST_CASE_TEMPLATE("rope is its reference, values and gradients", B, Cpu<float>, Cpu<double>) {
-  for (const Index half : {1, 3, 4, 8, 16, 32, 33, 64}) {
-    for (const Index rows : {8, 63, 64, 65}) {
-      const Index heads = half == 4 ? 8 : 3;
-      const Sequences sequences = gapped(rows);
-      const RopeTable<B> table(frequencies(half), 65);
-      CAPTURE(half);
-      CAPTURE(rows);
-      CHECK(check_operation<B>(
-          {{Shape{rows, heads * 2 * half}}},
-          [&](Tape<B>& tape, std::span<const Var<B>> x, std::span<const Weight<B>>) {
-            return rope(tape, x[0], sequences, table);
-          },
-          [&](std::span<const std::vector<double>> a) {
-            return naive::rope(a[0], gapped_positions(rows), frequencies(half), heads);
-          }));
-    }
-  }
-}
+TEST_CASE_TEMPLATE("rope is its reference, values and gradients", B, Cpu<float>, Cpu<double>) { check_rope<B>(); }
 
 TEST_CASE("rope has the derivatives of what it computes") {
   using B = Cpu<double>;

@@ -1,29 +1,15 @@
 // squared_error and mse.
+#include "checks.hpp"
+
 #include <lolcats/ops/squared_error/eigen.hpp>
-#include <lolcats/ops/squared_error/naive.hpp>
 #include <lolcats/testing/gradient_check.hpp>
-#include <lolcats/testing/operation_check.hpp>
 
 #include <doctest/doctest.h>
 
 using namespace lolcats;
 using namespace lolcats::testing;
 
-TEST_CASE_TEMPLATE("squared_error is its reference, values and gradients", B, Cpu<float>, Cpu<double>) {
-  for (const auto& [rows, cols] : {std::array<Index, 2>{1, 1}, {3, 63}, {64, 3}, {65, 65}, {700, 64}}) {
-    Rng rng(5);
-    const auto target = normal<B>(Shape{rows, cols}, rng);
-    const auto values = as_doubles(target);
-    CAPTURE(rows);
-    CAPTURE(cols);
-    CHECK(check_operation<B>(
-        {{Shape{rows, cols}}},
-        [&](Tape<B>& tape, std::span<const Var<B>> x, std::span<const Weight<B>>) {
-          return squared_error(tape, x[0], target.view(), 0.7);
-        },
-        [&](std::span<const std::vector<double>> a) { return std::vector{naive::squared_error(a[0], values, 0.7)}; }));
-  }
-}
+TEST_CASE_TEMPLATE("squared_error is its reference, values and gradients", B, Cpu<float>, Cpu<double>) { check_squared_error<B>(); }
 
 TEST_CASE("squared_error has the derivatives of what it computes; mse is the mean") {
   using B = Cpu<double>;

@@ -1,24 +1,15 @@
 // swiglu: silu(gate) * up.
+#include "checks.hpp"
+
 #include <lolcats/ops/swiglu/eigen.hpp>
-#include <lolcats/ops/swiglu/naive.hpp>
 #include <lolcats/testing/gradient_check.hpp>
-#include <lolcats/testing/operation_check.hpp>
 
 #include <doctest/doctest.h>
 
 using namespace lolcats;
 using namespace lolcats::testing;
 
-TEST_CASE_TEMPLATE("swiglu is its reference, values and gradients", B, Cpu<float>, Cpu<double>) {
-  for (const auto& [rows, cols] : {std::array<Index, 2>{1, 1}, {3, 63}, {64, 3}, {65, 65}, {300, 64}}) {
-    CAPTURE(rows);
-    CAPTURE(cols);
-    CHECK(check_operation<B>(
-        {{Shape{rows, cols}, false, 2.0}, {Shape{rows, cols}}},
-        [](Tape<B>& tape, std::span<const Var<B>> x, std::span<const Weight<B>>) { return swiglu(tape, x[0], x[1]); },
-        [](std::span<const std::vector<double>> a) { return naive::swiglu(a[0], a[1]); }));
-  }
-}
+TEST_CASE_TEMPLATE("swiglu is its reference, values and gradients", B, Cpu<float>, Cpu<double>) { check_swiglu<B>(); }
 
 TEST_CASE("swiglu has the derivatives of what it computes, also of one value used as both arguments") {
   using B = Cpu<double>;

@@ -22,14 +22,7 @@ Parameter<B> to_backend(const B& backend, Tensor<Scalar<B>> tensor) {
     return Parameter<B>(std::move(tensor));
   } else {
     Array<B> array(tensor.shape());
-    constexpr Index block = 1 << 20;
-    std::vector<double> values(static_cast<std::size_t>(std::min(block, tensor.size())));
-    for (Index first = 0; first < tensor.size(); first += block) {
-      const Index count = std::min(block, tensor.size() - first);
-      for (Index i = 0; i < count; ++i)
-        values[static_cast<std::size_t>(i)] = static_cast<double>(tensor.data()[first + i]);
-      backend.from_host(values.data(), array.data() + first, count);
-    }
+    upload(backend, std::as_const(tensor).data(), array.data(), tensor.size());
     return Parameter<B>(std::move(array));
   }
 }
@@ -41,11 +34,15 @@ Tensor<T> on_host(const B& backend, const Parameter<B>& parameter) {
     // The parameter may be trained on, but must outlive the tensor: it does, in the functions below.
     return Tensor<T>(View<T>(const_cast<T*>(parameter.value().data), parameter.shape()), nullptr);
   } else {
-    std::vector<double> values(static_cast<std::size_t>(parameter.size()));
-    backend.to_host(parameter.value().data, values.data(), parameter.size());
-    Tensor<T> tensor(parameter.shape());
-    for (Index i = 0; i < tensor.size(); ++i) tensor.data()[i] = convert_value<T>(values[static_cast<std::size_t>(i)]);
-    return tensor;
+    Tensor<Scalar<B>> copy(parameter.shape());
+    download(backend, parameter.value().data, copy.data(), parameter.size());
+    if constexpr (std::is_same_v<T, Scalar<B>>) {
+      return copy;
+    } else {
+      Tensor<T> tensor(parameter.shape());
+      for (Index i = 0; i < tensor.size(); ++i) tensor.data()[i] = convert_value<T>(copy.data()[i]);
+      return tensor;
+    }
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <lolcats/core/parallel.hpp>
 #include <lolcats/tape/tape.hpp>
+#include <lolcats/tensor/bf16.hpp>
 #include <lolcats/testing/close.hpp>
 #include <lolcats/testing/random.hpp>
 
@@ -10,6 +11,7 @@
 #include <cmath>
 #include <limits>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 namespace lolcats::testing {
@@ -22,12 +24,23 @@ struct Argument {
   double mean = 0.0;
 };
 
+namespace detail {
+template <class T>
+inline constexpr bool narrow = std::is_same_v<T, bf16>;
+template <class T>
+inline constexpr double epsilon = static_cast<double>(std::numeric_limits<T>::epsilon());
+}  // namespace detail
+
 /// Tolerances relative to the largest entry (values) and to the norm (directional derivatives of the reference).
+///
+/// bf16 has 8 bits: a result is off by 2^-9 of itself, and by as much again for each intermediate result that is kept in
+/// bf16 (the low product of an adapter, a gradient that is added to).  What an operation does beside that, in fp32, is
+/// far below.
 template <Backend B>
 struct OperationCheckOptions {
-  double value_tolerance = 64 * static_cast<double>(std::numeric_limits<Scalar<B>>::epsilon());
+  double value_tolerance = detail::narrow<Scalar<B>> ? 1e-2 : 64 * detail::epsilon<Scalar<B>>;
   // Below 1e-7 one sees the rounding of the reference's sums in its differences.
-  double gradient_tolerance = std::max(256 * static_cast<double>(std::numeric_limits<Scalar<B>>::epsilon()), 1e-7);
+  double gradient_tolerance = detail::narrow<Scalar<B>> ? 2e-2 : std::max(256 * detail::epsilon<Scalar<B>>, 1e-7);
   std::uint64_t seed = 1;
   bool training = false;
 };
@@ -58,8 +71,8 @@ class Threads {
 ///
 /// The arguments of the reference are all arguments in order; vars and weights are those of each kind in order.
 /// Checked are: values; every gradient, in three random directions, against five-point differences of the reference;
-/// gradients that are added to instead of set; the same bits on one and on two threads; and that nothing is recorded
-/// when nothing is trained.  Memory holds NaN before it is written.
+/// gradients that are added to instead of set; the same bits in a second run, on the CPU with one and two threads; and
+/// that nothing is recorded when nothing is trained.  Memory holds NaN before it is written.
 template <Backend B, class Op, class Reference>
 Verdict check_operation(const std::vector<Argument>& arguments, Op op, Reference reference,
                         OperationCheckOptions<B> options = {}) {
@@ -73,7 +86,10 @@ Verdict check_operation(const std::vector<Argument>& arguments, Op op, Reference
   }
   const std::vector<double> want = reference(std::span<const std::vector<double>>(numbers));
   std::vector<double> cotangent(want.size());
-  for (double& c : cotangent) c = static_cast<float>(rng.normal());
+  for (double& c : cotangent) {  // exact in Scalar
+    c = static_cast<float>(rng.normal());
+    if constexpr (detail::narrow<Scalar<B>>) c = bf16(static_cast<float>(c));
+  }
 
   std::vector<double> got;
   std::size_t records = 0;

@@ -5,6 +5,7 @@
 #include <lolcats/tape/parameter.hpp>
 
 #include <cmath>
+#include <span>
 #include <type_traits>
 #include <vector>
 
@@ -32,10 +33,19 @@ struct AdamWCoefficients {
   double root = 0;    // 1 / sqrt(1 - beta2^t)
 };
 
-/// Specialised per backend (train/cpu.hpp):
-///   update(backend, coefficients, gradient, m, v, master, value)
-/// One step for one parameter, all in Real; then value = master rounded to Scalar, unless value is null because the
-/// two are the same memory.
+/// What one step does to one parameter: gradient, moments and master in Real, all of one size.
+template <Backend B>
+struct AdamWPart {
+  View<const Real<B>> gradient;
+  View<Real<B>> first;   // m
+  View<Real<B>> second;  // v
+  View<Real<B>> master;
+  View<Scalar<B>> value;  // null where it is the master's memory
+};
+
+/// Specialised per backend (train/cpu.hpp, train/cuda.cuh):
+///   update(backend, coefficients, span of AdamWPart)
+/// One step for all parameters, in Real; then value = master rounded to Scalar, unless value is null.
 template <Backend B>
 struct AdamWKernel;
 
@@ -79,13 +89,13 @@ class AdamW {
                               .shrink = learning_rate * options_.weight_decay,
                               .rate = learning_rate / (1 - std::pow(options_.beta1, t)),
                               .root = 1 / std::sqrt(1 - std::pow(options_.beta2, t))};
+    std::vector<AdamWPart<B>> parts;
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       Parameter<B>& p = *parameters_[i].parameter;
-      View<Scalar<B>> value;
-      if constexpr (!std::is_same_v<Scalar<B>, Real<B>>) value = p.mutable_value();
-      AdamWKernel<B>::update(backend_, c, p.gradient(), moments_[i].first.view(), moments_[i].second.view(), p.master(),
-                             value);
+      parts.push_back({p.gradient(), moments_[i].first.view(), moments_[i].second.view(), p.master(), {}});
+      if constexpr (!std::is_same_v<Scalar<B>, Real<B>>) parts.back().value = p.mutable_value();
     }
+    AdamWKernel<B>::update(backend_, c, std::span<const AdamWPart<B>>(parts));
   }
 
   const Parameters<B>& parameters() const { return parameters_; }

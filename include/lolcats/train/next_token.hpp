@@ -76,9 +76,9 @@ class NextTokenTask {
     tape_.seed = at.seed;
     const typename Tape<B>::Scope scope(tape_);
     const Loss<B> loss = model_.loss(tape_, batch, at.scale, recompute_);
+    tape_.backward(loss);  // first, so that the backend is not left idle until the host has the loss
     const double value = item(tape_, loss);
     if (!std::isfinite(value)) explain(batch, value);
-    tape_.backward(loss);
     return value;
   }
   Index supervised(const Batch& batch) const { return batch.supervised(); }

@@ -36,7 +36,8 @@ class ResidualFile {
   /// Adds the stream x (tokens, C) of the next row of the data set.
   void append(View<const Scalar<B>> x) {
     require<ShapeError>(x.cols() == width_, "ResidualFile::append: x has {} columns, expected {}", x.cols(), width_);
-    const std::vector<Scalar<B>> host = to_host(x);
+    std::vector<Scalar<B>> host(static_cast<std::size_t>(x.size()));
+    download(backend_, x.data, host.data(), x.size());
     FileWriter(file_.get(), path_.string()).write(std::as_bytes(std::span(host)));
     offsets_.push_back(offsets_.back() + x.rows());
   }
@@ -52,9 +53,8 @@ class ResidualFile {
       read_bytes(to.first(bytes), byte_count(offsets_[static_cast<std::size_t>(row)]));
       to = to.subspan(bytes);
     }
-    const std::vector<double> wide(host.begin(), host.end());
     Array<B> x(Shape{tokens, width_});
-    backend_.from_host(wide.data(), x.data(), x.size());
+    upload(backend_, host.data(), x.data(), x.size());
     return x;
   }
 
@@ -64,15 +64,6 @@ class ResidualFile {
   Index length(Index row) const {
     require<DataError>(row >= 0 && row < rows(), "ResidualFile: row {}, expected 0 to {}", row, rows() - 1);
     return offsets_[static_cast<std::size_t>(row) + 1] - offsets_[static_cast<std::size_t>(row)];
-  }
-
-  std::vector<Scalar<B>> to_host(View<const Scalar<B>> x) const {
-    std::vector<double> wide(static_cast<std::size_t>(x.size()));
-    backend_.to_host(x.data, wide.data(), x.size());
-    std::vector<Scalar<B>> host;
-    host.reserve(wide.size());
-    for (const double value : wide) host.push_back(static_cast<Scalar<B>>(value));
-    return host;
   }
 
   void read_bytes(std::span<std::byte> to, std::size_t offset) const {

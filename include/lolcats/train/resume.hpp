@@ -48,21 +48,18 @@ namespace detail {
 inline constexpr const char* training_state_format = "lolcats training state 1";
 inline constexpr Index history_columns = 6;
 
-/// A copy in host memory; exact, since double holds every Real.
+/// A copy in host memory.
 template <Backend B>
 Tensor<Real<B>> to_host_tensor(const B& backend, View<const Real<B>> from) {
-  std::vector<double> wide(static_cast<std::size_t>(from.size()));
-  backend.to_host(from.data, wide.data(), from.size());
   Tensor<Real<B>> host(from.shape);
-  for (std::size_t i = 0; i < wide.size(); ++i) host.data()[i] = static_cast<Real<B>>(wide[i]);
+  download(backend, from.data, host.data(), from.size());
   return host;
 }
 
 template <Backend B>
 Array<B, Real<B>> from_host_tensor(const B& backend, const Tensor<Real<B>>& from) {
-  const std::vector<double> wide(from.span().begin(), from.span().end());
   Array<B, Real<B>> array(from.shape());
-  backend.from_host(wide.data(), array.data(), array.size());
+  upload(backend, from.data(), array.data(), array.size());
   return array;
 }
 

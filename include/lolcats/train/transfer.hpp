@@ -154,14 +154,15 @@ class TransferTask {
 
     TeacherStream<Model> stream(tape_, model_);
     if (residuals) {
-      const Tensor<Scalar<B>> x = residuals->read(b.rows);
+      const Array<B> x = residuals->read(b.rows);
       stream.start(options_.first, x.view(), b.batch.sequences);
     } else {
       stream.start(b.batch.tokens, b.batch.sequences);
       while (stream.layer() < options_.first) stream.advance();
     }
 
-    double total = 0;
+    // The losses stay with the backend until the last layer is done: to wait for each would leave it idle.
+    if (!losses_) losses_ = Array<B, Real<B>>(Shape{2, layers()});
     while (stream.layer() < options_.last) {
       const Index index = stream.layer();
       stream.advance([&](auto& layer, const auto& qkv, const Var<B>& target) {
@@ -180,12 +181,20 @@ class TransferTask {
             loss = add(tape_, loss, entropy);
           }
         }
-        const double value = item(tape_, loss);
-        require<NumericError>(std::isfinite(value), "the attention transfer loss of layer {} is {}", index, value);
         if (backward) tape_.backward(loss);
-        total += value;
-        if (!backward) observe(index, item(tape_, squared) * static_cast<double>(layers()));
+        Real<B>* const at = losses_.data() + (index - options_.first);
+        tape_.backend().copy(loss.value().data, at, 1);
+        tape_.backend().copy(squared.value().data, at + layers(), 1);
       });
+    }
+    std::vector<double> losses(static_cast<std::size_t>(2 * layers()));
+    tape_.backend().to_host(losses_.data(), losses.data(), losses_.size());
+    double total = 0;
+    for (Index index = options_.first; index < options_.last; ++index) {
+      const auto at = static_cast<std::size_t>(index - options_.first);
+      require<NumericError>(std::isfinite(losses[at]), "the attention transfer loss of layer {} is {}", index, losses[at]);
+      total += losses[at];
+      if (!backward) observe(index, losses[at + static_cast<std::size_t>(layers())] * static_cast<double>(layers()));
     }
     return total;
   }
@@ -195,6 +204,7 @@ class TransferTask {
   Options options_;
   Residuals residuals_;
   Tape<B> tape_;
+  Array<B, Real<B>> losses_;  // (2, layers): the whole loss, and its squared error
   Index validation_tokens_ = 0;
   std::vector<double> mse_;
 };
@@ -212,7 +222,7 @@ std::unique_ptr<ResidualFile<typename Model::Device>> advance_residuals(Model& m
   for_row_groups(static_cast<Index>(data.size()), 1, [&](std::span<const Index> row) {
     const Batch batch = data.batch(row);
     if (from) {
-      const Tensor<Scalar<B>> x = from->read(row);
+      const Array<B> x = from->read(row);
       stream.start(first, x.view(), batch.sequences);
     } else {
       stream.start(batch.tokens, batch.sequences);

@@ -1,0 +1,254 @@
+// Every operation against its reference, for any backend: the part of the operations' tests that backends share.
+#pragma once
+
+#include <lolcats/ops/cross_entropy/cross_entropy.hpp>
+#include <lolcats/ops/cross_entropy/naive.hpp>
+#include <lolcats/ops/dropout/dropout.hpp>
+#include <lolcats/ops/dropout/naive.hpp>
+#include <lolcats/ops/elementwise/elementwise.hpp>
+#include <lolcats/ops/elementwise/naive.hpp>
+#include <lolcats/ops/embedding/embedding.hpp>
+#include <lolcats/ops/embedding/naive.hpp>
+#include <lolcats/ops/linear/linear.hpp>
+#include <lolcats/ops/linear/naive.hpp>
+#include <lolcats/ops/lora_linear/lora_linear.hpp>
+#include <lolcats/ops/lora_linear/naive.hpp>
+#include <lolcats/ops/rms_norm/naive.hpp>
+#include <lolcats/ops/rms_norm/rms_norm.hpp>
+#include <lolcats/ops/rope/naive.hpp>
+#include <lolcats/ops/rope/rope.hpp>
+#include <lolcats/ops/squared_error/naive.hpp>
+#include <lolcats/ops/squared_error/squared_error.hpp>
+#include <lolcats/ops/swiglu/naive.hpp>
+#include <lolcats/ops/swiglu/swiglu.hpp>
+#include <lolcats/testing/operation_check.hpp>
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <cmath>
+#include <limits>
+#include <span>
+#include <vector>
+
+namespace lolcats::testing {
+
+template <Backend B>
+using Vars = std::span<const Var<B>>;
+template <Backend B>
+using Weights = std::span<const Weight<B>>;
+using Numbers = std::span<const std::vector<double>>;
+
+template <Backend B>
+void check_elementwise() {
+  for (const auto& [rows, cols] : {std::array<Index, 2>{1, 1}, {3, 63}, {64, 3}, {65, 65}, {700, 64}}) {
+    CAPTURE(rows);
+    CAPTURE(cols);
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}}, {Shape{rows, cols}}},
+        [](Tape<B>& tape, Vars<B> x, Weights<B>) { return add(tape, x[0], x[1]); },
+        [](Numbers a) { return naive::add(a[0], a[1]); }));
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}}}, [](Tape<B>& tape, Vars<B> x, Weights<B>) { return scale(tape, x[0], -2.5); },
+        [](Numbers a) { return naive::scale(a[0], -2.5); }));
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}, false, 1.0, 1.0}},  // a mean of one: relative error means something
+        [](Tape<B>& tape, Vars<B> x, Weights<B>) { return sum(tape, x[0]); },
+        [](Numbers a) { return std::vector{naive::sum(a[0])}; }));
+  }
+}
+
+template <Backend B>
+void check_linear() {
+  // The last two are large enough for several row blocks, for token ranges and for a grid of gradient tiles.
+  const std::array<Index, 3> sizes[] = {{1, 1, 1},    {3, 65, 1},    {63, 64, 65},   {64, 3, 63},
+                                        {65, 63, 64}, {1, 64, 1000}, {300, 64, 172}, {17, 520, 510}};
+  for (const auto& [rows, inputs, outputs] : sizes) {
+    CAPTURE(rows);
+    CAPTURE(inputs);
+    CAPTURE(outputs);
+    CHECK(check_operation<B>(
+        {{Shape{rows, inputs}}, {Shape{outputs, inputs}, true}},
+        [](Tape<B>& tape, Vars<B> x, Weights<B> w) { return linear(tape, x[0], w[0]); },
+        [&](Numbers a) { return naive::linear(a[0], a[1], rows, inputs, outputs); }));
+  }
+}
+
+/// The mask of dropout as the reference wants it: 0 or 1 / (1 - p).
+inline std::vector<double> mask_of(Index size, double p, std::uint64_t seed, std::uint64_t stream) {
+  const DropoutMask mask("test", p, seed, stream);
+  std::vector<double> factors;
+  for (Index i = 0; i < size; ++i) factors.push_back(mask.keeps(i) ? mask.factor() : 0.0);
+  return factors;
+}
+
+template <Backend B>
+void check_lora_linear() {
+  const std::array<Index, 4> sizes[] = {{1, 1, 1, 1},    {3, 65, 1, 2},    {63, 64, 65, 8}, {64, 3, 63, 3},
+                                        {65, 63, 64, 1}, {300, 64, 64, 8}, {1, 64, 900, 4}, {70, 64, 257, 16}};
+  for (const auto& [rows, inputs, outputs, rank] : sizes) {
+    for (const double p : {0.0, 0.3}) {
+      CAPTURE(rows);
+      CAPTURE(inputs);
+      CAPTURE(p);
+      OperationCheckOptions<B> options;
+      options.training = true;
+      const auto mask = mask_of(rows * inputs, p, options.seed, 9);
+      CHECK(check_operation<B>(
+          {{Shape{rows, inputs}},
+           {Shape{outputs, inputs}, true},
+           {Shape{rank, inputs}, true},
+           {Shape{outputs, rank}, true}},
+          [p = p](Tape<B>& tape, Vars<B> x, Weights<B> w) {
+            return lora_linear(tape, x[0], w[0], w[1], w[2], 0.75, p, 9);
+          },
+          [&](Numbers a) {
+            return naive::lora_linear(a[0], a[1], a[2], a[3], mask, 0.75, rows, inputs, outputs, rank);
+          },
+          options));
+    }
+  }
+}
+
+template <Backend B>
+void check_embedding() {
+  for (const Index rows : {1, 3, 63, 64, 65, 400}) {
+    for (const Index cols : {1, 63, 64, 65}) {
+      Rng rng(3);
+      const Index vocabulary = 7;  // fewer than rows: most tokens occur many times
+      const std::vector<Index> tokens = indices(rows, vocabulary, rng);
+      CAPTURE(rows);
+      CAPTURE(cols);
+      CHECK(check_operation<B>(
+          {{Shape{vocabulary, cols}, true}},
+          [&](Tape<B>& tape, Vars<B>, Weights<B> w) { return embedding(tape, tokens, w[0]); },
+          [&](Numbers a) { return naive::embedding(tokens, a[0], cols); }));
+    }
+  }
+}
+
+template <Backend B>
+void check_rms_norm() {
+  for (const auto& [rows, cols] :
+       {std::array<Index, 2>{1, 1}, {3, 64}, {63, 3}, {64, 65}, {65, 63}, {1000, 64}, {4, 5000}}) {
+    CAPTURE(rows);
+    CAPTURE(cols);
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}}, {Shape{cols}, true, 0.3, 1.0}},
+        [](Tape<B>& tape, Vars<B> x, Weights<B> w) {
+          return rms_norm(tape, x[0], w[0], 0.1);  // an eps that matters
+        },
+        [rows = rows, cols = cols](Numbers a) { return naive::rms_norm(a[0], a[1], rows, cols, 0.1); }));
+  }
+}
+
+inline std::vector<double> frequencies(Index half) {
+  std::vector<double> result;
+  for (Index i = 0; i < half; ++i)
+    result.push_back(std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(half)));
+  return result;
+}
+
+/// Extents with gaps: rows 1 ... 5 at positions 10 ..., and the rest but the last from position 0.
+inline Sequences gapped(Index rows) { return {rows, {{1, 5, 10}, {6, rows - 7, 0}}}; }
+
+inline std::vector<Index> gapped_positions(Index rows) {
+  std::vector<Index> result = {0, 10, 11, 12, 13, 14};
+  for (Index m = 6; m < rows; ++m) result.push_back(m + 1 < rows ? m - 6 : 0);
+  return result;
+}
+
+template <Backend B>
+void check_rope() {
+  for (const Index half : {1, 3, 4, 8, 16, 32, 33, 64}) {
+    for (const Index rows : {8, 63, 64, 65}) {
+      const Index heads = half == 4 ? 8 : 3;
+      const Sequences sequences = gapped(rows);
+      const RopeTable<B> table(frequencies(half), 65);
+      CAPTURE(half);
+      CAPTURE(rows);
+      CHECK(check_operation<B>(
+          {{Shape{rows, heads * 2 * half}}},
+          [&](Tape<B>& tape, Vars<B> x, Weights<B>) { return rope(tape, x[0], sequences, table); },
+          [&](Numbers a) { return naive::rope(a[0], gapped_positions(rows), frequencies(half), heads); }));
+    }
+  }
+}
+
+template <Backend B>
+void check_swiglu() {
+  for (const auto& [rows, cols] : {std::array<Index, 2>{1, 1}, {3, 63}, {64, 3}, {65, 65}, {300, 64}}) {
+    CAPTURE(rows);
+    CAPTURE(cols);
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}, false, 2.0}, {Shape{rows, cols}}},
+        [](Tape<B>& tape, Vars<B> x, Weights<B>) { return swiglu(tape, x[0], x[1]); },
+        [](Numbers a) { return naive::swiglu(a[0], a[1]); }));
+  }
+}
+
+template <Backend B>
+void check_squared_error() {
+  for (const auto& [rows, cols] : {std::array<Index, 2>{1, 1}, {3, 63}, {64, 3}, {65, 65}, {700, 64}}) {
+    Rng rng(5);
+    const auto target = normal<B>(Shape{rows, cols}, rng);
+    const auto values = host(B{}, target.view());
+    CAPTURE(rows);
+    CAPTURE(cols);
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}}},
+        [&](Tape<B>& tape, Vars<B> x, Weights<B>) { return squared_error(tape, x[0], target.view(), 0.7); },
+        [&](Numbers a) { return std::vector{naive::squared_error(a[0], values, 0.7)}; }));
+  }
+}
+
+/// Random labels, a quarter of them ignored (but not the first).
+inline std::vector<Index> labels_for(Index rows, Index vocabulary) {
+  Rng rng(8);
+  std::vector<Index> labels = indices(rows, vocabulary, rng);
+  for (std::size_t m = 1; m < labels.size(); ++m) {
+    if (rng.below(4) == 0) labels[m] = ignored_label;
+  }
+  return labels;
+}
+
+template <Backend B>
+void check_cross_entropy() {
+  // The last two need several chunks of the vocabulary, and several tiles of rows.
+  const std::array<Index, 3> sizes[] = {{1, 1, 1},    {3, 65, 1},   {63, 64, 65},  {64, 3, 63},
+                                        {65, 63, 64}, {1, 5, 3000}, {20, 8, 4099}, {600, 4, 65}};
+  for (const auto& [rows, cols, vocabulary] : sizes) {
+    const std::vector<Index> labels = labels_for(rows, vocabulary);
+    CAPTURE(rows);
+    CAPTURE(cols);
+    CAPTURE(vocabulary);
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}}, {Shape{vocabulary, cols}, true}},
+        [&](Tape<B>& tape, Vars<B> x, Weights<B> w) { return cross_entropy(tape, x[0], w[0], labels, 0.3); },
+        [&](Numbers a) { return std::vector{naive::cross_entropy(a[0], a[1], labels, vocabulary, cols, 0.3)}; }));
+    Rng rng(3);
+    const auto hidden = normal<B>(Shape{rows, cols}, rng), head = normal<B>(Shape{vocabulary, cols}, rng);
+    Tape<B> tape;
+    poison(tape);
+    CHECK(close(naive::token_losses(host(B{}, hidden.view()), host(B{}, head.view()), labels, vocabulary, cols),
+                host(tape.backend(), token_losses<B>(tape, hidden.view(), head.view(), labels)),
+                64 * static_cast<double>(std::numeric_limits<Real<B>>::epsilon())));  // also where Scalar is narrow
+  }
+}
+
+template <Backend B>
+void check_dropout() {
+  OperationCheckOptions<B> options;
+  options.training = true;
+  for (const Index size : {1, 3, 63, 64, 65, 20000}) {
+    CAPTURE(size);
+    const DropoutMask mask("test", 0.25, options.seed, 4);
+    std::vector<bool> kept;
+    for (Index i = 0; i < size; ++i) kept.push_back(mask.keeps(i));
+    CHECK(check_operation<B>(
+        {{Shape{size}}}, [](Tape<B>& tape, Vars<B> x, Weights<B>) { return dropout(tape, x[0], 0.25, 4); },
+        [&](Numbers a) { return naive::dropout(a[0], kept, 0.25); }, options));
+  }
+}
+
+}  // namespace lolcats::testing
