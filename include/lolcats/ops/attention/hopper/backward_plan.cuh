@@ -1,0 +1,184 @@
+// The fused backward pass: what its kernels are given, and how a window looks in tiles of 64.
+//
+//   states<keys>     walks over key tiles, S and z before every tile that someone reads               backward_states.cuh
+//   queries or maps  per query tile: dphi_q from S, then dq or dW_q; row statistics for what follows   backward_queries.cuh
+//   states<queries>  walks back over query tiles, R and r behind every tile that someone reads         backward_states.cuh
+//   keys or maps     per key tile: dphi_k from R, then dk and dv or dW_k                               backward_keys.cuh
+//
+// All tiles of a launch are independent but for the walks, which fill the chip by heads, sequences and chunks.  Nothing is
+// added atomically: the same bits at each run.  Formulas: docs/math/attention.md.
+#pragma once
+
+#include <lolcats/ops/attention/attention.hpp>
+#include <lolcats/ops/attention/hopper/fragment.cuh>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+namespace lolcats::hopper {
+
+/// Rows of a tile: tokens of one sequence from a multiple of 64 on.
+inline constexpr int tile_rows = 64;
+
+/// Which tokens a kernel has in its rows: queries look back at a state of keys, keys forward at a state of queries.
+enum class Side { queries, keys };
+
+/// Sizes that a map and a head size give: f columns of W, F features, D.
+template <class Map, int Size>
+struct BackwardSizes {
+  static constexpr int D = Size;
+  static constexpr int f = static_cast<int>(Map::projected);
+  static constexpr int F = f * Map::count;
+  static_assert((f == 64 || f == 128) && (F == 64 || F == 128) && (D == 64 || D == 128));
+
+  static constexpr int tile_bytes = tile_rows * D * 2;   // (64, D)
+  static constexpr int phi_bytes = tile_rows * F * 2;    // (64, F)
+  static constexpr int dz_bytes = tile_rows * f * 2;     // (64, f)
+  static constexpr int weight_bytes = D * f * 2;         // (D, f)
+  static constexpr int state_bytes = F * D * 2;          // (F, D)
+  static constexpr int normalizer_bytes = F * 4;         // (F), fp32
+  /// A slot that holds a state, or a pair of tiles: features or rows, and values.
+  static constexpr int pair_bytes = std::max({state_bytes, 2 * tile_bytes, phi_bytes + tile_bytes});
+};
+
+/// The tiles of up to `capacity` sequences, numbered from 0; small enough to be an argument of a kernel.
+struct TileTable {
+  static constexpr int capacity = 64;
+  int count = 0;                 // sequences
+  int rows[capacity];            // their first rows
+  int lengths[capacity];
+  int firsts[capacity + 1];      // their first tiles; then the number of tiles
+
+  struct Tile {
+    int sequence, row, length, first, tiles;  // of the sequence: its number, first row, length, first tile, tiles
+    int index;                                // of the tile in its sequence
+
+    __device__ int position() const { return index * tile_rows; }
+    __device__ int first_row() const { return row + position(); }
+    /// Rows of the tile that belong to the sequence.
+    __device__ int valid() const { return min(tile_rows, length - position()); }
+    __device__ int number() const { return first + index; }
+  };
+
+  __device__ __forceinline__ Tile sequence(int n) const {
+    return {n, rows[n], lengths[n], firsts[n], firsts[n + 1] - firsts[n], 0};
+  }
+  __device__ __forceinline__ Tile tile(int number) const {
+    int low = 0, high = count - 1;
+    while (low < high) {
+      const int middle = (low + high + 1) / 2;
+      if (firsts[middle] <= number) low = middle; else high = middle - 1;
+    }
+    Tile found = sequence(low);
+    found.index = number - found.first;
+    return found;
+  }
+  int tiles() const { return firsts[count]; }
+};
+
+/// Does `begin` change at multiples of 64 only, and take such values only?  Then a tile of keys is near or far as a whole.
+template <class W>
+consteval bool has_pure_tiles() {
+  const W window{};
+  bool pure = W::has_near && window.period() % tile_rows == 0 && window.period() <= 1024;
+  for (Index n = 0; pure && n < 4096; ++n) {
+    pure = window.begin(n) % tile_rows == 0 && window.begin(n) == window.begin(n - n % tile_rows);
+  }
+  return pure;
+}
+
+/// A window in tiles.
+template <class W>
+struct WindowTiles {
+  static constexpr bool pure = has_pure_tiles<W>();
+  W window;
+
+  /// Key tiles before this one are far for every query of tile t.
+  __device__ __forceinline__ int far(int t) const { return static_cast<int>(window.begin(Index{t} * tile_rows) / tile_rows); }
+  /// Key tiles in [far(t), mixed_end(t)) are far for some queries of tile t and not for others.
+  __device__ __forceinline__ int mixed_end(int t) const {
+    if constexpr (pure) return far(t);
+    const Index begin = window.begin(Index{t} * tile_rows + tile_rows - 1);
+    return min(t + 1, static_cast<int>((begin + tile_rows - 1) / tile_rows));
+  }
+  /// Query tiles from this one on see every key of tile j as far.
+  __device__ __forceinline__ int query_end(int j, int tiles) const {
+    int t = j + 1;
+    while (t < tiles && far(t) <= j) ++t;
+    return t;
+  }
+  /// Query tiles in [query_mixed_begin(j), query_end(j)) see some keys of tile j as far.
+  __device__ __forceinline__ int query_mixed_begin(int j, int end) const {
+    if constexpr (pure) return end;
+    int t = j;
+    while (t < end && mixed_end(t) <= j) ++t;
+    return t;
+  }
+
+  /// How many tiles the state read by this tile has folded: key tiles from the first on, query tiles from the last back.
+  template <Side side>
+  __device__ __forceinline__ int folded(const TileTable::Tile& tile) const {
+    if constexpr (side == Side::queries) return far(tile.index);
+    else return tile.tiles - query_end(tile.index, tile.tiles);
+  }
+};
+
+/// What later kernels need to know about the queries of a tile, 1.5 KB per (head, tile).  Rows past the end of the
+/// sequence weigh nothing.
+struct QueryStatistics {
+  float weight[tile_rows];   // beta / den_n
+  float delta[tile_rows];    // dy_n . y_n
+  float shift[tile_rows];    // p_nj / den_n = 2^(q.k log2(e) / sqrt(D) + shift) for near j
+  float far[tile_rows];      // phi_q.dphi_q / sqrt(D), what the score of key `at` receives through c_n
+  int at[tile_rows];         // the near key with the largest score
+  int begin[tile_rows];      // the window's begin
+};
+
+/// Sums over tiles as the tensor cores read them: S or R (F, D) in bf16, in panels of (F, 64), swizzled; z or r (F) in fp32.
+///
+/// A walk starts from zero in each chunk of `chunk` tiles.  `states` and `normalizers` hold, for (head, tile number b of
+/// a sequence), the sum over the tiles of b's chunk before b; `prefixes` and `prefix_normalizers`, for (head, sequence, c), the
+/// sum over the chunks before c.
+struct StateBuffers {
+  std::byte* states = nullptr;           // (H, tiles, F * D)
+  float* normalizers = nullptr;          // (H, tiles, F)
+  std::byte* prefixes = nullptr;         // (H, sequences, chunks, F * D)
+  float* prefix_normalizers = nullptr;   // (H, sequences, chunks, F)
+  std::byte* features = nullptr;         // (H, tiles, 64 * F), what was folded; windows with mixed tiles only
+  int chunk = 1;                         // tiles
+  int chunks = 1;                        // most of any sequence
+};
+
+/// The arguments of every kernel of the backward pass.
+template <class W>
+struct BackwardArguments {
+  CUtensorMap q, dy, k, v;               // boxes of (64, 64)
+  CUtensorMap query_map, key_map;        // (H * D, f), boxes of (D, 64)
+  TileTable table;
+  WindowTiles<W> window;
+  int query_heads = 0, key_heads = 0;
+  bool affine = false;
+  const bf16* y = nullptr;               // (M, H * D)
+  const bf16* window_factors = nullptr;  // (H)
+  const bf16* query_bias = nullptr;      // (H, f) or (H, 1)
+  const bf16* key_bias = nullptr;
+  const float* largest = nullptr;              // (M, H)
+  const float* inverse_denominator = nullptr;  // (M, H)
+  const std::int32_t* largest_at = nullptr;    // (M, H)
+  QueryStatistics* statistics = nullptr;       // (H, tiles)
+  StateBuffers state;
+
+  __device__ __forceinline__ int tiles() const { return table.firsts[table.count]; }
+  __device__ __forceinline__ int group() const { return query_heads / key_heads; }
+  /// sigmoid of the head's window factor.
+  __device__ __forceinline__ float gamma(int head) const {
+    if constexpr (!W::has_near) return 0;
+    return 1 / (1 + __expf(-static_cast<float>(window_factors[head])));
+  }
+  __device__ __forceinline__ float beta(int head) const { return affine ? 1 - gamma(head) : 1.0F; }
+};
+
+}  // namespace lolcats::hopper

@@ -1,0 +1,164 @@
+// Tiles in shared memory for the backward pass: fetching, cutting off tails, storing fragments, writing gradients.
+#pragma once
+
+#include <lolcats/ops/attention/hopper/backward_plan.cuh>
+
+namespace lolcats::hopper {
+
+/// Threads of a warpgroup.
+inline constexpr int group_threads = 128;
+
+/// One thread fetches (Rows, Columns) of a matrix at (row, column), panel by panel.
+template <int Rows, int Columns>
+__device__ __forceinline__ void load_tile(std::byte* to, const CUtensorMap& map, int row, int column, Barrier& barrier) {
+#pragma unroll
+  for (int panel = 0; panel < Columns / panel_columns; ++panel) {
+    load_box(to + panel * Rows * panel_row_bytes, map, row, column + panel * panel_columns, barrier);
+  }
+}
+/// One thread fetches `bytes`, a multiple of 16, that lie together.
+__device__ __forceinline__ void load_linear(void* to, const void* from, int bytes, Barrier& barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)),
+               "l"(from), "r"(bytes), "r"(shared_address(&barrier))
+               : "memory");
+}
+/// One thread writes `bytes` of shared memory behind a fence and a barrier; they must stay until `wait_for_stores`.
+__device__ __forceinline__ void store_linear(void* to, const void* from, int bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)), "r"(bytes)
+               : "memory");
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+/// The thread's stores have read their shared memory.
+__device__ __forceinline__ void wait_for_stores() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+
+/// Zeroes rows [valid, 64) of a (64, Columns) tile, which belong to nobody or to the next sequence: there may be NaN in
+/// them, and 0 * NaN is NaN.  A barrier must follow.
+template <int Columns>
+__device__ __forceinline__ void zero_tail(std::byte* tile, int valid, int thread) {
+  constexpr int chunks = Columns / 8;  // of 16 bytes per row
+  for (int i = thread; i < (tile_rows - valid) * chunks; i += group_threads) {
+    const int row = valid + i / chunks, chunk = i % chunks;
+    *reinterpret_cast<uint4*>(tile + (chunk / 8) * tile_rows * panel_row_bytes + row * panel_row_bytes + chunk % 8 * 16) =
+        uint4{0, 0, 0, 0};
+  }
+  async_proxy_fence();
+}
+
+/// Stores (64, Columns) of a warpgroup, packed as factors, to rows `first_row` ... of a tile of `Rows` rows.
+template <int Rows, int Columns>
+__device__ __forceinline__ void store_tile(std::byte* tile, int first_row, const std::uint32_t* words, int warp) {
+  const int lane = lane_id();
+  const int row = first_row + 16 * warp + (lane & 15);
+  const std::uint32_t base = shared_address(tile);
+#pragma unroll
+  for (int s = 0; s < Columns / 16; ++s) {
+    const int chunk = 2 * s + (lane >> 4);
+    store_matrices(base + (chunk / 8) * Rows * panel_row_bytes + swizzled(row, chunk % 8), words[4 * s], words[4 * s + 1],
+                   words[4 * s + 2], words[4 * s + 3]);
+  }
+}
+
+/// The two rows of a tile that the calling thread's fragments hold.
+__device__ __forceinline__ int fragment_row_in_tile(int warp, int r) { return 16 * warp + (lane_id() >> 2) + 8 * r; }
+
+/// Writes rows [0, valid) of a (64, D) tile to out (rows `stride` elements apart), or adds to what is there.
+template <int D>
+__device__ __forceinline__ void write_rows(const std::byte* tile, bf16* out, Index stride, int valid, bool add, int thread) {
+  constexpr int chunks = D / 8;
+#pragma unroll 4
+  for (int i = thread; i < tile_rows * chunks; i += group_threads) {
+    const int row = i / chunks, chunk = i % chunks;
+    if (row >= valid) break;
+    uint4 value = *reinterpret_cast<const uint4*>(tile + (chunk / 8) * tile_rows * panel_row_bytes + swizzled(row, chunk % 8));
+    auto* to = reinterpret_cast<uint4*>(out + row * stride + chunk * 8);
+    if (add) {
+      const uint4 before = *to;
+      const auto sum = [](std::uint32_t a, std::uint32_t b) {
+        return pack_bf16(low_bf16(a) + low_bf16(b), high_bf16(a) + high_bf16(b));
+      };
+      value = {sum(value.x, before.x), sum(value.y, before.y), sum(value.z, before.z), sum(value.w, before.w)};
+    }
+    *to = value;
+  }
+}
+
+/// dy_n . y_n of the rows of a tile: dy in shared memory, y in device memory, read early so that it arrives in time; the
+/// result is in every lane that holds the row.
+template <int D>
+struct RowProducts {
+  uint4 y[2][D / 32];
+
+  /// Starts reading the thread's share of y: of each of its two rows, every fourth chunk of 16 bytes.
+  __device__ __forceinline__ void load(const bf16* rows, Index stride, int valid, int warp) {
+    const int lane = lane_id();
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int row = fragment_row_in_tile(warp, r);
+#pragma unroll
+      for (int i = 0; i < D / 32; ++i) {
+        y[r][i] = uint4{0, 0, 0, 0};
+        if (row < valid) y[r][i] = __ldg(reinterpret_cast<const uint4*>(rows + row * stride) + 4 * i + (lane & 3));
+      }
+    }
+  }
+  __device__ __forceinline__ PerRow dot(const std::byte* dy, int warp) const {
+    const int lane = lane_id();
+    PerRow result{};
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float s = 0;
+      const auto add = [&s](std::uint32_t a, std::uint32_t b) {
+        s = fmaf(low_bf16(a), low_bf16(b), s);
+        s = fmaf(high_bf16(a), high_bf16(b), s);
+      };
+      const int row = fragment_row_in_tile(warp, r);
+#pragma unroll
+      for (int i = 0; i < D / 32; ++i) {
+        const int chunk = 4 * i + (lane & 3);
+        const uint4 g = load_shared_16(shared_address(dy) + (chunk / 8) * tile_rows * panel_row_bytes + swizzled(row, chunk % 8));
+        add(g.x, y[r][i].x);
+        add(g.y, y[r][i].y);
+        add(g.z, y[r][i].z);
+        add(g.w, y[r][i].w);
+      }
+      result.of[r] = quad_sum(s);
+    }
+    return result;
+  }
+};
+
+/// z (64, f) += b, the bias of one head: none, a vector or one number.
+template <class Map>
+__device__ __forceinline__ void add_bias(Fragment<Map::projected>& z, const bf16* bias, int head) {
+  if constexpr (Map::bias == Bias::vector) {
+    const auto* pairs = reinterpret_cast<const std::uint32_t*>(bias + head * Map::projected) + (lane_id() & 3);
+#pragma unroll
+    for (int j = 0; j < Map::projected / 8; ++j) {
+      const std::uint32_t b = __ldg(pairs + 4 * j);
+      z.x[4 * j] += low_bf16(b);
+      z.x[4 * j + 1] += high_bf16(b);
+      z.x[4 * j + 2] += low_bf16(b);
+      z.x[4 * j + 3] += high_bf16(b);
+    }
+  } else if constexpr (Map::bias == Bias::head) {
+    z = z + static_cast<double>(static_cast<float>(bias[head]));
+  }
+}
+
+/// phi (64, F), clamped as the map says, times a number per row, packed as factors; F / 4 words.
+template <class Map>
+__device__ __forceinline__ void pack_scaled_features(const Fragment<Map::projected>& z, PerRow factor, std::uint32_t* words) {
+  constexpr int f = static_cast<int>(Map::projected);
+  const auto phi = Map::features(z);
+#pragma unroll
+  for (int c = 0; c < Map::count; ++c) {
+    const auto& part = phi[c];
+    pack(Fragment<f>::from([&](int i) {
+           const float x = Map::clamped ? fmaxf(part.x[i], static_cast<float>(Map::floor)) : part.x[i];
+           return x * factor.of[fragment_row(i)];
+         }),
+         words + c * (f / 4));
+  }
+}
+
+}  // namespace lolcats::hopper
