@@ -6,19 +6,8 @@
 
 namespace lolcats::hopper::forward_pass {
 
-/// Registers per thread of the roles; they start with 128 each.
-inline constexpr int producer_registers = 24;
-inline constexpr int state_registers = 168;
-inline constexpr int output_registers = 160;
-static_assert(producer_registers + state_registers + 2 * output_registers <= 512);
-
 /// Threads of the forward kernel: output warpgroups 0 and 1, the state warpgroup, the producer.
 inline constexpr int forward_threads = 512;
-
-/// The tensor maps of a launch: boxes of 64 rows of q (M, H * D), k and v (M, G * D), and of D rows of the maps (H * D, f).
-struct TensorMaps {
-  CUtensorMap q, k, v, query_map, key_map;
-};
 
 /// One lane of each of three warps keeps the rings full.
 template <class S>
@@ -34,10 +23,7 @@ __device__ __forceinline__ void producer_role(ForwardMemory<S>& memory, const Te
     memory.query_map.load(maps.query_map, h * S::D, 0, memory.weights_full);
     for (int i = 0; first + i < walk.end; ++i) {
       memory.k_barriers.wait_empty(i);
-      auto& slot = memory.k.tiles[i % S::k_stages];
-      Barrier& full = memory.k_barriers.full[i % S::k_stages];
-      full.arrive_expecting(slot.bytes);
-      slot.load(maps.k, walk.row + (first + i) * tile, g * S::D, full);
+      memory.k.load(i, memory.k_barriers, maps.k, walk.row + (first + i) * tile, g * S::D);
     }
   } else if (warp == 1) {
     for (int i = 0; walk.begin + i < walk.end; ++i) {
@@ -50,10 +36,7 @@ __device__ __forceinline__ void producer_role(ForwardMemory<S>& memory, const Te
   } else if (warp == 2) {
     for (int i = 0; first + i < walk.end; ++i) {
       memory.v_barriers.wait_empty(i);
-      auto& slot = memory.v.tiles[i % S::v_stages];
-      Barrier& full = memory.v_barriers.full[i % S::v_stages];
-      full.arrive_expecting(slot.bytes);
-      slot.load(maps.v, walk.row + (first + i) * tile, g * S::D, full);
+      memory.v.load(i, memory.v_barriers, maps.v, walk.row + (first + i) * tile, g * S::D);
     }
   }
 }
@@ -93,13 +76,8 @@ __global__ __launch_bounds__(forward_threads, 1) void forward_kernel(const __gri
   for (int i = thread; i < 16 * 8; i += forward_threads) memory.ones[i] = 0x3F80;  // 1 in bf16
   fill_zero(memory.sums, thread);
   fill_zero(memory.normalizer, thread);
-  if constexpr (S::Map::bias != Bias::none) {
-    constexpr bool vector = S::Map::bias == Bias::vector;
-    for (int i = thread; i < S::f; i += forward_threads) {
-      memory.query_bias[i] = p.query_bias[vector ? h * S::f + i : h];
-      memory.key_bias[i] = p.key_bias[vector ? p.key_map_head(h) * S::f + i : p.key_map_head(h)];
-    }
-  }
+  load_bias<typename S::Map>(memory.query_bias, p.query_bias, h, thread, forward_threads);
+  load_bias<typename S::Map>(memory.key_bias, p.key_bias, p.key_map_head(h), thread, forward_threads);
   async_proxy_fence();
   __syncthreads();
 

@@ -24,15 +24,17 @@ struct alignas(1024) SharedTile {
 /// `Stages` tiles that the producer fills and others empty, one after the other.
 template <class Tile, int Stages>
 struct Ring {
-  static constexpr int stages = Stages;
   Tile tiles[Stages];
+
+  /// The tile of use `i` (0, 1, ...) of the ring.
+  __device__ __forceinline__ Tile& at(int i) { return tiles[i % Stages]; }
 
   struct Barriers {
     Barrier full[Stages], empty[Stages];
     __device__ __forceinline__ void init(int readers) {
       for (int s = 0; s < Stages; ++s) full[s].init(1), empty[s].init(readers);
     }
-    /// Waits for use `i` (0, 1, ...) of the ring.
+    /// Waits until use `i` has been filled.
     __device__ __forceinline__ void wait_full(int i) const { full[i % Stages].wait((i / Stages) & 1); }
     __device__ __forceinline__ void release(int i) { empty[i % Stages].arrive(); }
     /// The producer waits until use i - Stages has been read by all.
@@ -40,6 +42,13 @@ struct Ring {
       if (i >= Stages) empty[i % Stages].wait((i / Stages - 1) & 1);
     }
   };
+
+  /// The producer fetches use `i`.
+  __device__ __forceinline__ void load(int i, Barriers& barriers, const CUtensorMap& map, int row, int column) {
+    Barrier& full = barriers.full[i % Stages];
+    full.arrive_expecting(Tile::bytes);
+    at(i).load(map, row, column, full);
+  }
 };
 
 /// Sizes that a map, a head size and a window give: f columns of W, F features, D.
@@ -120,6 +129,17 @@ struct ForwardMemory {
   Barrier sums_full[2], sums_empty;
 };
 
+/// The tensor maps of a launch: boxes of 64 rows of q (M, H * D), k and v (M, G * D), and of D rows of the maps (H * D, f).
+struct TensorMaps {
+  CUtensorMap q, k, v, query_map, key_map;
+};
+
+/// Registers per thread of the roles; they start with 128 each.
+inline constexpr int producer_registers = 24;
+inline constexpr int state_registers = 168;
+inline constexpr int output_registers = 160;
+static_assert(producer_registers + state_registers + 2 * output_registers <= 512);
+
 /// Warps that arrive at a barrier for a warpgroup: one lane each.
 inline constexpr int warps = 4;
 
@@ -141,6 +161,14 @@ __device__ __forceinline__ void score(Fragment<tile>& scores, std::uint32_t q, s
   }
 }
 
+/// The block's threads fetch the bias of map `head`: (f), or one number for all.
+template <class Map>
+__device__ __forceinline__ void load_bias(float* to, const bf16* bias, int head, int thread, int threads) {
+  if constexpr (Map::bias != Bias::none) {
+    constexpr int f = static_cast<int>(Map::projected);
+    for (int i = thread; i < f; i += threads) to[i] = bias[Map::bias == Bias::vector ? head * f + i : head];
+  }
+}
 /// z + b.
 template <class Map>
 __device__ __forceinline__ void add_bias(Fragment<Map::projected>& z, const float* bias) {

@@ -132,14 +132,14 @@ struct OutputRole {
     arrive_per_warp(memory.sums_empty);
     memory.v_barriers.wait_full(own);
     if (previous) memory.v_barriers.wait_full(own - 1);
-    if ((t + 1) * tile > walk.length) clear_tail(memory.v.tiles[own % S::v_stages], walk.length - t * tile);
+    if ((t + 1) * tile > walk.length) clear_tail(memory.v.at(own), walk.length - t * tile);
     wgmma_fence();
 #pragma unroll
     for (int s = 0; s < tile / 16; ++s) {
-      wgmma<Contiguous::mn>(y, own_weights + 4 * s, rows_descriptor<tile>(memory.v.tiles[own % S::v_stages].address(), s));
+      wgmma<Contiguous::mn>(y, own_weights + 4 * s, rows_descriptor<tile>(memory.v.at(own).address(), s));
     }
     if constexpr (S::lag == 1) {
-      const std::uint32_t v = memory.v.tiles[(previous ? own - 1 : own) % S::v_stages].address();
+      const std::uint32_t v = memory.v.at(previous ? own - 1 : own).address();
 #pragma unroll
       for (int s = 0; s < tile / 16; ++s) wgmma<Contiguous::mn>(y, previous_weights + 4 * s, rows_descriptor<tile>(v, s));
     }
@@ -178,7 +178,7 @@ struct OutputRole {
   __device__ __forceinline__ void start_scores(Scores& scores, std::uint32_t q, int i) const {
     memory.k_barriers.wait_full(i);
     wgmma_fence();
-    score<D>(scores, q, memory.k.tiles[i % S::k_stages].address());
+    score<D>(scores, q, memory.k.at(i).address());
     wgmma_commit();
   }
   template <int Pending = 0, int Columns>
@@ -193,7 +193,7 @@ struct OutputRole {
     memory.k_barriers.wait_full(i);
     Fragment<f> z;  // (64, f)
     wgmma_fence();
-    project<D, f>(z, memory.k.tiles[i % S::k_stages].address(), memory.key_map.address());
+    project<D, f>(z, memory.k.at(i).address(), memory.key_map.address());
     wgmma_commit();
     start_next();
     finish<1>(z);

@@ -28,6 +28,7 @@ struct WindowTiles {
   /// Is the window a compile-time fact?  If not, the most general form is compiled.
   static constexpr bool fixed = std::is_empty_v<W>;
 
+  /// f(first query, its begin, begin of the last query) for some tile; true if the window is not known.
   template <class F>
   static constexpr bool for_some_tile(F&& f) {
     if constexpr (fixed) {
@@ -46,13 +47,15 @@ struct WindowTiles {
                                            return first > 0 && last_begin > first - tile;
                                          });
   static constexpr bool mixes_own =
-      for_some_tile([](Index first, Index, Index last_begin) { return last_begin > first; });
+      fixed && for_some_tile([](Index first, Index, Index last_begin) { return last_begin > first; });
   static constexpr bool mixes = mixes_previous || mixes_own;
 
-  /// Do the windows of all queries up to `length` start in their own tile or the one before?
-  static constexpr bool narrow(const W& window, Index length) {
-    for (Index first = tile; first < length; first += tile) {
+  /// Do the windows of all queries up to `length` start in their own tile or the one before?  And are no keys of the own
+  /// tile far, if that was not known?
+  static constexpr bool covers(const W& window, Index length) {
+    for (Index first = 0; first < length; first += tile) {
       if (window.begin(first) < first - tile) return false;
+      if (!mixes_own && window.begin(std::min(first + tile, length) - 1) > first) return false;
     }
     return true;
   }

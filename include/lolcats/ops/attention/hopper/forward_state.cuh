@@ -117,7 +117,7 @@ __device__ __forceinline__ void state_role(ForwardMemory<S>& memory, const Walk&
     const int by = (t - walk.begin) & 1;
     memory.phi_full[by].wait((i / 2) & 1);
     memory.v_barriers.wait_full(i);
-    far.add(memory.phi[by].address(), memory.v.tiles[i % S::v_stages].address(), shared_address(memory.ones));
+    far.add(memory.phi[by].address(), memory.v.at(i).address(), shared_address(memory.ones));
     arrive_per_warp(memory.phi_empty[by]);
     if (lane_id() == 0) memory.v_barriers.release(i);
     memory.sums_empty.wait(by);

@@ -51,10 +51,23 @@ struct Barrier {
                  : "memory");
     return done != 0;
   }
+  /// The loops are written in PTX: as C++ they cost the registers of whole kernels.
   __device__ __forceinline__ void wait(int parity) const {
-    int tries = 0;
-    while (!completed(parity)) {
-      if (trap_endless_waits && ++tries > (1 << 20)) __trap();
+    if constexpr (trap_endless_waits) {
+      asm volatile(
+          "{.reg .pred p; .reg .u32 tries; mov.u32 tries, 0;\n"
+          "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @p bra done;\n"
+          "add.u32 tries, tries, 1; setp.gt.u32 p, tries, 1048576; @p trap; bra again;\n"
+          "done:}" ::"r"(shared_address(this)),
+          "r"(parity)
+          : "memory");
+    } else {
+      asm volatile(
+          "{.reg .pred p;\n"
+          "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @p bra done; bra again;\n"
+          "done:}" ::"r"(shared_address(this)),
+          "r"(parity)
+          : "memory");
     }
   }
 };

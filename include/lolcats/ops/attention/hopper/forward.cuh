@@ -1,0 +1,121 @@
+// The fused forward pass on Hopper GPUs: softmax over near keys, feature maps over far keys, one launch.
+#pragma once
+
+#include <lolcats/ops/attention/hopper/forward_chunks.cuh>
+#include <lolcats/ops/attention/hopper/forward_kernel.cuh>
+
+#include <limits>
+
+namespace lolcats::hopper {
+
+namespace forward_pass {
+
+/// Are map and window among those that the kernels are written for?
+template <class Map, class W>
+constexpr bool fits() {
+  if constexpr (FeatureMap<Map>) {
+    constexpr Index f = Map::projected;
+    constexpr Index F = Map::count * f;
+    using Tiles = WindowTiles<W>;
+    // Far keys in the queries' own tile, beside near ones, would need the features of two tiles of keys at once.
+    return (f == 64 || f == 128) && (F == 64 || F == 128) && !Map::skip && W::has_far && (Tiles::lag == 0 || !Tiles::mixes_own);
+  } else {
+    return false;
+  }
+}
+
+/// The launches, for heads of `Size`; sequences are cut every `chunk_tiles` tiles.
+template <class Map, int Size, class W>
+void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& problem, View<bf16> y,
+            const AttentionStatistics<Cuda<bf16>>& statistics, int chunk_tiles) {
+  using S = Sizes<Map, W, Size>;
+  static_assert(sizeof(ForwardMemory<S>) <= 232448 && sizeof(ChunkMemory<S>) <= 232448, "more shared memory than Hopper has");
+  const Heads& heads = problem.heads;
+  const auto& weights = problem.weights;
+  const cudaStream_t stream = backend.stream();
+  const Index rows = problem.sequences->rows();
+  const std::span<const Extent> extents = problem.sequences->extents();
+
+  const TensorMaps maps{
+      tensor_map(problem.q.data, rows, heads.queries * Size, tile),
+      tensor_map(problem.k.data, rows, heads.keys * Size, tile),
+      tensor_map(problem.v.data, rows, heads.keys * Size, tile),
+      tensor_map(weights.query_map.value.data, heads.queries * Size, S::f, Size),
+      tensor_map(weights.key_map.value.data, weights.key_map.shape()[0] * Size, S::f, Size),
+  };
+  Parameters<W> p{};
+  p.window = problem.window;
+  p.heads = static_cast<int>(heads.queries);
+  p.group = static_cast<int>(heads.group());
+  p.chunk_tiles = chunk_tiles;
+  p.key_map_per_group = weights.key_map.shape()[0] != heads.queries;
+  p.affine = problem.affine;
+  p.score_scale = 1 / std::sqrt(static_cast<float>(Size));
+  p.query_bias = weights.query_bias.value.data;
+  p.key_bias = weights.key_bias.value.data;
+  p.window_factors = weights.window_factors.value.data;
+  p.y = y.data;
+  p.largest = statistics.largest.data;
+  p.inverse_denominator = statistics.inverse_denominator.data;
+  p.largest_at = statistics.largest_at.data;
+
+  for_batches(extents, p.chunk_tiles, [&](const Extents& batch) {
+    p.extents = batch;
+    const auto heads_by_chunks = dim3(static_cast<unsigned>(p.heads), static_cast<unsigned>(batch.chunks()));
+    const bool cut = batch.chunks() > batch.count;
+    cuda::Scratch<float> states(cut ? static_cast<Index>(batch.chunks()) * p.heads * S::state_floats : 0, stream);
+    p.states = states.data();
+    if (cut) {
+      cuda::launch("attention forward, sums of chunks", sum_chunks<S>,
+                   {heads_by_chunks, chunk_threads, stream, sizeof(ChunkMemory<S>)}, maps, p);
+      constexpr int threads = 128;
+      const dim3 grid(cuda::blocks_for(S::state_floats / 4, threads), heads_by_chunks.x, static_cast<unsigned>(batch.count));
+      cuda::launch("attention forward, running sums of chunks", accumulate_chunks<>, {grid, threads, stream}, p.states, p.extents,
+                   S::state_floats);
+    }
+    cuda::launch("attention forward", forward_kernel<S>, {heads_by_chunks, forward_threads, stream, sizeof(ForwardMemory<S>)},
+                 maps, p);
+  });
+}
+
+/// Rows outside every sequence become zeros.
+inline void clear_padding(const Cuda<bf16>& backend, const Sequences& sequences, View<bf16> y) {
+  const auto clear = [&](Index first, Index end) {
+    if (first < end) backend.zero(y.data + first * y.cols(), (end - first) * y.cols());
+  };
+  Index end = 0;
+  for (const Extent& e : sequences.extents()) clear(std::exchange(end, e.row + e.length), e.row);
+  clear(end, sequences.rows());
+}
+
+}  // namespace forward_pass
+
+/// Can `forward` compute this problem on the current device?
+template <class Map, class W>
+bool takes_forward(const AttentionProblem<Cuda<bf16>, W>& problem) {
+  if constexpr (forward_pass::fits<Map, W>()) {
+    const Heads& heads = problem.heads;
+    const auto aligned = [](const auto* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; };
+    return cuda::device().capability == 90 && (heads.size == 64 || heads.size == 128) &&
+           problem.sequences->rows() <= std::numeric_limits<int>::max() - forward_pass::tile &&
+           forward_pass::WindowTiles<W>::covers(problem.window, problem.sequences->longest()) && aligned(problem.q.data) &&
+           aligned(problem.k.data) && aligned(problem.v.data) && aligned(problem.weights.query_map.value.data) &&
+           aligned(problem.weights.key_map.value.data);
+  } else {
+    return false;
+  }
+}
+
+/// y (M, H * D) and, where views are given, the row statistics (M, H): AttentionKernel::forward for problems that
+/// `takes_forward`.  `y` is aligned to 16 bytes; positions start at 0.
+template <class Map, class W>
+void forward(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& problem, View<bf16> y,
+             const AttentionStatistics<Cuda<bf16>>& statistics) {
+  forward_pass::clear_padding(backend, *problem.sequences, y);
+  const int chunk_tiles =
+      forward_pass::chunk_tiles(problem.sequences->extents(), problem.heads.queries, cuda::device().multiprocessors);
+  if (problem.heads.size == 64) forward_pass::launch<Map, 64>(backend, problem, y, statistics, chunk_tiles);
+  else forward_pass::launch<Map, 128>(backend, problem, y, statistics, chunk_tiles);
+}
+
+}  // namespace lolcats::hopper

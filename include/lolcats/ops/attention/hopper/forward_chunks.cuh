@@ -1,0 +1,124 @@
+// The fused forward pass: the sums before each chunk, where sequences are cut in several.
+#pragma once
+
+#include <lolcats/ops/attention/hopper/forward_state.cuh>
+
+namespace lolcats::hopper::forward_pass {
+
+/// Two warpgroups map tiles of keys in turn, a third adds them up, one lane of each of two warps of a fourth fetches them.
+inline constexpr int chunk_threads = 512;
+
+/// Shared memory of sum_chunks.
+template <class S>
+struct ChunkMemory {
+  static constexpr int stages = 4;  // even: a mapping warpgroup sees every phase of its slots
+  SharedTile<S::D, S::f> key_map;              // (D, f)
+  Ring<SharedTile<tile, S::D>, stages> k, v;   // (64, D)
+  SharedTile<tile, S::F> phi[2];               // (64, F), one per mapping warpgroup
+  alignas(128) std::uint16_t ones[16 * 8];     // (16, 8)
+  float key_bias[S::f];
+  Walk walk;
+  typename decltype(k)::Barriers k_barriers, v_barriers;
+  Barrier weights_full;
+  Barrier phi_full[2], phi_empty[2];
+};
+
+/// The sums over the keys that become far within each chunk but the last of a sequence, into the record of the next chunk;
+/// grid (H, chunks).
+template <class S>
+__global__ __launch_bounds__(chunk_threads, 1) void sum_chunks(const __grid_constant__ TensorMaps maps,
+                                                               const __grid_constant__ Parameters<typename S::Window> p) {
+  using Map = typename S::Map;
+  extern __shared__ __align__(1024) std::byte shared[];
+  auto& memory = *reinterpret_cast<ChunkMemory<S>*>(shared);
+  const int h = static_cast<int>(blockIdx.x);
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread == 0) {
+    memory.walk.find(p.extents, static_cast<int>(blockIdx.y), p.chunk_tiles);
+    memory.weights_full.init(1);
+    memory.k_barriers.init(warps);
+    memory.v_barriers.init(warps);
+    for (Barrier& b : memory.phi_full) b.init(warps);
+    for (Barrier& b : memory.phi_empty) b.init(warps);
+    barrier_init_fence();
+  }
+  if (thread < 16 * 8) memory.ones[thread] = 0x3F80;  // 1 in bf16
+  load_bias<Map>(memory.key_bias, p.key_bias, p.key_map_head(h), thread, chunk_threads);
+  async_proxy_fence();
+  __syncthreads();
+  const Walk& walk = memory.walk;
+  if (walk.last) return;
+  const int first = ::max(walk.begin - S::lag, 0);
+  const int count = walk.end - S::lag - first;  // tiles of keys
+
+  const int warpgroup = thread / 128, warp = thread / 32 % warps;
+  if (warpgroup == 3) {
+    shrink_registers<producer_registers>();
+    if (lane_id() == 0 && warp < 2) {
+      const int g = h / p.group;
+      auto& ring = warp == 0 ? memory.k : memory.v;
+      auto& barriers = warp == 0 ? memory.k_barriers : memory.v_barriers;
+      const CUtensorMap& map = warp == 0 ? maps.k : maps.v;
+      if (warp == 0) {
+        memory.weights_full.arrive_expecting(memory.key_map.bytes);
+        memory.key_map.load(maps.key_map, p.key_map_head(h) * S::D, 0, memory.weights_full);
+      }
+      for (int i = 0; i < count; ++i) {
+        barriers.wait_empty(i);
+        ring.load(i, barriers, map, walk.row + (first + i) * tile, g * S::D);
+      }
+    }
+  } else if (warpgroup == 2) {
+    grow_registers<state_registers>();
+    FarSums<S> far;
+    far.clear();
+#pragma unroll 1
+    for (int i = 0; i < count; ++i) {
+      memory.phi_full[i & 1].wait((i / 2) & 1);
+      memory.v_barriers.wait_full(i);
+      far.add(memory.phi[i & 1].address(), memory.v.at(i).address(), shared_address(memory.ones));
+      arrive_per_warp(memory.phi_empty[i & 1]);
+      if (lane_id() == 0) memory.v_barriers.release(i);
+    }
+    far.store(p.states + (static_cast<Index>(walk.chunk + 1) * p.heads + h) * S::state_floats);
+  } else {
+    grow_registers<output_registers>();
+    memory.weights_full.wait(0);
+#pragma unroll 1
+    for (int i = warpgroup; i < count; i += 2) {
+      memory.k_barriers.wait_full(i);
+      Fragment<S::f> z;  // (64, f)
+      wgmma_fence();
+      project<S::D, S::f>(z, memory.k.at(i).address(), memory.key_map.address());
+      wgmma_commit();
+      wgmma_wait();
+      pin(z.x);
+      if (lane_id() == 0) memory.k_barriers.release(i);
+      std::uint32_t phi[S::F / 4];  // (64, F)
+      add_bias<Map>(z, memory.key_bias);
+      pack_features<Map>(z, phi);
+      if (i >= 2) memory.phi_empty[warpgroup].wait((i / 2 - 1) & 1);
+      store_rows<tile, S::F>(memory.phi[warpgroup].address(), 16 * warp, phi);
+      publish(memory.phi_full[warpgroup]);
+    }
+  }
+}
+
+/// The records of a sequence's chunks become running sums; grid (elements / 4 / threads, H, sequences).
+template <class = void>
+__global__ void accumulate_chunks(float* states, const __grid_constant__ Extents extents, int record) {
+  const int element = 4 * static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (element >= record) return;
+  const int n = static_cast<int>(blockIdx.z);
+  const Index stride = static_cast<Index>(gridDim.y) * record;
+  float4 sum{0, 0, 0, 0};
+#pragma unroll 4
+  for (int c = extents.first_chunk[n] + 1; c < extents.first_chunk[n + 1]; ++c) {
+    auto& x = *reinterpret_cast<float4*>(states + c * stride + static_cast<Index>(blockIdx.y) * record + element);
+    const float4 add = x;
+    sum = float4{sum.x + add.x, sum.y + add.y, sum.z + add.z, sum.w + add.w};
+    x = sum;
+  }
+}
+
+}  // namespace lolcats::hopper::forward_pass
