@@ -101,6 +101,7 @@ void check_attention_against_reference(typename A::Window window, const Attentio
     INFO(A::name(), " on ", B::name(), ": ", heads.queries, " heads of size ", heads.size, ", longest sequence ",
          sequences.longest());
     auto c = random_attention_case<A>(window, heads, std::move(sequences), suite.seed);
+    for (auto& [name, values] : c.in) values = rounded<B>(values);
     const AttentionNumbers want = reference_attention(c);
     // Rows of no sequence: nothing may read them, so they hold NaN; their outputs and gradients are zero.
     std::vector<bool> padding(detail::at(c.sequences.rows()), true);

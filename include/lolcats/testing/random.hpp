@@ -28,6 +28,13 @@ std::vector<double> host(const B& backend, View<T> view) {
   return values;
 }
 
+/// The numbers as the backend holds them: a reference that should not differ by the rounding of inputs takes these.
+template <Backend B>
+std::vector<double> rounded(const std::vector<double>& values, const B& backend = {}) {
+  auto there = array<B>(Shape{static_cast<Index>(values.size())}, values, backend);
+  return host(backend, there.view());
+}
+
 /// Independent normal numbers, rounded to float32 so that Cpu<float> and Cpu<double> hold the same.
 template <Backend B, class T = Scalar<B>>
 Array<B, T> normal(const Shape& shape, Rng& rng, double scale = 1.0, double mean = 0.0, const B& backend = {}) {

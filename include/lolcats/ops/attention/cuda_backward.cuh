@@ -114,8 +114,8 @@ __global__ void __launch_bounds__(tile_threads, 2) pull_queries(PullNear<T> p, T
     const int keys_end = s.offset + first + count;
     for (int block = f.begins[q_row]; block < keys_end; block += tile) {
       const int keys = min(tile, keys_end - block);
-      row_products(scores, a, b, q, 0, count, k, block, keys);
-      row_products(ds, a, b, dy, 0, count, v, block, keys);
+      row_products<T>(scores, a, b, q, 0, count, k, block, keys);
+      row_products<T>(ds, a, b, dy, 0, count, v, block, keys);
       pull_weights(p, scores, ds, head, q_row, first, count, s.offset, block, keys);
       for (int d = 0; d < size; d += tile) {
         __syncthreads();
@@ -172,8 +172,8 @@ __global__ void __launch_bounds__(tile_threads) pull_keys(PullNear<T> p, KeySink
       const int count = min(tile, queries_end - first);
       const std::int64_t q_row = static_cast<std::int64_t>(s.q_row) + first;
       const Rows<T> q = f.queries(f.q, head, q_row), dy = f.queries(p.dy, head, q_row);
-      row_products(weights, a, b, q, 0, count, k, 0, keys);
-      row_products(ds, a, b, dy, 0, count, v, 0, keys);
+      row_products<T>(weights, a, b, q, 0, count, k, 0, keys);
+      row_products<T>(ds, a, b, dy, 0, count, v, 0, keys);
       pull_weights(p, weights, ds, head, q_row, first, count, s.offset, first_key, keys);
       for (int d = 0; d < size; d += tile) {
         __syncthreads();
@@ -214,6 +214,34 @@ __global__ void __launch_bounds__(tile_threads) pull_keys(PullNear<T> p, KeySink
   if (to.dv) write_rows(dv, to.dv + at, k.stride, keys, size, to.add_v);
 }
 
+/// Bytes of so many tiles; throws ConfigError where a block cannot have that much.
+inline std::size_t pull_shared_bytes(int tiles, int size) {
+  const std::size_t bytes = sizeof(float) * static_cast<std::size_t>(tiles) * tile_floats;
+  require<ConfigError>(bytes <= cuda::device().shared_per_block,
+                       "attention: the gradients of heads of size {} need {} bytes of shared memory, expected at most {}", size,
+                       bytes, cuda::device().shared_per_block);
+  return bytes;
+}
+
+template <class T>
+void launch_pull_queries(cudaStream_t stream, const PullNear<T>& p, int tiles, const Sink<T>& dq) {
+  const HeadRange& n = p.forward.heads;
+  cuda::launch("attention: gradient of q", pull_queries<T>,
+               {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(n.count)), tile_threads, stream,
+                pull_shared_bytes(4 + (n.size + tile - 1) / tile, n.size)},
+               p, dq.gradient.data, dq.add);
+}
+
+template <class T>
+void launch_pull_keys(cudaStream_t stream, const PullNear<T>& p, int tiles, const KeySinks<T>& to) {
+  const HeadRange& n = p.forward.heads;
+  const int outputs = (to.dk ? 1 : 0) + (to.dv ? 1 : 0);
+  cuda::launch("attention: gradients of k and v", pull_keys<T>,
+               {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(n.key_heads())), tile_threads, stream,
+                pull_shared_bytes(4 + outputs * ((n.size + tile - 1) / tile), n.size)},
+               p, to);
+}
+
 /// delta (M, H) = dy . y per head.  Grid: tiles of queries, heads; a warp per row.
 template <class T>
 __global__ void row_deltas(Segments segments, const T* y, const T* dy, int size, float* delta) {
@@ -250,7 +278,7 @@ __global__ void __launch_bounds__(tile_threads) add_factor_gradient(Segments seg
                                                                     bool affine, float* gradient) {
   float sum = 0;
   for (int i = 0; i < segments.count; ++i) {
-    const Segment s = segments.data[i];
+    const Segment s = segments[i];
     for (int r = static_cast<int>(threadIdx.x); r < s.queries; r += tile_threads) {
       sum -= dots[(static_cast<std::int64_t>(s.q_row) + r) * gridDim.x + blockIdx.x];
     }

@@ -60,7 +60,7 @@ struct FarSum {
   int first_head = 0;         // of the slots' heads, that of head 0
 
   __host__ __device__ int depth() const {  // K, with the further column
-    return left.rows.width + (left.rows.extras || left.rows.extra != 0 ? 1 : 0);
+    return left.rows.width + (left.rows.extra != 0 ? 1 : 0);
   }
   __host__ __device__ int width() const { return values.rows.width; }  // N
 };
@@ -88,15 +88,8 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
   const int head = static_cast<int>(blockIdx.y), heads = static_cast<int>(gridDim.y);
   const int column = static_cast<int>(blockIdx.z) * tile, columns = min(tile, width - column);
   const bool weighing = p.weights && column == 0;
-  int index = 0;  // of the segment
-  {
-    int high = p.segments.count;
-    while (high - index > 1) {
-      const int middle = (index + high) / 2;
-      (p.segments.data[middle].chunk <= static_cast<int>(blockIdx.x) ? index : high) = middle;
-    }
-  }
-  const Segment s = p.segments.data[index];
+  const int index = p.segments.index_of(static_cast<int>(blockIdx.x), &Segment::chunk);
+  const Segment s = p.segments[index];
   const int chunk = static_cast<int>(blockIdx.x) - s.chunk;
   const int outputs = p.reverse ? s.keys : s.queries, inputs = p.reverse ? s.queries : s.keys;
   const std::int64_t out_row = p.reverse ? s.k_row : s.q_row, in_row = p.reverse ? s.q_row : s.k_row;
@@ -246,7 +239,7 @@ __global__ void scan_chunks(Segments segments, int chunk_tiles, bool reverse, fl
                             int size) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (i >= size) return;
-  const Segment s = segments.data[blockIdx.z];
+  const Segment s = segments[static_cast<int>(blockIdx.z)];
   const int tiles = reverse ? s.key_tiles() : s.query_tiles();
   const int chunks = (tiles + chunk_tiles - 1) / chunk_tiles;
   const std::int64_t heads = gridDim.y, head = blockIdx.y;

@@ -26,7 +26,7 @@ struct MapInputs {
   const T* map = nullptr;    // (maps, D, f)
   const T* bias = nullptr;   // (maps, f) or (maps, 1)
 
-  /// Calls f(first row of x, rows) for block `index` of 64 rows.
+  /// The first row of x and the number of rows of block `index`.
   struct Block {
     std::int64_t row;
     int count;
@@ -43,28 +43,31 @@ struct MapInputs {
   __device__ __forceinline__ Rows<T> weight(int m) const {
     return {map + static_cast<std::int64_t>(m) * size * width, width, width};
   }
+  /// b of one map whose bias has this form.
+  __device__ __forceinline__ const T* bias_of(Bias form, int m) const {
+    return form == Bias::none ? nullptr : bias + static_cast<std::int64_t>(m) * (form == Bias::head ? 1 : width);
+  }
 };
 
-/// z (64, f) = xW + b (+ x) into tiles side by side; `left` and `right` are scratch tiles.
-template <class T, FeatureMap M>
-__device__ void project(float* z, float* left, float* right, const MapInputs<T>& in, std::int64_t row, int count, int m) {
-  const Rows<T> x = in.rows(row, m), weight = in.weight(m);
-  for (int c = 0; c < in.width; c += tile) {
-    for (int d = 0; d < in.size; d += tile) {
+/// z (64, f) = xW + b (+ x) into tiles side by side, for `count` rows of x (D columns), W (D, f) and the map's own bias;
+/// `left` and `right` are scratch tiles.
+template <class T, FeatureMap M, class Source>
+__device__ void project(float* z, float* left, float* right, const Source& x, int count, const Rows<T>& weight, const T* bias) {
+  for (int c = 0; c < weight.width; c += tile) {
+    for (int d = 0; d < x.width; d += tile) {
       __syncthreads();
-      stage(left, x, 0, count, d);                            // (64, 64 of D)
-      stage(right, weight, d, min(tile, in.size - d), c);     // (64 of D, 64 of f)
+      stage(left, x, 0, count, d);                         // (64, 64 of D)
+      stage(right, weight, d, min(tile, x.width - d), c);  // (64 of D, 64 of f)
       __syncthreads();
       product<T, Depth::inner, Depth::outer>(
-          left, right, min(tile, in.size - d), min(tile, in.width - c), [&](int r, int column, float sum) {
+          left, right, min(tile, x.width - d), min(tile, weight.width - c), [&](int r, int column, float sum) {
             float& to = wide_at(z, r, c + column);
             if (d > 0) {
               sum += to;
-            } else if (M::bias != Bias::none && c + column < in.width) {
-              sum += cuda::to_float(M::bias == Bias::head ? in.bias[m]
-                                                          : in.bias[static_cast<std::int64_t>(m) * in.width + c + column]);
+            } else if (M::bias != Bias::none && c + column < weight.width) {
+              sum += cuda::to_float(bias[M::bias == Bias::head ? 0 : c + column]);
             }
-            if (M::skip && c == d && c + column < in.size) sum += left[r * tile_stride + column];
+            if (M::skip && c == d && c + column < x.width) sum += left[r * tile_stride + column];
             to = sum;
           });
     }
@@ -86,6 +89,22 @@ __device__ __forceinline__ void for_rows(float* z, int width, F f) {
   }
 }
 
+/// Writes the features of a row, clamped as the map says, to F floats.
+template <FeatureMap M, int Lanes, int Count>
+__device__ __forceinline__ void store_features(const Features<LaneRow<Lanes, Count>, M::count>& f, int width, float* to) {
+  using Row = LaneRow<Lanes, Count>;
+#pragma unroll
+  for (int part = 0; part < M::count; ++part) {
+#pragma unroll
+    for (int i = 0; i < Count; ++i) {
+      if (Row::entry(i) >= width) continue;
+      float value = f[static_cast<std::size_t>(part)].values[i];
+      if constexpr (M::clamped) value = fmaxf(value, static_cast<float>(M::floor));
+      to[part * width + Row::entry(i)] = value;
+    }
+  }
+}
+
 /// phi (rows, maps, F) in float.
 template <class T, FeatureMap M, int Lanes, int Count>
 __global__ void __launch_bounds__(tile_threads) map_rows(MapInputs<T> in, float* phi) {
@@ -95,23 +114,10 @@ __global__ void __launch_bounds__(tile_threads) map_rows(MapInputs<T> in, float*
   float* z = right + tile_floats;
   const auto [row, count] = in.block(static_cast<int>(blockIdx.x));
   const int m = static_cast<int>(blockIdx.y);
-  project<T, M>(z, left, right, in, row, count, m);
-  using Row = LaneRow<Lanes, Count>;
-  for_rows<Lanes, Count>(z, in.width, [&](int r, const Row& zr) {
-    const Features<Row, M::count> f = M::features(zr);
-    if (r >= count) return;
-    float* to = phi + ((row + r) * in.maps + m) * M::count * in.width;
-#pragma unroll
-    for (int part = 0; part < M::count; ++part) {
-#pragma unroll
-      for (int i = 0; i < Count; ++i) {
-        if (Row::entry(i) >= in.width) continue;
-        const float value = f[static_cast<std::size_t>(part)].values[i];
-        float clamped = value;
-        if constexpr (M::clamped) clamped = fmaxf(value, static_cast<float>(M::floor));
-        to[part * in.width + Row::entry(i)] = clamped;
-      }
-    }
+  project<T, M>(z, left, right, in.rows(row, m), count, in.weight(m), in.bias_of(M::bias, m));
+  for_rows<Lanes, Count>(z, in.width, [&](int r, const LaneRow<Lanes, Count>& zr) {
+    const auto f = M::features(zr);
+    if (r < count) store_features<M, Lanes, Count>(f, in.width, phi + ((row + r) * in.maps + m) * M::count * in.width);
   });
 }
 
@@ -125,7 +131,7 @@ __global__ void __launch_bounds__(tile_threads) pull_rows(MapInputs<T> in, float
   float* z = right + tile_floats;
   const auto [row, count] = in.block(static_cast<int>(blockIdx.x));
   const int m = static_cast<int>(blockIdx.y);
-  project<T, M>(z, left, right, in, row, count, m);
+  project<T, M>(z, left, right, in.rows(row, m), count, in.weight(m), in.bias_of(M::bias, m));
   using Row = LaneRow<Lanes, Count>;
   for_rows<Lanes, Count>(z, in.width, [&](int r, const Row& zr) {
     const Features<Row, M::count> f = M::features(zr);

@@ -48,10 +48,11 @@ inline std::size_t attend_shared_bytes(int size) {
   return sizeof(float) * static_cast<std::size_t>((3 + (size + tile - 1) / tile) * tile_floats + 4 * tile);
 }
 
-/// scores (64, 64) = left right^T over all D columns of both; `a` and `b` are scratch tiles.  Ends with a barrier.
-template <class T>
-__device__ __forceinline__ void row_products(float* scores, float* a, float* b, const Rows<T>& left, int left_first,
-                                             int left_count, const Rows<T>& right, int right_first, int right_count) {
+/// scores (64, 64) = left right^T over all columns of both, in the arithmetic of T; `a` and `b` are scratch tiles.  Ends
+/// with a barrier.
+template <class T, class Source>
+__device__ __forceinline__ void row_products(float* scores, float* a, float* b, const Source& left, int left_first, int left_count,
+                                             const Source& right, int right_first, int right_count) {
   for (int d = 0; d < left.width; d += tile) {
     __syncthreads();
     stage(a, left, left_first, left_count, d);
@@ -98,7 +99,7 @@ __global__ void __launch_bounds__(tile_threads, 2) attend(Attend<T> p) {
     const int keys_end = s.offset + first + count;
     for (int block = p.begins[q_row]; block < keys_end; block += tile) {
       const int keys = min(tile, keys_end - block);
-      row_products(weights, a, b, q, 0, count, k, block, keys);
+      row_products<T>(weights, a, b, q, 0, count, k, block, keys);
 
       const int lo = begin - block, hi = min(keys, end - block);
       float top = -INFINITY;

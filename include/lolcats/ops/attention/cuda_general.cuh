@@ -163,50 +163,66 @@ inline bool has_padding(const Sequences& sequences) {
   return rows < sequences.rows();
 }
 
+/// y (M, H * D) and, unless null, the row statistics (M, H), of the heads of a range.  Key features come from `given_keys`
+/// where the policy gives them; S and z of decoding slots, by segment, where there are such.
+template <class T, class Map, Window W>
+void forward_heads(const Call<T, Map, W>& call, const Plan& plan, Segments segments, const HeadRange& r, const int* begins,
+                   View<const T> given_keys, View<T> y, const AttentionStatistics<Cuda<T>>& statistics,
+                   float* const* slot_sums = nullptr, float* const* slot_weights = nullptr) {
+  using C = Call<T, Map, W>;
+  const AttentionProblem<Cuda<T>, W>& p = call.problem();
+  const Index rows = p.sequences->rows(), F = call.features(), D = p.heads.size, heads = C::far ? r.count : 0;
+  Workspace space(call.stream());
+  const auto phi_q = space.add<float>(rows * heads * F), far = space.add<float>(rows * heads * D), far_weights = space.add<float>(rows * heads);
+  const auto phi_k = space.add<float>(C::far ? Index{plan.key_rows} * call.key_maps(r) * F : 0);
+  const auto chunk_states = space.add<float>(C::far ? far_chunk_floats(plan, r.count, r.features, r.size) : 0);
+  space.allocate();
+  if constexpr (C::far) {
+    call.run_features(call.map_inputs(Side::query, segments, r, p.k.data, given_keys), plan.query_tiles, phi_q.data());
+    call.run_features(call.map_inputs(Side::key, segments, r, p.k.data, given_keys), plan.key_tiles, phi_k.data());
+    FarSum<float, T> sum;
+    sum.segments = segments;
+    sum.bounds = begins;
+    sum.left = call.feature_rows(phi_q.data(), r.count, 1);
+    sum.right = call.feature_rows(phi_k.data(), call.key_maps(r), call.key_map_group(r));
+    sum.values = call.key_rows(p.v.data, r);
+    sum.out = far.data();
+    sum.weights = far_weights.data();
+    sum.slot_sums = slot_sums;
+    sum.slot_weights = slot_weights;
+    sum.first_head = r.first;
+    launch_far_sum<T>(call.stream(), sum, plan, r.count, chunk_states.data());
+  }
+  Attend<T> a = call.attend_arguments(segments, r, begins);
+  a.far = far.data();
+  a.far_weights = far_weights.data();
+  a.y = y.data;
+  a.largest = statistics.largest.data;
+  a.inverse_denominator = statistics.inverse_denominator.data;
+  a.largest_at = statistics.largest_at.data;
+  launch_attend(call.stream(), a, plan);
+}
+
 /// y (M, H * D) and, unless null, the row statistics (M, H).
 template <class Map, Window W, class T>
 void forward(const Cuda<T>& backend, const AttentionProblem<Cuda<T>, W>& p, View<T> y,
              const AttentionStatistics<Cuda<T>>& statistics) {
   using C = Call<T, Map, W>;
   const C call(backend, p);
-  if (has_padding(*p.sequences)) backend.zero(y.data, y.size());
+  if (y && has_padding(*p.sequences)) backend.zero(y.data, y.size());
   if (p.sequences->count() == 0) return;
   Plan plan(*p.sequences);
-  const Index rows = p.sequences->rows(), F = call.features(), D = p.heads.size;
-  call.for_heads(rows, C::far ? 2 * F + D + 1 : 0, [&](const HeadRange& r) {
-    call.choose_chunks(plan, r, r.size);
-    Workspace space(call.stream());
-    const auto segment_piece = plan.reserve(space);
-    const auto begins = space.add<int>(rows);
-    const Index far_heads = C::far ? r.count : 0;
-    const auto phi_q = space.add<float>(rows * far_heads * F), phi_k = space.add<float>(rows * (C::far ? call.key_maps(r) : 0) * F);
-    const auto far = space.add<float>(rows * far_heads * D), far_weights = space.add<float>(rows * far_heads);
-    const auto chunk_states = space.add<float>(C::far ? far_chunk_floats(plan, r.count, r.features, r.size) : 0);
-    space.allocate();
-    const Segments segments = plan.upload(backend, segment_piece);
-    call.run_window(segments, plan, begins.data());
-    if constexpr (C::far) {
-      const View<const T> given = p.weights.key_features ? p.weights.key_features.value() : View<const T>{};
-      call.run_features(call.map_inputs(Side::query, segments, r, p.k.data, given), plan.query_tiles, phi_q.data());
-      call.run_features(call.map_inputs(Side::key, segments, r, p.k.data, given), plan.key_tiles, phi_k.data());
-      FarSum<float, T> sum;
-      sum.segments = segments;
-      sum.bounds = begins.data();
-      sum.left = call.feature_rows(phi_q.data(), r.count, 1);
-      sum.right = call.feature_rows(phi_k.data(), call.key_maps(r), call.key_map_group(r));
-      sum.values = call.key_rows(p.v.data, r);
-      sum.out = far.data();
-      sum.weights = far_weights.data();
-      launch_far_sum<T>(call.stream(), sum, plan, r.count, chunk_states.data());
-    }
-    Attend<T> a = call.attend_arguments(segments, r, begins.data());
-    a.far = far.data();
-    a.far_weights = far_weights.data();
-    a.y = y.data;
-    a.largest = statistics.largest.data;
-    a.inverse_denominator = statistics.inverse_denominator.data;
-    a.largest_at = statistics.largest_at.data;
-    launch_attend(call.stream(), a, plan);
+  call.choose_chunks(plan, call.all_heads(), static_cast<int>(p.heads.size));
+  const Index rows = p.sequences->rows();
+  Workspace space(call.stream());
+  const auto segment_piece = plan.reserve(space);
+  const auto begins = space.add<int>(rows);
+  space.allocate();
+  const Segments segments = plan.upload(backend, segment_piece);
+  call.run_window(segments, plan, begins.data());
+  const View<const T> given_keys = C::given ? p.weights.key_features.value() : View<const T>{};
+  call.for_heads(rows, C::far ? 2 * call.features() + p.heads.size + 1 : 0, [&](const HeadRange& r) {
+    forward_heads(call, plan, segments, r, begins.data(), given_keys, y, statistics);
   });
 }
 
@@ -262,8 +278,8 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
 
   Plan plan(*p.sequences);
   const Index rows = p.sequences->rows(), F = call.features(), D = p.heads.size;
+  call.choose_chunks(plan, call.all_heads(), static_cast<int>(std::max(F, D)));
   call.for_heads(rows, C::far ? 4 * F + D + 2 : 0, [&](const HeadRange& r) {
-    call.choose_chunks(plan, r, static_cast<int>(std::max(F, D)));
     const Index H = p.heads.queries, far_heads = C::far ? r.count : 0;
     const int maps = C::far ? call.key_maps(r) : 0, group = call.key_map_group(r);
     Workspace space(stream);
@@ -390,22 +406,11 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
     pull.dz_stride = static_cast<int>(F);
     pull.width = static_cast<int>(call.f());
     if constexpr (FeatureMap<Map>) pull.skip = Map::skip;
-    const int wide = static_cast<int>((D + tile - 1) / tile);
-    const auto shared_bytes = [&](int tiles) {
-      const std::size_t bytes = sizeof(float) * static_cast<std::size_t>(tiles * tile_floats);
-      require<ConfigError>(bytes <= cuda::device().shared_per_block,
-                           "attention: the gradients of heads of size {} need {} bytes of shared memory, expected at most {}", D,
-                           bytes, cuda::device().shared_per_block);
-      return bytes;
-    };
     if (q_wanted) {
       if (FeatureMap<Map>) pull.dz = dphi_q.data();
       pull.map = query_inputs.map;
       pull.maps = r.count;
-      cuda::launch("attention: gradient of q", pull_queries<T>,
-                   {dim3(static_cast<unsigned>(plan.query_tiles), static_cast<unsigned>(r.count)), tile_threads, stream,
-                    shared_bytes(4 + wide)},
-                   pull, sinks.q.gradient.data, sinks.q.add);
+      launch_pull_queries(stream, pull, plan.query_tiles, sinks.q);
     }
     if (k_wanted || v_wanted) {
       pull.dz = FeatureMap<Map> && k_wanted ? (group > 1 ? dphi_group.data() : dphi_k.data()) : nullptr;
@@ -418,10 +423,7 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
       to.add_k = sinks.k.add;
       to.add_v = sinks.v.add;
       to.dv_far = dv_far.data();
-      cuda::launch("attention: gradients of k and v", pull_keys<T>,
-                   {dim3(static_cast<unsigned>(plan.key_tiles), static_cast<unsigned>(r.key_heads())), tile_threads, stream,
-                    shared_bytes(4 + (k_wanted + v_wanted) * wide)},
-                   pull, to);
+      launch_pull_keys(stream, pull, plan.key_tiles, to);
     }
   });
 }

@@ -30,20 +30,29 @@ struct Segment {
   __host__ __device__ int key_tiles() const { return (keys + tile - 1) / tile; }
 };
 
-/// Segments in device memory, as kernels take them.
+/// Segments in device memory, or a single one as it is, as kernels take them.
 struct Segments {
   const Segment* data = nullptr;
   int count = 0;
+  Segment only;  // without data
 
-  /// The segment whose tiles, by the member that counts them, hold tile `index`.
-  __device__ __forceinline__ Segment find(int index, int Segment::*first) const {
+  /// Rows [0, rows) as one sequence.
+  static Segments one(Index rows) {
+    const int n = static_cast<int>(rows);
+    return {nullptr, 1, Segment{.queries = n, .keys = n}};
+  }
+  __device__ __forceinline__ Segment operator[](int index) const { return data ? data[index] : only; }
+
+  /// Number of the segment whose tiles (or chunks), by the member that counts them, hold number `index`.
+  __device__ __forceinline__ int index_of(int index, int Segment::*first) const {
     int low = 0, high = count;
     while (high - low > 1) {
       const int middle = (low + high) / 2;
       (data[middle].*first <= index ? low : high) = middle;
     }
-    return data[low];
+    return low;
   }
+  __device__ __forceinline__ Segment find(int index, int Segment::*first) const { return (*this)[index_of(index, first)]; }
 };
 
 /// Heads that a launch works on: all, or some key/value heads with their query heads.  `head` counts them from 0.
@@ -141,7 +150,7 @@ class Plan {
   template <class T>
   Segments upload(const Cuda<T>& backend, const Workspace::Piece<Segment>& piece) const {
     backend.upload(segments.data(), piece.data(), static_cast<Index>(segments.size()));
-    return {piece.data(), static_cast<int>(segments.size())};
+    return {piece.data(), static_cast<int>(segments.size()), {}};
   }
 
   std::vector<Segment> segments;

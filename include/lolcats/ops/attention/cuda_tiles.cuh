@@ -23,12 +23,33 @@ struct Rows {
   int width = 0;
   const float* factors = nullptr;  // every row is multiplied by one of these, `factor_stride` apart
   std::int64_t factor_stride = 0;
-  /// The further column: `extra` of the row, or 0 without it.
+  /// The further column: `extra` times the row's, or `extra` alone, or none where it is 0.
   const float* extras = nullptr;
   std::int64_t extra_stride = 0;
-  float extra = 0;  // multiplies extras; without extras it is the column
+  float extra = 0;
 
-  __device__ __forceinline__ float extra_of(int row) const { return extras ? extra * extras[row * extra_stride] : extra; }
+  __device__ __forceinline__ const T* row(int r) const { return data + r * stride; }
+  __device__ __forceinline__ bool aligned() const {  // for loads of four elements
+    return stride % 4 == 0 && reinterpret_cast<std::uintptr_t>(data) % (4 * sizeof(T)) == 0;
+  }
+  __device__ __forceinline__ bool has_extra() const { return extra != 0; }
+  __device__ __forceinline__ float extra_of(int r) const { return extras ? extra * extras[r * extra_stride] : extra; }
+  __device__ __forceinline__ bool has_factors() const { return factors != nullptr; }
+  __device__ __forceinline__ float factor_of(int r) const { return factors[r * factor_stride]; }
+};
+
+/// The same from anywhere: a pointer per row of the tile.
+template <class T>
+struct GatheredRows {
+  const T* const* rows = nullptr;
+  int width = 0;
+
+  __device__ __forceinline__ const T* row(int r) const { return rows[r]; }
+  __device__ __forceinline__ bool aligned() const { return false; }
+  __device__ __forceinline__ bool has_extra() const { return false; }
+  __device__ __forceinline__ float extra_of(int) const { return 0; }
+  __device__ __forceinline__ bool has_factors() const { return false; }
+  __device__ __forceinline__ float factor_of(int) const { return 1; }
 };
 
 /// The power of two, at least 8, to which `stage` fills a tile of `columns` columns with zeros.
@@ -38,22 +59,22 @@ __device__ __forceinline__ int padded_bits(int columns) {
 
 /// Copies rows [first, first + count) and columns [column, column + 64) to a tile; zeros in all rows and columns that
 /// are not there, the latter up to the next power of two.  All threads of the block take part; no barrier.
-template <class T>
-__device__ __forceinline__ void stage(float* to, const Rows<T>& from, int first, int count, int column) {
+template <class Source>
+__device__ __forceinline__ void stage(float* to, const Source& from, int first, int count, int column) {
+  using T = std::remove_cvref_t<decltype(*from.row(0))>;
   struct alignas(4 * sizeof(T)) Four {
     T values[4];
   };
   const int there = min(tile, max(0, from.width - column));
-  const bool more = from.width - column < tile && from.width >= column && (from.extras || from.extra != 0);
+  const bool more = from.width - column < tile && from.width >= column && from.has_extra();
   const int bits = padded_bits(there + (more ? 1 : 0)) - 2;  // of the number of groups of four columns
-  const T* source = from.data + first * from.stride + column;
-  const bool whole = from.stride % 4 == 0 && reinterpret_cast<std::uintptr_t>(source) % (4 * sizeof(T)) == 0;
+  const bool whole = from.aligned();
   for (int i = static_cast<int>(threadIdx.x); i < tile << bits; i += tile_threads) {
     const int row = i >> bits;
     const int at = (i & ((1 << bits) - 1)) * 4;
     float4 values = make_float4(0, 0, 0, 0);
     if (row < count) {
-      const T* here = source + row * from.stride + at;
+      const T* here = from.row(first + row) + column + at;
       if (whole && at + 4 <= there) {
         const Four four = *reinterpret_cast<const Four*>(here);
         values = make_float4(cuda::to_float(four.values[0]), cuda::to_float(four.values[1]),
@@ -65,8 +86,8 @@ __device__ __forceinline__ void stage(float* to, const Rows<T>& from, int first,
         };
         values = make_float4(value(0), value(1), value(2), value(3));
       }
-      if (from.factors) {
-        const float factor = from.factors[(first + row) * from.factor_stride];
+      if (from.has_factors()) {
+        const float factor = from.factor_of(first + row);
         values = make_float4(values.x * factor, values.y * factor, values.z * factor, values.w * factor);
       }
     }

@@ -1,0 +1,301 @@
+// Decoding one token of many sequences on a GPU: features in one launch, everything else in another.
+#pragma once
+
+#include <lolcats/ops/attention/cuda_features.cuh>
+#include <lolcats/ops/attention/cuda_forward.cuh>
+
+namespace lolcats::general {
+
+/// One sequence that reads one token.  Kept keys lie in a ring: the key at position p in row p % capacity.
+template <class T>
+struct DecodeSlot {
+  T *keys = nullptr, *values = nullptr;            // (capacity, G * D)
+  float *sums = nullptr, *normalizer = nullptr;    // S (H, F, D), z (H, F)
+  int row = 0;         // of q, k, v and y
+  int capacity = 0;
+  int start = 0;       // ring row of the first kept key
+  int kept = 0;        // keys in the ring before this token; the new one is number `kept`
+  int near_begin = 0;  // number of the first near key
+  int leaving = 0;     // keys that are far from the next token on
+  int leaving_at = 0;  // number of the first of them among those of all slots
+};
+
+/// Slots as a kernel's parameter: nothing to copy to the device.  Larger batches take several launches.
+template <class T>
+struct DecodeSlots {
+  static constexpr int capacity = 64;
+  DecodeSlot<T> slots[capacity];
+  int count = 0;
+  int leaving = 0;  // of all slots
+};
+
+/// What both kernels read.
+template <class T>
+struct Decode {
+  HeadRange heads;
+  const T *q = nullptr, *k = nullptr, *v = nullptr;  // (M, H * D), (M, G * D) twice
+  const T *query_map = nullptr, *key_map = nullptr, *query_bias = nullptr, *key_bias = nullptr;
+  int width = 0;                // f
+  int key_maps = 0;             // H or G
+  const T* window_factors = nullptr;
+  bool near = true, far = true, affine = false;
+  float* phi_q = nullptr;       // (slots, H, F)
+  float* phi_k = nullptr;       // (leaving keys, key maps, F)
+  T* y = nullptr;               // (M, H * D)
+
+  __device__ __forceinline__ std::int64_t key_stride() const { return static_cast<std::int64_t>(heads.keys) * heads.size; }
+  /// Row of the slot's key number j, in its ring or, for the newest, among the inputs.
+  __device__ __forceinline__ const T* key_row(const DecodeSlot<T>& s, const T* ring, const T* inputs, int j) const {
+    if (j == s.kept) return inputs + s.row * key_stride();
+    int at = s.start + j;
+    if (at >= s.capacity) at -= s.capacity;
+    return ring + at * key_stride();
+  }
+};
+
+/// phi of the queries and of the keys that leave.  Grid: blocks of 64 rows, query maps and then key maps.
+template <class T, FeatureMap M, int Lanes, int Count>
+__global__ void __launch_bounds__(tile_threads) decode_features(const __grid_constant__ DecodeSlots<T> slots,
+                                                                const __grid_constant__ Decode<T> p) {
+  extern __shared__ float4 shared[];
+  __shared__ const T* rows[tile];
+  float* left = reinterpret_cast<float*>(shared);
+  float* right = left + tile_floats;
+  float* z = right + tile_floats;
+  const bool query = static_cast<int>(blockIdx.y) < p.heads.queries;
+  const int m = static_cast<int>(blockIdx.y) - (query ? 0 : p.heads.queries);
+  const int all = query ? slots.count : slots.leaving, first = static_cast<int>(blockIdx.x) * tile, count = min(tile, all - first);
+  if (count <= 0) return;
+  const int size = p.heads.size;
+  for (int r = static_cast<int>(threadIdx.x); r < count; r += tile_threads) {
+    if (query) {
+      rows[r] = p.q + (static_cast<std::int64_t>(slots.slots[first + r].row) * p.heads.queries + m) * size;
+    } else {
+      int low = 0, high = slots.count;  // the last slot whose first leaving key is not behind this one, and that has any
+      while (high - low > 1) {
+        const int middle = (low + high) / 2;
+        (slots.slots[middle].leaving_at <= first + r ? low : high) = middle;
+      }
+      const DecodeSlot<T>& s = slots.slots[low];
+      const int key_head = p.key_maps == p.heads.queries ? m / p.heads.group : m;
+      rows[r] = p.key_row(s, s.keys, p.k, first + r - s.leaving_at) + static_cast<std::int64_t>(key_head) * size;
+    }
+  }
+  const std::int64_t map_at = static_cast<std::int64_t>(m) * size * p.width;
+  const Rows<T> weight{(query ? p.query_map : p.key_map) + map_at, p.width, p.width};
+  const T* bias = nullptr;
+  if constexpr (M::bias != Bias::none) {
+    bias = (query ? p.query_bias : p.key_bias) + static_cast<std::int64_t>(m) * (M::bias == Bias::head ? 1 : p.width);
+  }
+  project<T, M>(z, left, right, GatheredRows<T>{rows, size}, count, weight, bias);
+  float* phi = query ? p.phi_q : p.phi_k;
+  const std::int64_t maps = query ? p.heads.queries : p.key_maps;
+  for_rows<Lanes, Count>(z, p.width, [&](int r, const LaneRow<Lanes, Count>& zr) {
+    const auto f = M::features(zr);
+    if (r < count) store_features<M, Lanes, Count>(f, p.width, phi + ((first + r) * maps + m) * M::count * p.width);
+  });
+}
+
+/// `Width` neighbouring elements as floats.
+template <int Width, class T>
+struct Elements {
+  float values[Width];
+
+  static __device__ __forceinline__ Elements load(const T* from) {
+    struct alignas(Width * sizeof(T)) Raw {
+      T values[Width];
+    };
+    const Raw raw = *reinterpret_cast<const Raw*>(from);
+    Elements result;
+#pragma unroll
+    for (int i = 0; i < Width; ++i) result.values[i] = cuda::to_float(raw.values[i]);
+    return result;
+  }
+};
+
+inline constexpr int decode_keys = 128;          // near keys per block of scores
+inline constexpr int decode_largest_size = 256;  // of a head
+
+/// y of one head of one sequence, and its state moved on.  Grid: heads, slots.
+///
+/// Columns are spread over `across` threads, `Width` each; the 256 / across rows of threads share keys and features.
+/// S is read once, with every load of a thread in flight, and written where a key leaves the window.
+template <class T, int Width>
+__global__ void __launch_bounds__(tile_threads) decode(const __grid_constant__ DecodeSlots<T> slots, const __grid_constant__ Decode<T> p) {
+  constexpr int steps = decode_largest_size / 32 / Width;  // most columns of a thread, in groups of Width
+  extern __shared__ float phi[];                           // (F)
+  __shared__ float scores[decode_keys];
+  __shared__ float parts[tile_threads * Width];
+  const DecodeSlot<T>& s = slots.slots[blockIdx.y];
+  const int head = static_cast<int>(blockIdx.x), key_head = head / p.heads.group, thread = static_cast<int>(threadIdx.x);
+  const int lane = thread % 32, size = p.heads.size, F = p.heads.features;
+  const int groups = (size + Width - 1) / Width;  // of columns
+  int across = 1;
+  while (across < 32 && across < groups) across *= 2;
+  const int down = tile_threads / across, own_row = thread / across, own_column = thread % across * Width;
+  const std::int64_t at_q = (static_cast<std::int64_t>(s.row) * p.heads.queries + head) * size;
+  const std::int64_t at_k = static_cast<std::int64_t>(key_head) * size;
+  const auto for_columns = [&](auto f) {  // f(step, column)
+#pragma unroll
+    for (int step = 0; step < steps; ++step) {
+      if (const int c = own_column + step * across * Width; c < size) f(step, c);
+    }
+  };
+  const float gamma = gamma_of(p.window_factors, head), beta = p.affine ? 1.0F - gamma : 1.0F;
+
+  float sums[steps][Width] = {};
+  float denominator = 0;
+  if (p.far) {
+    const float* own = p.phi_q + (static_cast<std::int64_t>(blockIdx.y) * p.heads.queries + head) * F;
+    for (int f = thread; f < F; f += tile_threads) phi[f] = beta * own[f];
+  }
+
+  if (p.near) {
+    float largest = -INFINITY, weight = 0;  // the same in all threads
+    const float scale = rsqrtf(static_cast<float>(size));
+    for (int block = s.near_begin; block <= s.kept; block += decode_keys) {
+      const int keys = min(decode_keys, s.kept + 1 - block);
+      __syncthreads();
+      for (int j = thread / 8; j < decode_keys; j += tile_threads / 8) {  // eight threads per key
+        float sum = 0;
+        if (j < keys) {
+          const T* k = p.key_row(s, s.keys, p.k, block + j) + at_k;
+          for (int c = thread % 8 * Width; c < size; c += 8 * Width) {
+            const auto a = Elements<Width, T>::load(p.q + at_q + c), b = Elements<Width, T>::load(k + c);
+#pragma unroll
+            for (int i = 0; i < Width; ++i) sum = fmaf(a.values[i], b.values[i], sum);
+          }
+        }
+#pragma unroll
+        for (int offset = 1; offset < 8; offset *= 2) sum += __shfl_xor_sync(cuda::full_warp, sum, offset);
+        if (thread % 8 == 0) scores[j] = j < keys ? sum * scale : -INFINITY;
+      }
+      __syncthreads();
+      float own[decode_keys / 32], top = largest;  // every warp looks at all scores
+#pragma unroll
+      for (int i = 0; i < decode_keys / 32; ++i) {
+        own[i] = scores[lane + 32 * i];
+        top = fmaxf(top, own[i]);
+      }
+      top = cuda::warp_max(top);
+      const float shrink = expf(largest - top);
+      float added = 0;
+#pragma unroll
+      for (int i = 0; i < decode_keys / 32; ++i) {
+        own[i] = expf(own[i] - top);
+        added += own[i];
+      }
+      weight = weight * shrink + cuda::warp_sum(added);
+      largest = top;
+      __syncthreads();
+      if (thread < 32) {
+#pragma unroll
+        for (int i = 0; i < decode_keys / 32; ++i) scores[lane + 32 * i] = own[i];
+      }
+      __syncthreads();
+#pragma unroll
+      for (int step = 0; step < steps; ++step) {
+#pragma unroll
+        for (int i = 0; i < Width; ++i) sums[step][i] *= shrink;
+      }
+      for (int j = own_row; j < keys; j += down) {
+        const T* v = p.key_row(s, s.values, p.v, block + j) + at_k;
+        const float weight_j = scores[j];
+        for_columns([&](int step, int c) {
+          const auto x = Elements<Width, T>::load(v + c);
+#pragma unroll
+          for (int i = 0; i < Width; ++i) sums[step][i] = fmaf(weight_j, x.values[i], sums[step][i]);
+        });
+      }
+    }
+    denominator = gamma * weight;
+#pragma unroll
+    for (int step = 0; step < steps; ++step) {
+#pragma unroll
+      for (int i = 0; i < Width; ++i) sums[step][i] *= gamma;
+    }
+  }
+
+  if (p.far) {
+    __syncthreads();
+    const int key_map = p.key_maps == p.heads.queries ? head : key_head;
+    const float* leaving = p.phi_k + (static_cast<std::int64_t>(s.leaving_at) * p.key_maps + key_map) * F;
+    const std::int64_t leaving_stride = static_cast<std::int64_t>(p.key_maps) * F;
+    float* z = s.normalizer + static_cast<std::int64_t>(head) * F;
+    float weight = 0;
+    for (int f = thread; f < F; f += tile_threads) {
+      float sum = z[f];
+      weight = fmaf(phi[f], sum, weight);
+      if (s.leaving == 0) continue;
+      for (int j = 0; j < s.leaving; ++j) sum += leaving[j * leaving_stride + f];
+      z[f] = sum;
+    }
+    float* state = s.sums + static_cast<std::int64_t>(head) * F * size;
+    if (s.leaving == 0) {
+      for_columns([&](int step, int c) {
+#pragma unroll 8
+        for (int f = own_row; f < F; f += down) {
+          const auto x = Elements<Width, float>::load(state + static_cast<std::int64_t>(f) * size + c);
+#pragma unroll
+          for (int i = 0; i < Width; ++i) sums[step][i] = fmaf(phi[f], x.values[i], sums[step][i]);
+        }
+      });
+    } else {
+      struct alignas(Width * sizeof(float)) Raw {
+        float values[Width];
+      };
+      for_columns([&](int step, int c) {
+        const auto v0 = Elements<Width, T>::load(p.key_row(s, s.values, p.v, 0) + at_k + c);
+#pragma unroll 8
+        for (int f = own_row; f < F; f += down) {
+          Raw& at = *reinterpret_cast<Raw*>(state + static_cast<std::int64_t>(f) * size + c);
+          Raw x = at;
+          const float first = leaving[f];
+#pragma unroll
+          for (int i = 0; i < Width; ++i) {
+            sums[step][i] = fmaf(phi[f], x.values[i], sums[step][i]);
+            x.values[i] = fmaf(first, v0.values[i], x.values[i]);
+          }
+          for (int j = 1; j < s.leaving; ++j) {  // more than one where a whole tile leaves
+            const auto v = Elements<Width, T>::load(p.key_row(s, s.values, p.v, j) + at_k + c);
+            const float weight_j = leaving[j * leaving_stride + f];
+#pragma unroll
+            for (int i = 0; i < Width; ++i) x.values[i] = fmaf(weight_j, v.values[i], x.values[i]);
+          }
+          at = x;
+        }
+      });
+    }
+    denominator += cuda::block_sum<tile_threads>(weight);
+  }
+  if (!p.near) denominator += linear_epsilon;
+
+  const float inverse = 1.0F / denominator;
+#pragma unroll
+  for (int step = 0; step < steps; ++step) {
+    if (step * across * Width >= size) break;
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < Width; ++i) parts[thread * Width + i] = sums[step][i];
+    __syncthreads();
+    const int columns = min(across * Width, size - step * across * Width);
+    for (int c = thread; c < columns; c += tile_threads) {
+      float sum = 0;
+      for (int r = 0; r < down; ++r) sum += parts[r * across * Width + c];
+      p.y[at_q + step * across * Width + c] = cuda::from_float<T>(inverse * sum);
+    }
+  }
+  if (s.keys && head % p.heads.group == 0) {  // the new key and value go into the ring
+    int at = s.start + s.kept;
+    if (at >= s.capacity) at -= s.capacity;
+    for (int c = thread; c < size; c += tile_threads) {
+      s.keys[at * p.key_stride() + at_k + c] = p.k[s.row * p.key_stride() + at_k + c];
+      s.values[at * p.key_stride() + at_k + c] = p.v[s.row * p.key_stride() + at_k + c];
+    }
+  }
+}
+
+/// Head sizes that `decode` has columns for.
+inline bool decode_takes(const Heads& heads) { return heads.size <= decode_largest_size; }
+
+}  // namespace lolcats::general

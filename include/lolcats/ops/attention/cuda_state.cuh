@@ -1,0 +1,329 @@
+// Decoding states on a GPU: prefill of any length by the general kernels, single tokens by kernels of their own.
+#pragma once
+
+#include <lolcats/ops/attention/cuda_decode.cuh>
+#include <lolcats/ops/attention/cuda_general.cuh>
+#include <lolcats/ops/attention/softmax_decode.cuh>
+#include <lolcats/ops/attention/state.hpp>
+
+#include <algorithm>
+#include <vector>
+
+namespace lolcats {
+
+namespace general {
+
+/// One array of kept rows of one sequence, `width` elements each: the row of position p is number p % capacity.
+template <class T>
+struct Ring {
+  T* rows = nullptr;
+  int capacity = 0;
+  int start = 0;  // row of the segment's first key
+  int from = 0;   // first key to be stored
+
+  __device__ __forceinline__ T* row(int key, int width) const {
+    return rows + static_cast<std::int64_t>((start + key) % capacity) * width;
+  }
+};
+
+/// Keys of all segments, side by side: those in the rings, then the new ones.  Grid: tiles of keys.
+template <class T>
+__global__ void pack_rows(Segments segments, const Ring<T>* rings, const T* inputs, int width, T* packed) {
+  const int index = segments.index_of(static_cast<int>(blockIdx.x), &Segment::key_tile);
+  const Segment s = segments[index];
+  const Ring<T> ring = rings[index];
+  const int first = (static_cast<int>(blockIdx.x) - s.key_tile) * tile, count = min(tile, s.keys - first);
+  for (std::int64_t i = threadIdx.x; i < static_cast<std::int64_t>(count) * width; i += tile_threads) {
+    const int key = first + static_cast<int>(i / width), c = static_cast<int>(i % width);
+    packed[(static_cast<std::int64_t>(s.k_row) + key) * width + c] =
+        key < s.offset ? ring.row(key, width)[c] : inputs[(static_cast<std::int64_t>(s.q_row) + key - s.offset) * width + c];
+  }
+}
+
+/// The keys that stay, from `keys` (rows of all segments) into the rings.  Grid: tiles of keys.
+template <class T>
+__global__ void store_rows(Segments segments, const Ring<T>* rings, const T* keys, int width) {
+  const int index = segments.index_of(static_cast<int>(blockIdx.x), &Segment::key_tile);
+  const Segment s = segments[index];
+  const Ring<T> ring = rings[index];
+  const int first = (static_cast<int>(blockIdx.x) - s.key_tile) * tile, count = min(tile, s.keys - first);
+  for (std::int64_t i = threadIdx.x; i < static_cast<std::int64_t>(count) * width; i += tile_threads) {
+    const int key = first + static_cast<int>(i / width), c = static_cast<int>(i % width);
+    if (key >= ring.from) ring.row(key, width)[c] = keys[(static_cast<std::int64_t>(s.k_row) + key) * width + c];
+  }
+}
+
+/// The new key and value of every slot into its ring.  Grid: slots.
+template <class T>
+__global__ void append_rows(const __grid_constant__ DecodeSlots<T> slots, const T* k, const T* v, int width) {
+  const DecodeSlot<T>& s = slots.slots[blockIdx.x];
+  const std::int64_t to = static_cast<std::int64_t>((s.start + s.kept) % s.capacity) * width;
+  for (int c = static_cast<int>(threadIdx.x); c < width; c += static_cast<int>(blockDim.x)) {
+    s.keys[to + c] = k[static_cast<std::int64_t>(s.row) * width + c];
+    s.values[to + c] = v[static_cast<std::int64_t>(s.row) * width + c];
+  }
+}
+
+}  // namespace general
+
+/// The slots' `keys`, `values` and `features` are rings of `capacity` rows, and `begin` is not used: the key at position
+/// p is in row p % capacity.  A window of at most `ring_at_once` keys gets its whole ring with the first token, a wider
+/// one as it fills.
+template <class T, class Map, Window W>
+struct AttentionStateKernel<Cuda<T>, Map, W> {
+  using B = Cuda<T>;
+  using Problem = AttentionProblem<B, W>;
+  using State = AttentionState<B>;
+  using Slot = typename State::Slot;
+
+  static void step(const B& backend, const Problem& p, State& state, View<T> y) {
+    if (general::has_padding(*p.sequences)) backend.zero(y.data, y.size());
+    if (p.sequences->count() == 0) return;
+    if (!decode(backend, p, state, y)) prefill(backend, p, state, y);
+    for (Index n = 0; n < p.sequences->count(); ++n) {
+      Slot& slot = state.slots[static_cast<std::size_t>(n)];
+      slot.length += (*p.sequences)[n].length;
+      slot.first = std::max(slot.first, std::min(slot.length, p.window.begin(slot.length)));
+    }
+  }
+
+ private:
+  using Call = general::Call<T, Map, W>;
+  static constexpr bool far = Call::far;
+  static constexpr Index ring_at_once = 1024;
+
+  static Index capacity(const Slot& slot) { return slot.keys ? slot.keys.shape()[0] : 0; }
+
+  /// Rows that a ring should have to hold `kept` keys and one more.
+  static Index wanted_capacity(const W& window, Index held, Index kept) {
+    const Index span = window.span();
+    if (span <= ring_at_once) return span;
+    return held > kept ? held : std::min(span, std::max<Index>(2 * (kept + 1), 256));
+  }
+
+  /// One token per sequence, if every slot is ready for that.
+  static bool decode(const B& backend, const Problem& p, State& state, View<T> y) {
+    if (std::is_same_v<Map, GivenFeatures> || !general::decode_takes(p.heads)) return false;
+    const Index count = p.sequences->count();
+    for (Index n = 0; n < count; ++n) {
+      const Slot& slot = state.slots[static_cast<std::size_t>(n)];
+      const bool room = p.window.span() == 0 || capacity(slot) > slot.length - slot.first;
+      if ((*p.sequences)[n].length != 1 || !room || (far && !slot.sums)) return false;
+    }
+    const Call call(backend, p);
+    const cudaStream_t stream = backend.stream();
+    constexpr Index batch = general::DecodeSlots<T>::capacity;
+    for (Index first = 0; first < count; first += batch) {
+      general::DecodeSlots<T> slots;
+      bool in_order = true;  // do kept keys lie one behind the other?
+      int longest = 0;
+      for (Index n = first; n < std::min(count, first + batch); ++n) {
+        Slot& slot = state.slots[static_cast<std::size_t>(n)];
+        general::DecodeSlot<T>& to = slots.slots[slots.count++];
+        const Index begin = p.window.begin(slot.length), next = p.window.begin(slot.length + 1);
+        to.keys = slot.keys.data();
+        to.values = slot.values.data();
+        to.sums = slot.sums.data();
+        to.normalizer = slot.normalizer.data();
+        to.row = static_cast<int>((*p.sequences)[n].row);
+        to.capacity = static_cast<int>(capacity(slot));
+        to.start = to.capacity > 0 ? static_cast<int>(slot.first % to.capacity) : 0;
+        to.kept = static_cast<int>(slot.length - slot.first);
+        to.near_begin = static_cast<int>(std::clamp<Index>(begin - slot.first, 0, to.kept + 1));
+        to.leaving = far ? static_cast<int>(std::clamp<Index>(std::min(slot.length + 1, next) - slot.first, 0, to.kept + 1)) : 0;
+        to.leaving_at = slots.leaving;
+        slots.leaving += to.leaving;
+        in_order = in_order && to.start + to.kept < to.capacity;
+        longest = std::max(longest, to.kept + 1 - to.near_begin);
+      }
+      // Long caches are read by more blocks than there are heads.
+      if (!far && in_order && longest >= 4 * general::decode_keys && cuda::softmax_decode_takes(p.heads)) {
+        decode_cache(backend, p, slots, y);
+      } else {
+        decode_batch(call, slots, stream, y);
+      }
+    }
+    return true;
+  }
+
+  static void decode_batch(const Call& call, const general::DecodeSlots<T>& slots, cudaStream_t stream, View<T> y) {
+    const Problem& p = call.problem();
+    const AttentionWeights<B>& w = p.weights;
+    general::Decode<T> d;
+    d.heads = call.all_heads();
+    d.q = p.q.data;
+    d.k = p.k.data;
+    d.v = p.v.data;
+    d.window_factors = w.window_factors ? w.window_factors.value.data : nullptr;
+    d.near = Call::near;
+    d.far = far;
+    d.affine = p.affine;
+    d.y = y.data;
+    const Index F = call.features(), H = p.heads.queries;
+    if (far) d.key_maps = static_cast<int>(call.key_maps_per_group() ? p.heads.keys : H);
+    cuda::Scratch<float> phi((slots.count * H + slots.leaving * d.key_maps) * F, stream);
+    d.phi_q = phi.data();
+    d.phi_k = phi.data() + slots.count * H * F;
+    const unsigned slot_count = static_cast<unsigned>(slots.count);
+    if constexpr (far && FeatureMap<Map>) {
+      d.query_map = w.query_map.value.data;
+      d.key_map = w.key_map.value.data;
+      d.query_bias = w.query_bias.value.data;
+      d.key_bias = w.key_bias.value.data;
+      d.width = static_cast<int>(w.query_map.shape()[2]);
+      const Index rows = std::max(slots.count, slots.leaving);
+      const unsigned maps = static_cast<unsigned>(H + (slots.leaving > 0 ? d.key_maps : 0));
+      general::for_row_type<Map>(d.width, [&]<int Lanes, int Count>() {
+        cuda::launch("attention: features of a token", general::decode_features<T, Map, Lanes, Count>,
+                     {dim3(cuda::blocks_for(rows, general::tile), maps), general::tile_threads, stream,
+                      general::map_shared_bytes(d.width)},
+                     slots, d);
+      });
+    }
+    const cuda::Launch how{dim3(static_cast<unsigned>(H), slot_count), general::tile_threads, stream,
+                           sizeof(float) * static_cast<std::size_t>(F)};
+    if (p.heads.size % 4 == 0) cuda::launch("attention: one token", general::decode<T, 4>, how, slots, d);
+    else cuda::launch("attention: one token", general::decode<T, 1>, how, slots, d);
+  }
+
+  static void decode_cache(const B& backend, const Problem& p, const general::DecodeSlots<T>& slots, View<T> y) {
+    const Index width = p.k.cols();
+    cuda::launch("attention: append", general::append_rows<T>, {static_cast<unsigned>(slots.count), 128, backend.stream()}, slots,
+                 p.k.data, p.v.data, static_cast<int>(width));
+    std::vector<cuda::DecodeSlot<T>> caches;
+    for (int i = 0; i < slots.count; ++i) {
+      const general::DecodeSlot<T>& s = slots.slots[i];
+      const Index at = (s.start + s.near_begin) * width;
+      caches.push_back({s.keys + at, s.values + at, s.kept + 1 - s.near_begin, s.row});
+    }
+    cuda::softmax_decode<T>(backend.stream(), p.heads, caches, p.q.data, y.data);
+  }
+
+  /// Any lengths.
+  static void prefill(const B& backend, const Problem& problem, State& state, View<T> y) {
+    constexpr bool given = Call::given;
+    const cudaStream_t stream = backend.stream();
+    const Index count = problem.sequences->count(), rows = problem.sequences->rows();
+    const bool fresh = std::all_of(state.slots.begin(), state.slots.end(), [](const Slot& s) { return s.length == s.first; });
+
+    // Rings as they are and as they will be; new ones replace old ones after these have been read.
+    general::Plan plan;
+    std::vector<Slot> after;
+    int packed_rows = 0;
+    for (Index n = 0; n < count; ++n) {
+      const Extent& e = (*problem.sequences)[n];
+      const Slot& slot = state.slots[static_cast<std::size_t>(n)];
+      const Index length = slot.length + e.length, kept = slot.length - slot.first;
+      const Index first = std::max(slot.first, std::min(length, problem.window.begin(length)));
+      general::Segment s;
+      s.q_row = static_cast<int>(e.row);
+      s.k_row = fresh ? s.q_row : packed_rows;
+      s.queries = static_cast<int>(e.length);
+      s.keys = static_cast<int>(kept + e.length);
+      s.offset = static_cast<int>(kept);
+      s.position = static_cast<int>(slot.length);
+      s.leaving = far ? static_cast<int>(first - slot.first) : 0;
+      packed_rows += s.keys;
+      plan.add(s);
+      after.push_back(make_room(backend, problem, slot, length - first));
+    }
+    const Index key_rows = plan.key_rows, width = problem.k.cols();
+
+    Problem p = problem;
+    const Call call(backend, p);
+    const Index F = call.features(), D = p.heads.size;
+    const Index feature_width = given ? p.weights.key_features.cols() : 0;
+    general::HeadRange all = call.all_heads();
+    call.choose_chunks(plan, all, all.size);
+
+    general::Workspace space(stream);
+    const auto segment_piece = plan.reserve(space);
+    constexpr int arrays = given ? 3 : 2;  // keys, values, given features
+    const auto rings_before = space.template add<general::Ring<T>>(arrays * count), rings_after = space.template add<general::Ring<T>>(arrays * count);
+    const auto slot_pointers = space.template add<float*>(2 * count);
+    const auto begins = space.template add<int>(rows);
+    const Index packed = fresh ? 0 : key_rows;
+    const auto keys = space.template add<T>(packed * width), values = space.template add<T>(packed * width),
+               features = space.template add<T>(packed * feature_width);
+    space.allocate();
+    const general::Segments segments = plan.upload(backend, segment_piece);
+    std::vector<general::Ring<T>> before_list, after_list;
+    std::vector<float*> pointers;
+    const auto ring = [](Array<B>& x, Index position, Index from) {
+      const Index held = x ? x.shape()[0] : 0;
+      return general::Ring<T>{x.data(), static_cast<int>(held), held > 0 ? static_cast<int>(position % held) : 0, static_cast<int>(from)};
+    };
+    for (int which = 0; which < arrays; ++which) {
+      for (Index n = 0; n < count; ++n) {
+        const auto at = static_cast<std::size_t>(n);
+        const auto array = [&](Slot& s) -> Array<B>& { return which == 0 ? s.keys : which == 1 ? s.values : s.features; };
+        const Index first = state.slots[at].first, length = state.slots[at].length + (*p.sequences)[n].length;
+        const Index from = std::max(first, std::min(length, p.window.begin(length))) - first;
+        before_list.push_back(ring(array(state.slots[at]), first, 0));
+        after_list.push_back(ring(array(after[at]), first, from));
+      }
+    }
+    for (Slot& s : after) pointers.push_back(s.sums.data());
+    for (Slot& s : after) pointers.push_back(s.normalizer.data());
+    backend.upload(before_list.data(), rings_before.data(), static_cast<Index>(before_list.size()));
+    backend.upload(after_list.data(), rings_after.data(), static_cast<Index>(after_list.size()));
+    backend.upload(pointers.data(), slot_pointers.data(), static_cast<Index>(pointers.size()));
+
+    View<const T> given_keys = given ? p.weights.key_features.value() : View<const T>{};
+    const unsigned key_tiles = static_cast<unsigned>(plan.key_tiles);
+    if (!fresh) {
+      const auto pack = [&](int which, const T* inputs, Index columns, T* to) {
+        cuda::launch("attention: pack kept keys", general::pack_rows<T>, {key_tiles, general::tile_threads, stream}, segments,
+                     rings_before.data() + which * count, inputs, static_cast<int>(columns), to);
+      };
+      pack(0, problem.k.data, width, keys.data());
+      pack(1, problem.v.data, width, values.data());
+      if (given) pack(2, given_keys.data, feature_width, features.data());
+      p.k.data = keys.data();
+      p.v.data = values.data();
+      if (given) given_keys.data = features.data();
+    }
+    call.run_window(segments, plan, begins.data());
+    call.for_heads(std::max(rows, key_rows), far ? 2 * F + D + 1 : 0, [&](const general::HeadRange& r) {
+      general::forward_heads(call, plan, segments, r, begins.data(), given_keys, y, {},
+                             far ? slot_pointers.data() : nullptr, far ? slot_pointers.data() + count : nullptr);
+    });
+    const auto store = [&](int which, const T* from, Index columns) {
+      cuda::launch("attention: keep keys", general::store_rows<T>, {key_tiles, general::tile_threads, stream}, segments,
+                   rings_after.data() + which * count, from, static_cast<int>(columns));
+    };
+    if (problem.window.span() > 0) {
+      store(0, p.k.data, width);
+      store(1, p.v.data, width);
+      if (given) store(2, given_keys.data, feature_width);
+    }
+    for (Index n = 0; n < count; ++n) {
+      Slot& slot = state.slots[static_cast<std::size_t>(n)];
+      Slot& with_room = after[static_cast<std::size_t>(n)];
+      with_room.length = slot.length;
+      with_room.first = slot.first;
+      slot = std::move(with_room);
+    }
+  }
+
+  /// The slot with rings for `kept` keys, fresh ones where the old ones are too small, and with its sums.
+  static Slot make_room(const B& backend, const Problem& p, const Slot& slot, Index kept) {
+    Slot result = slot;
+    const Index rows = wanted_capacity(p.window, capacity(slot), kept);
+    if (rows > capacity(slot)) {
+      result.keys = Array<B>(Shape{rows, p.k.cols()});
+      result.values = Array<B>(Shape{rows, p.k.cols()});
+      if (Call::given) result.features = Array<B>(Shape{rows, p.weights.key_features.cols()});
+    }
+    if (far && !slot.sums) {
+      const Index F = Call(backend, p).features();
+      result.sums = Array<B, float>(Shape{p.heads.queries, F, p.heads.size});
+      result.normalizer = Array<B, float>(Shape{p.heads.queries, F});
+      backend.zero(result.sums.data(), result.sums.size());
+      backend.zero(result.normalizer.data(), result.normalizer.size());
+    }
+    return result;
+  }
+};
+
+}  // namespace lolcats

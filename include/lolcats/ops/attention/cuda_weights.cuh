@@ -1,0 +1,179 @@
+// Attention weights on a GPU: blocks of a matrix, computed again from the row statistics of a forward pass.
+#pragma once
+
+#include <lolcats/ops/attention/cuda_general.cuh>
+#include <lolcats/ops/attention/weights.hpp>
+
+#include <algorithm>
+#include <vector>
+
+namespace lolcats {
+
+namespace general {
+
+/// What the weights of a pass are made of.
+template <class T>
+struct WeightInputs {
+  Attend<T> forward;               // with statistics (M, H); v and y are not used
+  const float* phi_q = nullptr;    // (M, heads here, F), or null without far keys
+  const float* phi_k = nullptr;    // (M, maps, F)
+  int maps = 0;
+  int map_group = 1;               // query heads that share a key map
+
+  __device__ __forceinline__ Rows<float> query_features(std::int64_t row, int head) const {
+    const std::int64_t stride = static_cast<std::int64_t>(forward.heads.count) * forward.heads.features;
+    return {phi_q + row * stride + static_cast<std::int64_t>(head) * forward.heads.features, stride, forward.heads.features};
+  }
+  __device__ __forceinline__ Rows<float> key_features(std::int64_t row, int head) const {
+    const std::int64_t stride = static_cast<std::int64_t>(maps) * forward.heads.features;
+    return {phi_k + row * stride + static_cast<std::int64_t>(head / map_group) * forward.heads.features, stride,
+            forward.heads.features};
+  }
+};
+
+/// a (64, 64): the weights of queries [first, first + count) on keys [block, block + keys), zero in their future; `a`,
+/// `b` and `far` are scratch tiles.  Thread row = threadIdx.x / 4 writes row by for_row.  Ends with a barrier.
+template <class T>
+__device__ __forceinline__ void weight_block(float* weights, float* a, float* b, float* far, const WeightInputs<T>& p,
+                                             const Segment& s, int head, int first, int count, int block, int keys) {
+  const Attend<T>& f = p.forward;
+  const std::int64_t q_row = static_cast<std::int64_t>(s.q_row) + first;
+  const int row = static_cast<int>(threadIdx.x) / 4, h = f.heads.query_head(head);
+  const int first_begin = f.begins[q_row], last_begin = f.begins[q_row + count - 1];
+  const bool some_near = f.near && first_begin < block + keys, some_far = p.phi_q && block < last_begin;
+  if (some_near) {
+    row_products<T>(weights, a, b, f.queries(f.q, head, q_row), 0, count, f.keys(f.k, f.heads.key_head(head), s.k_row), block, keys);
+  }
+  if (some_far) row_products<T>(far, a, b, p.query_features(q_row, head), 0, count, p.key_features(s.k_row, head), block, keys);
+  __syncthreads();
+  int lo = 0, hi = 0;
+  float largest = 0, inverse = 0;
+  if (row < count) {
+    const std::int64_t n = (q_row + row) * f.heads.queries + h;
+    lo = f.begins[q_row + row] - block;
+    hi = min(keys, s.offset + first + row + 1 - block);
+    largest = f.largest[n];
+    inverse = f.inverse_denominator[n];
+  }
+  const float gamma = gamma_of(f.window_factors, h), beta = f.affine ? 1.0F - gamma : 1.0F;
+  const float scale = rsqrtf(static_cast<float>(f.heads.size));
+  for_row([&](int c) {
+    float& at = weights[row * tile_stride + c];
+    if (c >= hi) at = 0;
+    else if (c < lo) at = some_far ? beta * far[row * tile_stride + c] * inverse : 0.0F;
+    else at = some_near ? gamma * expf(at * scale - largest) * inverse : 0.0F;
+  });
+  __syncthreads();
+}
+
+/// Weights (heads, count, keys) of one tile of queries.  Grid: blocks of keys, heads.
+template <class T>
+__global__ void __launch_bounds__(tile_threads) tile_weights(WeightInputs<T> p, int segment, int first, float* to) {
+  extern __shared__ float4 shared[];
+  float* a = reinterpret_cast<float*>(shared);
+  float* b = a + tile_floats;
+  float* far = b + tile_floats;
+  float* weights = far + tile_floats;
+  const Segment s = p.forward.segments[segment];
+  const int head = static_cast<int>(blockIdx.y), count = min(tile, s.queries - first);
+  const int all = s.offset + first + count, block = static_cast<int>(blockIdx.x) * tile, keys = min(tile, all - block);
+  weight_block(weights, a, b, far, p, s, head, first, count, block, keys);
+  for (int i = static_cast<int>(threadIdx.x); i < count * tile; i += tile_threads) {
+    const int r = i / tile, c = i % tile;
+    if (c < keys) to[(static_cast<std::int64_t>(head) * count + r) * all + block + c] = weights[r * tile_stride + c];
+  }
+}
+
+/// Statistics, features and segments of a pass, for kernels that need its weights.
+template <class T, class Map, Window W>
+class WeightPass {
+ public:
+  using B = Cuda<T>;
+  using C = Call<T, Map, W>;
+
+  WeightPass(const B& backend, const AttentionProblem<B, W>& p)
+      : call_(backend, p), plan_(*p.sequences), space_(backend.stream()) {
+    const Index rows = p.sequences->rows(), H = p.heads.queries, F = call_.features();
+    const HeadRange all = call_.all_heads();
+    const auto segment_piece = plan_.reserve(space_);
+    begins_ = space_.template add<int>(rows);
+    ends_ = space_.template add<int>(rows);
+    largest_ = space_.template add<float>(rows * H);
+    inverse_ = space_.template add<float>(rows * H);
+    largest_at_ = space_.template add<std::int32_t>(rows * H);
+    phi_q_ = space_.template add<float>(C::far ? rows * H * F : 0);
+    phi_k_ = space_.template add<float>(C::far ? rows * call_.key_maps(all) * F : 0);
+    space_.allocate();
+    const Shape shape{rows, H};
+    general::forward<Map>(backend, p, View<T>{},
+                          AttentionStatistics<B>{{largest_.data(), shape}, {inverse_.data(), shape}, {largest_at_.data(), shape}});
+    segments_ = plan_.upload(backend, segment_piece);
+    call_.run_window(segments_, plan_, begins_.data());
+    cuda::launch("attention: window", window_ends<W>, {static_cast<unsigned>(plan_.key_tiles), tile, backend.stream()}, segments_,
+                 p.window, ends_.data());
+    inputs_.forward = call_.attend_arguments(segments_, all, begins_.data());
+    inputs_.forward.largest = largest_.data();
+    inputs_.forward.inverse_denominator = inverse_.data();
+    inputs_.forward.largest_at = largest_at_.data();
+    if constexpr (C::far) {
+      const View<const T> given = C::given ? p.weights.key_features.value() : View<const T>{};
+      query_maps_ = call_.map_inputs(Side::query, segments_, all, p.k.data, given);
+      key_maps_ = call_.map_inputs(Side::key, segments_, all, p.k.data, given);
+      call_.run_features(query_maps_, plan_.query_tiles, phi_q_.data());
+      call_.run_features(key_maps_, plan_.key_tiles, phi_k_.data());
+      inputs_.phi_q = phi_q_.data();
+      inputs_.phi_k = phi_k_.data();
+      inputs_.maps = call_.key_maps(all);
+      inputs_.map_group = call_.key_map_group(all);
+    }
+  }
+
+  const C& call() const { return call_; }
+  const Plan& plan() const { return plan_; }
+  Segments segments() const { return segments_; }
+  const int* ends() const { return ends_.data(); }
+  const WeightInputs<T>& inputs() const { return inputs_; }
+  const MapInputs<T>& query_maps() const { return query_maps_; }
+  const MapInputs<T>& key_maps() const { return key_maps_; }
+
+ private:
+  C call_;
+  Plan plan_;
+  Workspace space_;
+  Workspace::Piece<int> begins_, ends_;
+  Workspace::Piece<float> largest_, inverse_, phi_q_, phi_k_;
+  Workspace::Piece<std::int32_t> largest_at_;
+  Segments segments_;
+  WeightInputs<T> inputs_;
+  MapInputs<T> query_maps_, key_maps_;
+};
+
+}  // namespace general
+
+template <class T, class Map, Window W>
+struct AttentionWeightsKernel<Cuda<T>, Map, W> {
+  /// f receives floats on the host, whatever T is, from this thread.
+  template <class F>
+  static void visit(const Cuda<T>& backend, const AttentionProblem<Cuda<T>, W>& p, F&& f) {
+    if (p.sequences->count() == 0) return;
+    const general::WeightPass<T, Map, W> pass(backend, p);
+    const Index H = p.heads.queries;
+    const Index most = H * general::tile * p.sequences->longest();
+    cuda::Scratch<float> device(most, backend.stream());
+    std::vector<float> host(static_cast<std::size_t>(most));
+    for (Index n = 0; n < p.sequences->count(); ++n) {
+      const Index length = (*p.sequences)[n].length;
+      for (Index first = 0; first < length; first += general::tile) {
+        const Index count = std::min<Index>(general::tile, length - first), keys = first + count;
+        cuda::launch("attention: weights", general::tile_weights<T>,
+                     {dim3(cuda::blocks_for(keys, general::tile), static_cast<unsigned>(H)), general::tile_threads,
+                      backend.stream(), sizeof(float) * 4 * general::tile_floats},
+                     pass.inputs(), static_cast<int>(n), static_cast<int>(first), device.data());
+        backend.download(static_cast<const float*>(device.data()), host.data(), H * count * keys);
+        for (Index h = 0; h < H; ++h) f(n, h, first, View<const float>(host.data() + h * count * keys, Shape{count, keys}));
+      }
+    }
+  }
+};
+
+}  // namespace lolcats
