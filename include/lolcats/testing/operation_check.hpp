@@ -35,12 +35,12 @@ inline constexpr double epsilon = static_cast<double>(std::numeric_limits<T>::ep
 ///
 /// bf16 has 8 bits: a result is off by 2^-9 of itself, and by as much again for each intermediate result that is kept in
 /// bf16 (the low product of an adapter, a gradient that is added to).  What an operation does beside that, in fp32, is
-/// far below.
+/// far below.  A directional derivative of few elements sees several of these at once, times a direction's length.
 template <Backend B>
 struct OperationCheckOptions {
   double value_tolerance = detail::narrow<Scalar<B>> ? 1e-2 : 64 * detail::epsilon<Scalar<B>>;
   // Below 1e-7 one sees the rounding of the reference's sums in its differences.
-  double gradient_tolerance = detail::narrow<Scalar<B>> ? 2e-2 : std::max(256 * detail::epsilon<Scalar<B>>, 1e-7);
+  double gradient_tolerance = detail::narrow<Scalar<B>> ? 4e-2 : std::max(256 * detail::epsilon<Scalar<B>>, 1e-7);
   std::uint64_t seed = 1;
   bool training = false;
 };

@@ -1,0 +1,70 @@
+// The whole procedure on a tiny model, on any device: what every backend must find.
+#pragma once
+
+#include "../train/tiny_rows.hpp"
+
+#include <lolcats/eval/attention_error.hpp>
+#include <lolcats/eval/perplexity.hpp>
+#include <lolcats/model/convert.hpp>
+#include <lolcats/model/random.hpp>
+#include <lolcats/policy/feature_map/hedgehog.hpp>
+#include <lolcats/train/finetune.hpp>
+#include <lolcats/train/pretrain.hpp>
+#include <lolcats/train/transfer.hpp>
+
+#include <filesystem>
+#include <vector>
+
+namespace end_to_end {
+
+using namespace lolcats;
+
+/// Numbers that backends must agree on.
+struct Outcome {
+  double teacher = 0, swapped = 0, tuned = 0;   // perplexity
+  std::vector<double> transfer, finetune, pretrain;  // losses of updates
+  std::vector<double> mse_per_layer, attention_error;
+};
+
+inline LlamaConfig config() {
+  LlamaConfig c = tiny::config(2);
+  c.vocab_size = 67;
+  c.hidden_size = 64;
+  c.heads = 4;
+  c.kv_heads = 2;
+  c.head_dim = 16;
+  c.intermediate_size = 80;
+  return c;
+}
+
+template <Backend B>
+using Student = Llama<B, Hybrid<Hedgehog<8>, Terraced<16>>, Lora<4, qkvo, 8, Ratio{1, 10}>>;
+
+inline std::vector<double> losses(const TrainingResult& result) {
+  std::vector<double> list;
+  for (const auto& point : result.history) list.push_back(point.loss);
+  return list;
+}
+
+/// Both stages and pretraining, over ragged rows with ignored labels, dropout and recomputation.
+template <Backend B>
+Outcome run() {
+  const DataSet data = tiny::data(12, {70, 33, 65, 1, 128}, 5, 67), validation = tiny::data(4, {40, 64, 100}, 6, 67);
+  Outcome o;
+  auto teacher = random_llama<Llama<B>>(config(), 1, 0.2);
+  o.teacher = perplexity(teacher, validation).perplexity;
+  auto student = convert<Student<B>>(teacher, 1);
+  o.swapped = perplexity(student, validation).perplexity;
+  const auto transferred = transfer_attention(student, data, validation, {.epochs = 2, .batch = 4, .micro_batch = 2});
+  o.transfer = losses(transferred.blocks.front());
+  o.mse_per_layer = transferred.mse_per_layer;
+  o.attention_error = attention_error(student, validation).per_layer();
+  o.finetune = losses(finetune(student, data, validation, {.epochs = 2, .batch = 4, .learning_rate = 1e-2, .recompute = true}));
+  o.tuned = perplexity(student, validation).perplexity;
+  o.pretrain = losses(pretrain(teacher, data, validation, {.epochs = 2, .batch = 4, .learning_rate = 3e-3}));
+  return o;
+}
+
+Outcome on_cpu();  // Cpu<float>; compiled by the host's compiler
+
+}  // namespace end_to_end
