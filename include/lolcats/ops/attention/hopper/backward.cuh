@@ -8,6 +8,7 @@
 #include <lolcats/backend/cuda.cuh>
 #include <lolcats/ops/attention/hopper/backward_keys.cuh>
 #include <lolcats/ops/attention/hopper/backward_maps.cuh>
+#include <lolcats/ops/attention/hopper/backward_queries.cuh>
 #include <lolcats/ops/attention/hopper/backward_states.cuh>
 
 namespace lolcats::hopper {
@@ -64,6 +65,7 @@ class BackwardPass {
       ++t.count;
     }
     tiles_ = a_.table.tiles();
+    a_.table.uniform = tiles_ == longest_ * a_.table.count ? longest_ : 0;
     a_.window = {problem.window};
     a_.query_heads = static_cast<int>(heads.queries);
     a_.key_heads = static_cast<int>(heads.keys);
@@ -129,15 +131,17 @@ class BackwardPass {
   }
 
   void pull_queries() {
+    const int parts = std::clamp(2 * cuda::device().multiprocessors / a_.query_heads, 1, tiles_);
     cuda::launch("attention backward, queries", queries_kernel<Map, D, W>,
-                 {dim3(tiles_, a_.query_heads), group_threads, stream_, sizeof(QueriesShared<Map, D>)}, a_,
+                 {dim3(a_.query_heads, parts), group_threads, stream_, sizeof(QueriesShared<Map, D>)}, a_,
                  QuerySink{sinks_.q.gradient.data, sinks_.q.add});
   }
 
   void pull_keys() {
     const KeySinks sinks{sinks_.k.gradient.data, sinks_.v.gradient.data, sinks_.k.add, sinks_.v.add};
+    const int parts = std::clamp(cuda::device().multiprocessors / a_.key_heads, 1, tiles_);
     cuda::launch("attention backward, keys", keys_kernel<Map, D, W>,
-                 {dim3(tiles_, a_.key_heads), 3 * group_threads, stream_, sizeof(KeysShared<Map, D>)}, a_, sinks);
+                 {dim3(a_.key_heads, parts), 3 * group_threads, stream_, sizeof(KeysShared<Map, D>)}, a_, sinks);
   }
 
   template <Side side>

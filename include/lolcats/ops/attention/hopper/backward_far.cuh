@@ -95,10 +95,4 @@ __device__ __forceinline__ Fragment<Map::projected> pull_features(const Fragment
   return Map::pullback(z, phi, gated);
 }
 
-/// Barriers of a warpgroup and of two of them.
-template <int Threads>
-__device__ __forceinline__ void synchronize(int id) {
-  named_barrier(id, Threads);
-}
-
 }  // namespace lolcats::hopper

@@ -3,22 +3,23 @@
 
 #include <lolcats/ops/attention/hopper/backward_far.cuh>
 
-#include <numbers>
-
 namespace lolcats::hopper {
 
 template <class Map, int D>
 struct KeysShared {
   using Sizes = BackwardSizes<Map, D>;
-  static constexpr int stages = 3;
-  alignas(1024) std::byte k[Sizes::tile_bytes];           // (64, D); dk at the end
-  alignas(1024) std::byte v[Sizes::tile_bytes];           // (64, D); dv at the end
-  alignas(1024) std::byte state[Sizes::state_bytes];      // (F, D) R, the chunk's part, then the chunks' behind it
-  alignas(1024) std::byte weight[Sizes::weight_bytes];    // (D, f)
+  static constexpr int stages = Sizes::weight_bytes <= 16384 ? 3 : 2;
+  struct Inputs {
+    alignas(1024) std::byte k[Sizes::tile_bytes];  // (64, D); dk at the end
+    alignas(1024) std::byte v[Sizes::tile_bytes];  // (64, D); dv at the end
+  };
+  Inputs inputs[2];
+  alignas(1024) std::byte state[Sizes::state_bytes];        // (F, D) R, the chunk's part, then the chunks' behind it
+  alignas(1024) std::byte weight[Sizes::weight_bytes];      // (D, f)
   alignas(1024) std::byte pair[stages][Sizes::pair_bytes];  // q or phi_q, and dy
-  alignas(16) float normalizer[Sizes::F];                 // r
+  alignas(16) float normalizer[Sizes::F];                   // r
   alignas(16) QueryStatistics statistics[stages];
-  Barrier inputs_full, state_full, state_empty, weight_full, weight_empty, pair_full[stages], pair_empty[stages];
+  Barrier inputs_full[2], inputs_empty[2], state_full, state_empty, weight_full, weight_empty, pair_full[stages], pair_empty[stages];
 };
 
 /// Where the kernel puts dk and dv (M, G * D); null if unwanted.
@@ -27,111 +28,132 @@ struct KeySinks {
   bool add_k = false, add_v = false;
 };
 
-/// What a key tile meets, the same for every query head of its group.
-struct KeyPartners {
-  int folded;                        // query tiles in the state that it reads
-  int chunk;                         // of that state
-  int mixed_begin, near_begin, end;  // query tiles [mixed_begin, end) are mixed, [near_begin, end) near
-
-  template <class W>
-  __device__ __forceinline__ KeyPartners(const BackwardArguments<W>& a, const TileTable::Tile& tile) {
-    end = a.window.query_end(tile.index, tile.tiles);
-    mixed_begin = a.window.query_mixed_begin(tile.index, end);
-    near_begin = W::has_near ? tile.index : end;
-    folded = tile.tiles - end;
-    chunk = folded > 0 ? (folded - 1) / a.state.chunk : 0;
+/// A ring of `stages` slots, seen by whoever fills or empties it: which slot is next, and in which phase its barriers are.
+template <int stages>
+struct RingCursor {
+  int stage = 0, lap = 0;
+  __device__ __forceinline__ void advance() {
+    if (++stage == stages) {
+      stage = 0;
+      ++lap;
+    }
   }
-  __device__ __forceinline__ bool far() const { return folded > 0 || mixed_begin < end; }
-  __device__ __forceinline__ int parts() const { return folded == 0 ? 0 : chunk == 0 ? 1 : 2; }
+  __device__ __forceinline__ void wait_full(const Barrier* full) const { full[stage].wait(lap & 1); }
+  __device__ __forceinline__ void wait_empty(const Barrier* empty) const {
+    if (lap > 0) empty[stage].wait((lap - 1) & 1);
+  }
 };
 
-/// One thread of the kernel below fetches, head by head, the map, the states, the mixed and the near pairs.
+/// One thread fetches for all tiles of the block, as far ahead as there is room: the tile, then head by head the map, the states,
+/// the mixed and the near pairs.
 template <class Map, int D, class W>
-__device__ __forceinline__ void fetch_for_keys(const BackwardArguments<W>& a, KeysShared<Map, D>& shared, const TileTable::Tile& tile,
-                                               const KeyPartners& partners, int key_head) {
+__device__ __forceinline__ void fetch_for_keys(const BackwardArguments<W>& a, KeysShared<Map, D>& shared, int key_head, int part, int parts) {
   using Sizes = BackwardSizes<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f, stages = KeysShared<Map, D>::stages;
-  shared.inputs_full.arrive_expecting(2 * Sizes::tile_bytes);
-  load_tile<tile_rows, D>(shared.k, a.k, tile.first_row(), key_head * D, shared.inputs_full);
-  load_tile<tile_rows, D>(shared.v, a.v, tile.first_row(), key_head * D, shared.inputs_full);
-  int weights = 0, states = 0, pairs = 0;
-  const auto load_pair = [&](int head, int t, bool mixed) {
-    const int stage = pairs % stages, lap = pairs / stages;
-    ++pairs;
-    if (lap > 0) shared.pair_empty[stage].wait((lap - 1) & 1);
-    const Index record = static_cast<Index>(head) * a.tiles() + tile.first + t;
-    const int row = tile.row + t * tile_rows;
-    const int front = mixed ? Sizes::phi_bytes : Sizes::tile_bytes;
-    Barrier& full = shared.pair_full[stage];
-    full.arrive_expecting(front + Sizes::tile_bytes + static_cast<int>(sizeof(QueryStatistics)));
-    if (mixed) load_linear(shared.pair[stage], a.state.features + record * Sizes::phi_bytes, Sizes::phi_bytes, full);
-    else load_tile<tile_rows, D>(shared.pair[stage], a.q, row, head * D, full);
-    load_tile<tile_rows, D>(shared.pair[stage] + front, a.dy, row, head * D, full);
-    load_linear(&shared.statistics[stage], &a.statistics[record], sizeof(QueryStatistics), full);
-  };
-  const auto load_state = [&](const std::byte* from, const float* normalizers, Index record) {
-    if (states > 0) shared.state_empty.wait((states - 1) & 1);
-    ++states;
-    shared.state_full.arrive_expecting(Sizes::state_bytes + Sizes::normalizer_bytes);
-    load_linear(shared.state, from + record * Sizes::state_bytes, Sizes::state_bytes, shared.state_full);
-    load_linear(shared.normalizer, normalizers + record * F, Sizes::normalizer_bytes, shared.state_full);
-  };
+  RingCursor<2> inputs;
+  RingCursor<1> weight, state;
+  RingCursor<stages> pair;
 #pragma unroll 1
-  for (int head = key_head * a.group(); head < (key_head + 1) * a.group(); ++head) {
-    if (partners.far()) {
-      if (weights > 0) shared.weight_empty.wait((weights - 1) & 1);
-      ++weights;
-      shared.weight_full.arrive_expecting(Sizes::weight_bytes);
-      load_tile<D, f>(shared.weight, a.key_map, head * D, 0, shared.weight_full);
-      if (partners.folded > 0) {
-        load_state(a.state.states, a.state.normalizers, static_cast<Index>(head) * a.tiles() + tile.first + partners.folded);
-        if (partners.chunk > 0) {
-          load_state(a.state.prefixes, a.state.prefix_normalizers,
-                     (static_cast<Index>(head) * a.table.count + tile.sequence) * a.state.chunks + partners.chunk);
+  for (int i = part; i < a.tiles(); i += parts) {
+    const TileTable::Tile tile = a.table.ordered(Side::keys, i);
+    const Partners partners = partners_of<Side::keys>(a.window, tile, a.state.chunk);
+    inputs.wait_empty(shared.inputs_empty);
+    Barrier& inputs_full = shared.inputs_full[inputs.stage];
+    inputs_full.arrive_expecting(2 * Sizes::tile_bytes);
+    load_tile<tile_rows, D>(shared.inputs[inputs.stage].k, a.k, tile.first_row(), key_head * D, inputs_full);
+    load_tile<tile_rows, D>(shared.inputs[inputs.stage].v, a.v, tile.first_row(), key_head * D, inputs_full);
+    inputs.advance();
+
+    const auto load_state = [&](const std::byte* from, const float* normalizers, Index record) {
+      state.wait_empty(&shared.state_empty);
+      state.advance();
+      shared.state_full.arrive_expecting(Sizes::state_bytes + Sizes::normalizer_bytes);
+      load_linear(shared.state, from + record * Sizes::state_bytes, Sizes::state_bytes, shared.state_full);
+      load_linear(shared.normalizer, normalizers + record * F, Sizes::normalizer_bytes, shared.state_full);
+    };
+    const auto load_pair = [&](int head, int t, bool mixed) {
+      pair.wait_empty(shared.pair_empty);
+      std::byte* const slot = shared.pair[pair.stage];
+      Barrier& full = shared.pair_full[pair.stage];
+      const Index record = a.record(head, tile, t);
+      const int row = tile.row + t * tile_rows;
+      const int front = mixed ? Sizes::phi_bytes : Sizes::tile_bytes;
+      full.arrive_expecting(front + Sizes::tile_bytes + static_cast<int>(sizeof(QueryStatistics)));
+      if (mixed) load_linear(slot, a.state.features + record * Sizes::phi_bytes, Sizes::phi_bytes, full);
+      else load_tile<tile_rows, D>(slot, a.q, row, head * D, full);
+      load_tile<tile_rows, D>(slot + front, a.dy, row, head * D, full);
+      load_linear(&shared.statistics[pair.stage], &a.statistics[record], sizeof(QueryStatistics), full);
+      pair.advance();
+    };
+#pragma unroll 1
+    for (int head = key_head * a.group(); head < (key_head + 1) * a.group(); ++head) {
+      if (partners.far()) {
+        weight.wait_empty(&shared.weight_empty);
+        weight.advance();
+        shared.weight_full.arrive_expecting(Sizes::weight_bytes);
+        load_tile<D, f>(shared.weight, a.key_map, head * D, 0, shared.weight_full);
+        if (partners.folded > 0) load_state(a.state.states, a.state.normalizers, a.record(head, tile, partners.folded));
+        if (partners.state_parts() > 1) {
+          load_state(a.state.prefixes, a.state.prefix_normalizers, a.prefix(head, tile, partners.chunk));
         }
       }
 #pragma unroll 1
-      for (int t = partners.mixed_begin; t < partners.end; ++t) load_pair(head, t, true);
-    }
+      for (int t = partners.mixed_begin; t < partners.mixed_end; ++t) load_pair(head, t, true);
 #pragma unroll 1
-    for (int t = partners.near_begin; t < partners.end; ++t) load_pair(head, t, false);
+      for (int t = partners.near_begin; t < partners.near_end; ++t) load_pair(head, t, false);
+    }
   }
 }
 
-/// One of the two warpgroups that consume what `fetch_for_keys` brings: dk or dv (64, D) of the tile.
+/// Where one of the two warpgroups that consume what `fetch_for_keys` brings stands in it.
+template <class Map, int D>
+struct KeysPosition {
+  RingCursor<2> inputs;
+  RingCursor<1> weight, state;
+  RingCursor<KeysShared<Map, D>::stages> pair;
+};
+
+/// dk or dv (64, D) of a tile.
 template <bool Values, class Map, int D, class W>
-__device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysShared<Map, D>& shared, const TileTable::Tile& tile,
-                                          const KeyPartners& partners, int key_head, Fragment<D>& sum) {
+__device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysShared<Map, D>& shared, const TileTable::Tile& tile, int key_head,
+                                          KeysPosition<Map, D>& at, Fragment<D>& sum) {
   using Sizes = BackwardSizes<Map, D>;
-  constexpr int F = Sizes::F, f = Sizes::f, stages = KeysShared<Map, D>::stages;
-  constexpr float scale = D == 128 ? 0.08838834764831845F : 0.125F;
-  constexpr float to_exponent = scale * std::numbers::log2e_v<float>;
+  constexpr int F = Sizes::F, f = Sizes::f;
+  constexpr float scale = score_scale<D>;
   constexpr bool pure = WindowTiles<W>::pure;
   const int thread = threadIdx.x % group_threads, warp = thread / 32;
-  int weights = 0, states = 0, pairs = 0;
+  const Partners partners = partners_of<Side::keys>(a.window, tile, a.state.chunk);
 
   // Every warp releases a slot once its own products have read it.
   const auto release = [](Barrier& empty) {
     __syncwarp();
     if (lane_id() == 0) empty.arrive();
   };
+  const auto release_pair = [&] {
+    release(shared.pair_empty[at.pair.stage]);
+    at.pair.advance();
+  };
   // Waits for the next pair; rows past the end of the sequence become zero.
-  const auto next_pair = [&](int t, bool mixed) {
-    const int stage = pairs % stages;
-    shared.pair_full[stage].wait((pairs / stages) & 1);
-    ++pairs;
+  const auto wait_for_pair = [&](int t, bool mixed) {
+    at.pair.wait_full(shared.pair_full);
     const int valid = tile.length - t * tile_rows;
     if (valid < tile_rows) {
-      if (Values) zero_tail<D>(shared.pair[stage] + (mixed ? Sizes::phi_bytes : Sizes::tile_bytes), valid, thread);
-      else if (!mixed) zero_tail<D>(shared.pair[stage], valid, thread);
+      std::byte* const slot = shared.pair[at.pair.stage];
+      if (Values) zero_tail<D>(slot + (mixed ? Sizes::phi_bytes : Sizes::tile_bytes), valid, thread);
+      else if (!mixed) zero_tail<D>(slot, valid, thread);
       named_barrier(1, 2 * group_threads);
     }
-    return stage;
+    return shared.pair[at.pair.stage];
+  };
+  const auto wait_for_state = [&] {
+    at.state.wait_full(&shared.state_full);
+    at.state.advance();
   };
 
-  shared.inputs_full.wait(0);
+  at.inputs.wait_full(shared.inputs_full);
+  auto& inputs = shared.inputs[at.inputs.stage];
   if (tile.valid() < tile_rows) {
-    zero_tail<D>(Values ? shared.v : shared.k, tile.valid(), thread);
+    zero_tail<D>(Values ? inputs.v : inputs.k, tile.valid(), thread);
     named_barrier(1, 2 * group_threads);
   }
 #pragma unroll 1
@@ -140,11 +162,11 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
       Fragment<f> z;  // (64, f)
       const auto project = [&] {
         wgmma_fence();
-        issue_projection<D>(z, shared.k, shared.weight);
+        issue_projection<D>(z, inputs.k, shared.weight);
         wgmma_commit();
       };
-      shared.weight_full.wait(weights & 1);
-      ++weights;
+      at.weight.wait_full(&shared.weight_full);
+      at.weight.advance();
       if constexpr (Values) {
         std::uint32_t phi[F / 4];
         project();
@@ -154,9 +176,8 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
         add_bias<Map>(z, a.key_bias, head);
         pack_features<Map>(z, phi);
 #pragma unroll 1
-        for (int part = 0; part < partners.parts(); ++part) {
-          shared.state_full.wait(states & 1);
-          ++states;
+        for (int part = 0; part < partners.state_parts(); ++part) {
+          wait_for_state();
           wgmma_fence();
           issue_row_product<F>(sum, phi, shared.state);
           wgmma_commit();
@@ -165,14 +186,14 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
           release(shared.state_empty);
         }
 #pragma unroll 1
-        for (int t = partners.mixed_begin; t < partners.end; ++t) {
-          const int stage = next_pair(t, true);
-          const QueryStatistics& queries = shared.statistics[stage];
+        for (int t = partners.mixed_begin; t < partners.mixed_end; ++t) {
+          const std::byte* const features = wait_for_pair(t, true);
+          const QueryStatistics& queries = shared.statistics[at.pair.stage];
           Fragment<tile_rows> p;  // (64, 64), far weights / den
           wgmma_fence();
 #pragma unroll
           for (int s = 0; s < F / 16; ++s) {
-            wgmma<Contiguous::k>(p.x, phi + 4 * s, columns_descriptor<tile_rows>(shared_address(shared.pair[stage]), s), s > 0);
+            wgmma<Contiguous::k>(p.x, phi + 4 * s, columns_descriptor<tile_rows>(shared_address(features), s), s > 0);
           }
           wgmma_commit();
           wgmma_wait();
@@ -185,22 +206,21 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
           std::uint32_t words[tile_rows / 4];
           pack(p, words);
           wgmma_fence();
-          issue_row_product<tile_rows>(sum, words, shared.pair[stage] + Sizes::phi_bytes);
+          issue_row_product<tile_rows>(sum, words, features + Sizes::phi_bytes);
           wgmma_commit();
           wgmma_wait();
           pin(sum.x);
-          release(shared.pair_empty[stage]);
+          release_pair();
         }
       } else {
         constexpr bool early = f == 64;  // there are registers for z beside dphi and scores
         auto dphi = Fragment<F>::from([](int) { return 0.0F; });  // (64, F)
         if (early) project();
 #pragma unroll 1
-        for (int part = 0; part < partners.parts(); ++part) {
-          shared.state_full.wait(states & 1);
-          ++states;
+        for (int part = 0; part < partners.state_parts(); ++part) {
+          wait_for_state();
           wgmma_fence();
-          issue_product<D>(dphi, shared.v, shared.state, true);
+          issue_product<D>(dphi, inputs.v, shared.state, true);
           wgmma_commit();
           wgmma_wait();
           pin(dphi.x);
@@ -212,24 +232,24 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
           pin(z.x);
         }
 #pragma unroll 1
-        for (int t = partners.mixed_begin; t < partners.end; ++t) {
-          const int stage = next_pair(t, true);
+        for (int t = partners.mixed_begin; t < partners.mixed_end; ++t) {
+          const std::byte* const features = wait_for_pair(t, true);
           Fragment<tile_rows> g;  // (64, 64)
           wgmma_fence();
-          issue_product<D>(g, shared.v, shared.pair[stage] + Sizes::phi_bytes, false);
+          issue_product<D>(g, inputs.v, features + Sizes::phi_bytes, false);
           wgmma_commit();
           wgmma_wait();
           pin(g.x);
           const int key[2] = {tile.position() + fragment_row_in_tile(warp, 0), tile.position() + fragment_row_in_tile(warp, 1)};
-          mask_far_of_keys(g, shared.statistics[stage], key);
+          mask_far_of_keys(g, shared.statistics[at.pair.stage], key);
           std::uint32_t words[tile_rows / 4];
           pack(g, words);
           wgmma_fence();
-          issue_row_product<tile_rows>(dphi, words, shared.pair[stage]);
+          issue_row_product<tile_rows>(dphi, words, features);
           wgmma_commit();
           wgmma_wait();
           pin(dphi.x);
-          release(shared.pair_empty[stage]);
+          release_pair();
         }
         if (!early) {
           project();
@@ -252,16 +272,15 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
     }
 
 #pragma unroll 1
-    for (int t = partners.near_begin; t < partners.end; ++t) {
-      const int stage = next_pair(t, false);
-      const QueryStatistics& queries = shared.statistics[stage];
-      const std::byte* const q = shared.pair[stage];
+    for (int t = partners.near_begin; t < partners.near_end; ++t) {
+      const std::byte* const q = wait_for_pair(t, false);
+      const QueryStatistics& queries = shared.statistics[at.pair.stage];
       const std::byte* const dy = q + Sizes::tile_bytes;
       Fragment<tile_rows> p;  // (64, 64), keys by queries: near weights / den, then what meets q or dy
       Fragment<tile_rows> g;  // (64, 64), gradients of the weights
       wgmma_fence();
-      issue_product<D>(p, shared.k, q, false);
-      if constexpr (!Values) issue_product<D>(g, shared.v, dy, false);
+      issue_product<D>(p, inputs.k, q, false);
+      if constexpr (!Values) issue_product<D>(g, inputs.v, dy, false);
       wgmma_commit();
       wgmma_wait();
       pin(p.x);
@@ -273,7 +292,7 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
         const int column = 8 * j + 2 * (lane & 3);
         const float2 shift = *reinterpret_cast<const float2*>(queries.shift + column);
 #pragma unroll
-        for (int e = 4 * j; e < 4 * j + 4; ++e) p.x[e] = exp2_fast(fmaf(p.x[e], to_exponent, e & 1 ? shift.y : shift.x));
+        for (int e = 4 * j; e < 4 * j + 4; ++e) p.x[e] = exp2_fast(fmaf(p.x[e], score_exponent<D>, e & 1 ? shift.y : shift.x));
         if (masked) {
           const int2 begin = *reinterpret_cast<const int2*>(queries.begin + column);
 #pragma unroll
@@ -301,12 +320,13 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
       wgmma_commit();
       wgmma_wait();
       pin(sum.x);
-      release(shared.pair_empty[stage]);
+      release_pair();
     }
   }
 }
 
-/// dk and dv (64, D) of one tile and key/value head, grid (tiles, G), with sums over the group's query heads:
+/// dk and dv (64, D) of tiles of one key/value head, with sums over the group's query heads; grid (G, parts), a block takes every
+/// `parts`-th tile:
 ///
 ///   far    dphi = R v - r, mixed queries pair by pair; dz = pullback; dk += dz W^T; dv += R^T phi
 ///   near   dk += ds^T q / sqrt(D), ds as in backward_queries.cuh;  dv += (p / den)^T dy
@@ -316,13 +336,14 @@ template <class Map, int D, class W>
 __global__ __launch_bounds__(3 * group_threads, 1) void keys_kernel(const __grid_constant__ BackwardArguments<W> a, KeySinks sinks) {
   extern __shared__ __align__(1024) std::byte memory[];
   auto& shared = *reinterpret_cast<KeysShared<Map, D>*>(memory);
-  const int key_head = blockIdx.y;
-  const TileTable::Tile tile = a.table.tile(blockIdx.x);
-  const KeyPartners partners(a, tile);
+  const int key_head = blockIdx.x, part = blockIdx.y, parts = gridDim.y;
   const int role = threadIdx.x / group_threads, thread = threadIdx.x % group_threads;
   if (threadIdx.x == 0) {
     constexpr int consumers = 8;  // warps
-    shared.inputs_full.init(1);
+    for (int i = 0; i < 2; ++i) {
+      shared.inputs_full[i].init(1);
+      shared.inputs_empty[i].init(consumers);
+    }
     shared.state_full.init(1);
     shared.state_empty.init(consumers);
     shared.weight_full.init(1);
@@ -336,22 +357,33 @@ __global__ __launch_bounds__(3 * group_threads, 1) void keys_kernel(const __grid
   __syncthreads();
   if (role == 2) {
     shrink_registers<24>();
-    if (thread == 0) fetch_for_keys<Map, D>(a, shared, tile, partners, key_head);
+    if (thread == 0) fetch_for_keys(a, shared, key_head, part, parts);
   } else {
     grow_registers<240>();
-    auto sum = Fragment<D>::from([](int) { return 0.0F; });  // (64, D)
-    std::uint32_t words[D / 4];
-    const Index at = (static_cast<Index>(tile.first_row()) * a.key_heads + key_head) * D;
-    const Index stride = static_cast<Index>(a.key_heads) * D;
-    if (role == 0) pull_keys<false>(a, shared, tile, partners, key_head, sum);
-    else pull_keys<true>(a, shared, tile, partners, key_head, sum);
-    pack(sum, words);
-    named_barrier(1, 2 * group_threads);  // k and v have been read for the last time
-    std::byte* const staged = role == 0 ? shared.k : shared.v;
-    store_tile<tile_rows, D>(staged, 0, words, thread / 32);
-    named_barrier(2 + role, group_threads);
-    bf16* const out = role == 0 ? sinks.dk : sinks.dv;
-    if (out) write_rows<D>(staged, out + at, stride, tile.valid(), role == 0 ? sinks.add_k : sinks.add_v, thread);
+    KeysPosition<Map, D> at;
+#pragma unroll 1
+    for (int i = part; i < a.tiles(); i += parts) {
+      const TileTable::Tile tile = a.table.ordered(Side::keys, i);
+      auto sum = Fragment<D>::from([](int) { return 0.0F; });  // (64, D)
+      if (role == 0) pull_keys<false>(a, shared, tile, key_head, at, sum);
+      else pull_keys<true>(a, shared, tile, key_head, at, sum);
+      std::uint32_t words[D / 4];
+      pack(sum, words);
+      named_barrier(1, 2 * group_threads);  // k and v have been read for the last time
+      std::byte* const staged = role == 0 ? shared.inputs[at.inputs.stage].k : shared.inputs[at.inputs.stage].v;
+      store_tile<tile_rows, D>(staged, 0, words, thread / 32);
+      async_proxy_fence();
+      named_barrier(2 + role, group_threads);
+      bf16* const out = role == 0 ? sinks.dk : sinks.dv;
+      const Index stride = static_cast<Index>(a.key_heads) * D;
+      if (out) {
+        write_rows<D>(staged, out + static_cast<Index>(tile.first_row()) * stride + key_head * D, stride, tile.valid(),
+                      role == 0 ? sinks.add_k : sinks.add_v, thread);
+      }
+      __syncwarp();
+      if (lane_id() == 0) shared.inputs_empty[at.inputs.stage].arrive();
+      at.inputs.advance();
+    }
   }
 }
 

@@ -1,7 +1,8 @@
 // Gradients of the feature maps and of gamma: the far part alone, summed over tiles in registers.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/backward_queries.cuh>
+#include <lolcats/ops/attention/hopper/backward_far.cuh>
+#include <lolcats/ops/attention/hopper/backward_rows.cuh>
 
 namespace lolcats::hopper {
 
@@ -47,65 +48,42 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
   const int group = threadIdx.x / group_threads, thread = threadIdx.x % group_threads, warp = thread / 32;
   const int head = blockIdx.x, part = blockIdx.y;
   const int x_column = (queries ? head : head / a.group()) * D;
-  const int per_part = (a.tiles() + partials.parts - 1) / partials.parts;
-  const int begin = part * per_part, end = min(begin + per_part, a.tiles());
-  const int steps = max(0, end - begin + 1) / 2;
+  // Tile i of the block is tile i * parts + part of all.
+  const int count = (a.tiles() - part + partials.parts - 1) / partials.parts;
+  const int steps = (count + 1) / 2;
   auto& mine = shared.group[group];
   float* const normalizer = shared.normalizer[group];
   Barrier& slot_full = shared.slot_full[group];
 
-  // Partners of a tile: mixed tiles [mixed_begin, mixed_end) of the other side, and the state before or behind them.
-  struct Work {
-    TileTable::Tile tile;
-    int folded, chunk, mixed_begin, mixed_end;
-    __device__ bool has_prefix() const { return folded > 0 && chunk > 0; }
-  };
-  const auto work_at = [&](int number) {
-    Work w{a.table.tile(number)};
-    if constexpr (queries) {
-      w.mixed_begin = w.folded = a.window.far(w.tile.index);
-      w.mixed_end = a.window.mixed_end(w.tile.index);
-    } else {
-      w.mixed_end = a.window.query_end(w.tile.index, w.tile.tiles);
-      w.mixed_begin = a.window.query_mixed_begin(w.tile.index, w.mixed_end);
-      w.folded = w.tile.tiles - w.mixed_end;
-    }
-    w.chunk = w.folded > 0 ? (w.folded - 1) / a.state.chunk : 0;
-    return w;
-  };
-  const auto number_at = [&](int step, int of_group) { return begin + 2 * step + of_group; };
+  const auto is_work = [&](int step, int of_group) { return 2 * step + of_group < count; };
+  const auto tile_at = [&](int step) { return a.table.ordered(side, (2 * step + group) * partials.parts + part); };
 
   const auto load_x = [&](int step) {
-    const int number = number_at(step, group);
-    if (number >= end) return;
+    if (!is_work(step, group)) return;
     Barrier& full = shared.x_full[step & 1][group];
     full.arrive_expecting(Sizes::tile_bytes);
-    load_tile<tile_rows, D>(shared.x[step & 1][group], queries ? a.q : a.k, a.table.tile(number).first_row(), x_column, full);
+    load_tile<tile_rows, D>(shared.x[step & 1][group], queries ? a.q : a.k, tile_at(step).first_row(), x_column, full);
   };
   const auto load_state = [&](const std::byte* states, const float* normalizers, Index record) {
     slot_full.arrive_expecting(Sizes::state_bytes + Sizes::normalizer_bytes);
     load_linear(mine.slot, states + record * Sizes::state_bytes, Sizes::state_bytes, slot_full);
     load_linear(normalizer, normalizers + record * F, Sizes::normalizer_bytes, slot_full);
   };
-  const auto load_mixed = [&](const Work& w, int partner) {
+  const auto load_mixed = [&](const TileTable::Tile& tile, int partner) {
     slot_full.arrive_expecting(Sizes::phi_bytes + Sizes::tile_bytes);
-    const Index record = static_cast<Index>(head) * a.tiles() + w.tile.first + partner;
-    load_linear(mine.slot, a.state.features + record * Sizes::phi_bytes, Sizes::phi_bytes, slot_full);
-    load_tile<tile_rows, D>(mine.slot + Sizes::phi_bytes, queries ? a.v : a.dy, w.tile.row + partner * tile_rows,
+    load_linear(mine.slot, a.state.features + a.record(head, tile, partner) * Sizes::phi_bytes, Sizes::phi_bytes, slot_full);
+    load_tile<tile_rows, D>(mine.slot + Sizes::phi_bytes, queries ? a.v : a.dy, tile.row + partner * tile_rows,
                             (queries ? head / a.group() : head) * D, slot_full);
   };
   /// The tile's y and what comes first into the slot.
   const auto load_y = [&](int step) {
-    const int number = number_at(step, group);
-    if (number >= end) return;
-    const Work w = work_at(number);
+    if (!is_work(step, group)) return;
+    const TileTable::Tile tile = tile_at(step);
+    const Partners partners = partners_of<side>(a.window, tile, a.state.chunk);
     shared.y_full[group].arrive_expecting(Sizes::tile_bytes);
-    load_tile<tile_rows, D>(mine.y, queries ? a.dy : a.v, w.tile.first_row(), x_column, shared.y_full[group]);
-    if (w.folded > 0) {
-      load_state(a.state.states, a.state.normalizers, static_cast<Index>(head) * a.tiles() + w.tile.first + w.folded);
-    } else if (w.mixed_begin < w.mixed_end) {
-      load_mixed(w, w.mixed_begin);
-    }
+    load_tile<tile_rows, D>(mine.y, queries ? a.dy : a.v, tile.first_row(), x_column, shared.y_full[group]);
+    if (partners.folded > 0) load_state(a.state.states, a.state.normalizers, a.record(head, tile, partners.folded));
+    else if (partners.far()) load_mixed(tile, partners.mixed_begin);
   };
 
   if (threadIdx.x == 0) {
@@ -132,35 +110,38 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
   float bias[f / 64][4] = {};                             // (f, 8), equal columns
   float far_sum = 0;
   int slot_parity = 0;
+  // y and the row statistics of a step's queries are read one step ahead.
+  RowProducts<D> products;
+  QueryRows rows;
+  const auto load_rows = [&](int step) {
+    if (!queries || !is_work(step, group)) return;
+    const TileTable::Tile tile = tile_at(step);
+    const Index at = (static_cast<Index>(tile.first_row()) * a.query_heads + head) * D;
+    products.load(a.y + at, static_cast<Index>(a.query_heads) * D, tile.valid(), warp);
+    rows.load(a, tile, head, warp);
+  };
+  load_rows(0);
   shared.weight_full.wait(0);
 #pragma unroll 1
   for (int step = 0; step < steps; ++step) {
     const int stage = step & 1;
-    const int number = number_at(step, group);
     std::byte* const x = shared.x[stage][group];
-    if (number < end) {
-      const Work w = work_at(number);
-      RowProducts<D> products;
-      QueryRows<D> rows;
-      if constexpr (queries) {
-        const Index at = (static_cast<Index>(w.tile.first_row()) * a.query_heads + head) * D;
-        products.load(a.y + at, static_cast<Index>(a.query_heads) * D, w.tile.valid(), warp);
-        rows.load(a, w.tile, head, warp);
-      }
+    if (is_work(step, group)) {
+      const TileTable::Tile tile = tile_at(step);
+      const Partners partners = partners_of<side>(a.window, tile, a.state.chunk);
       shared.x_full[stage][group].wait((step >> 1) & 1);
       shared.y_full[group].wait(step & 1);
-      if (w.tile.valid() < tile_rows) {
-        zero_tail<D>(x, w.tile.valid(), thread);
-        zero_tail<D>(mine.y, w.tile.valid(), thread);
+      if (tile.valid() < tile_rows) {
+        zero_tail<D>(x, tile.valid(), thread);
+        zero_tail<D>(mine.y, tile.valid(), thread);
         named_barrier(1 + group, group_threads);
       }
       PerRow shift{{1, 1}};
       if constexpr (queries) shift = products.dot(mine.y, warp);
 
       auto dphi = Fragment<F>::from([](int) { return 0.0F; });  // (64, F)
-      const int state_parts = w.folded == 0 ? 0 : w.chunk == 0 ? 1 : 2;
 #pragma unroll 1
-      for (int i = 0; i < state_parts; ++i) {
+      for (int i = 0; i < partners.state_parts(); ++i) {
         slot_full.wait(slot_parity);
         slot_parity ^= 1;
         wgmma_fence();
@@ -170,17 +151,16 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
         pin(dphi.x);
         subtract_normalizer(dphi, shift, normalizer);
         named_barrier(1 + group, group_threads);
-        if (thread == 0 && i + 1 < state_parts) {
-          load_state(a.state.prefixes, a.state.prefix_normalizers,
-                     (static_cast<Index>(head) * a.table.count + w.tile.sequence) * a.state.chunks + w.chunk);
+        if (thread == 0 && i + 1 < partners.state_parts()) {
+          load_state(a.state.prefixes, a.state.prefix_normalizers, a.prefix(head, tile, partners.chunk));
         }
       }
-      if (thread == 0 && w.folded > 0 && w.mixed_begin < w.mixed_end) load_mixed(w, w.mixed_begin);
+      if (thread == 0 && partners.folded > 0 && partners.mixed_begin < partners.mixed_end) load_mixed(tile, partners.mixed_begin);
 #pragma unroll 1
-      for (int partner = w.mixed_begin; partner < w.mixed_end; ++partner) {
+      for (int partner = partners.mixed_begin; partner < partners.mixed_end; ++partner) {
         slot_full.wait(slot_parity);
         slot_parity ^= 1;
-        const int valid = w.tile.length - partner * tile_rows;
+        const int valid = tile.length - partner * tile_rows;
         if (valid < tile_rows) {
           zero_tail<D>(mine.slot + Sizes::phi_bytes, valid, thread);
           named_barrier(1 + group, group_threads);
@@ -195,8 +175,8 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
           const int first_far[2] = {rows.begin[0] - partner * tile_rows, rows.begin[1] - partner * tile_rows};
           mask_far_of_queries(g, shift, first_far);
         } else {
-          const int key[2] = {w.tile.position() + fragment_row_in_tile(warp, 0), w.tile.position() + fragment_row_in_tile(warp, 1)};
-          mask_far_of_keys(g, a.statistics[head * a.tiles() + w.tile.first + partner], key);
+          const int key[2] = {tile.position() + fragment_row_in_tile(warp, 0), tile.position() + fragment_row_in_tile(warp, 1)};
+          mask_far_of_keys(g, a.statistics[a.record(head, tile, partner)], key);
         }
         std::uint32_t words[tile_rows / 4];
         pack(g, words);
@@ -206,10 +186,10 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
         wgmma_wait();
         pin(dphi.x);
         named_barrier(1 + group, group_threads);
-        if (thread == 0 && partner + 1 < w.mixed_end) load_mixed(w, partner + 1);
+        if (thread == 0 && partner + 1 < partners.mixed_end) load_mixed(tile, partner + 1);
       }
       // y and the slot have been read, if at all; what the next step needs comes while this one pulls back.
-      if (state_parts == 0 && w.mixed_begin == w.mixed_end) named_barrier(1 + group, group_threads);
+      if (!partners.far()) named_barrier(1 + group, group_threads);
       if (thread == 0) load_y(step + 1);
 
       Fragment<f> z;  // (64, f)
@@ -224,8 +204,8 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
         PerRow far;
         pack(pull_features<Map>(z, dphi * rows.weight, &far), dz);
         if ((lane_id() & 3) == 0) far_sum += far.of[0] + far.of[1];
-        constexpr float scale = D == 128 ? 0.08838834764831845F : 0.125F;
-        rows.write(a.statistics[head * a.tiles() + number], shift, {{far.of[0] * scale, far.of[1] * scale}});
+        constexpr float scale = score_scale<D>;
+        rows.write(a.statistics[a.record(head, tile, tile.index)], shift, {{far.of[0] * scale, far.of[1] * scale}}, warp);
       } else {
         pack(pull_features<Map>(z, dphi, nullptr), dz);
       }
@@ -235,8 +215,9 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
       zero_tail<D>(x, 0, thread);
       zero_tail<f>(mine.dz, 0, thread);
     }
+    load_rows(step + 1);
     const int other = group ^ 1;
-    if (number_at(step, other) < end) shared.x_full[stage][other].wait((step >> 1) & 1);
+    if (is_work(step, other)) shared.x_full[stage][other].wait((step >> 1) & 1);
     named_barrier(3, 2 * group_threads);  // both tiles have dz
     wgmma_fence();
 #pragma unroll

@@ -13,15 +13,21 @@
 #include <lolcats/ops/attention/hopper/fragment.cuh>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <numbers>
 
 namespace lolcats::hopper {
 
 /// Rows of a tile: tokens of one sequence from a multiple of 64 on.
 inline constexpr int tile_rows = 64;
+
+/// 1 / sqrt(D), and what makes an exponent of two of a score.
+template <int D>
+inline constexpr float score_scale = D == 128 ? 0.08838834764831845F : 0.125F;
+template <int D>
+inline constexpr float score_exponent = score_scale<D> * std::numbers::log2e_v<float>;
 
 /// Which tokens a kernel has in its rows: queries look back at a state of keys, keys forward at a state of queries.
 enum class Side { queries, keys };
@@ -51,6 +57,7 @@ struct TileTable {
   int rows[capacity];            // their first rows
   int lengths[capacity];
   int firsts[capacity + 1];      // their first tiles; then the number of tiles
+  int uniform = 0;               // tiles of each sequence, if they agree
 
   struct Tile {
     int sequence, row, length, first, tiles;  // of the sequence: its number, first row, length, first tile, tiles
@@ -60,20 +67,26 @@ struct TileTable {
     __device__ int first_row() const { return row + position(); }
     /// Rows of the tile that belong to the sequence.
     __device__ int valid() const { return min(tile_rows, length - position()); }
-    __device__ int number() const { return first + index; }
   };
 
   __device__ __forceinline__ Tile sequence(int n) const {
     return {n, rows[n], lengths[n], firsts[n], firsts[n + 1] - firsts[n], 0};
   }
-  __device__ __forceinline__ Tile tile(int number) const {
+  /// The tiles in an order for kernels that read states: those that the walk has left last, still in the cache, come first.
+  /// That is, for queries from the ends of all sequences to their beginnings, for keys the other way.
+  __device__ __forceinline__ Tile ordered(Side side, int i) const {
+    if (side == Side::queries) i = firsts[count] - 1 - i;
     int low = 0, high = count - 1;
-    while (low < high) {
-      const int middle = (low + high + 1) / 2;
-      if (firsts[middle] <= number) low = middle; else high = middle - 1;
+    if (uniform > 0) {
+      low = i % count;
+    } else {
+      while (low < high) {
+        const int middle = (low + high + 1) / 2;
+        if (firsts[middle] <= i) low = middle; else high = middle - 1;
+      }
     }
     Tile found = sequence(low);
-    found.index = number - found.first;
+    found.index = uniform > 0 ? i / count : i - found.first;
     return found;
   }
   int tiles() const { return firsts[count]; }
@@ -117,13 +130,6 @@ struct WindowTiles {
     while (t < end && mixed_end(t) <= j) ++t;
     return t;
   }
-
-  /// How many tiles the state read by this tile has folded: key tiles from the first on, query tiles from the last back.
-  template <Side side>
-  __device__ __forceinline__ int folded(const TileTable::Tile& tile) const {
-    if constexpr (side == Side::queries) return far(tile.index);
-    else return tile.tiles - query_end(tile.index, tile.tiles);
-  }
 };
 
 /// What later kernels need to know about the queries of a tile, 1.5 KB per (head, tile).  Rows past the end of the
@@ -152,6 +158,41 @@ struct StateBuffers {
   int chunks = 1;                        // most of any sequence
 };
 
+/// What a tile meets on the other side: keys for a tile of queries, queries for a tile of keys.
+struct Partners {
+  int folded;                  // tiles in the state that it reads: key tiles from the first on, query tiles from the last back
+  int chunk;                   // of that state
+  int mixed_begin, mixed_end;  // tiles that are far in part
+  int near_begin, near_end;    // tiles that are near, in part at least
+
+  __device__ __forceinline__ bool far() const { return folded > 0 || mixed_begin < mixed_end; }
+  /// The chunk's own part of the state, and what the chunks before it have left.
+  __device__ __forceinline__ int state_parts() const { return folded == 0 ? 0 : chunk == 0 ? 1 : 2; }
+};
+
+template <Side side, class W>
+__device__ __forceinline__ Partners partners_of(const WindowTiles<W>& window, const TileTable::Tile& tile, int chunk) {
+  Partners p;
+  if constexpr (side == Side::queries) {
+    p.folded = p.mixed_begin = p.near_begin = window.far(tile.index);
+    p.mixed_end = window.mixed_end(tile.index);
+    p.near_end = W::has_near ? tile.index + 1 : p.near_begin;
+  } else {
+    p.mixed_end = p.near_end = window.query_end(tile.index, tile.tiles);
+    p.mixed_begin = window.query_mixed_begin(tile.index, p.mixed_end);
+    p.near_begin = W::has_near ? tile.index : p.near_end;
+    p.folded = tile.tiles - p.mixed_end;
+  }
+  p.chunk = p.folded > 0 ? (p.folded - 1) / chunk : 0;
+  return p;
+}
+/// Most tiles that a state of this sequence is asked to have folded: by the last queries, or the first keys.
+template <Side of, class W>
+__device__ __forceinline__ int last_read(const WindowTiles<W>& window, TileTable::Tile tile) {
+  tile.index = of == Side::keys ? tile.tiles - 1 : 0;
+  return partners_of<of == Side::keys ? Side::queries : Side::keys>(window, tile, 1).folded;
+}
+
 /// The arguments of every kernel of the backward pass.
 template <class W>
 struct BackwardArguments {
@@ -172,6 +213,13 @@ struct BackwardArguments {
   StateBuffers state;
 
   __device__ __forceinline__ int tiles() const { return table.firsts[table.count]; }
+  /// Where states, features and statistics of (head, tile `index` of the tile's sequence) lie, and prefixes.
+  __device__ __forceinline__ Index record(int head, const TileTable::Tile& tile, int index) const {
+    return static_cast<Index>(head) * tiles() + tile.first + index;
+  }
+  __device__ __forceinline__ Index prefix(int head, const TileTable::Tile& tile, int chunk) const {
+    return (static_cast<Index>(head) * table.count + tile.sequence) * state.chunks + chunk;
+  }
   __device__ __forceinline__ int group() const { return query_heads / key_heads; }
   /// sigmoid of the head's window factor.
   __device__ __forceinline__ float gamma(int head) const {

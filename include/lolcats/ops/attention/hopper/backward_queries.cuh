@@ -2,70 +2,23 @@
 #pragma once
 
 #include <lolcats/ops/attention/hopper/backward_far.cuh>
-
-#include <numbers>
+#include <lolcats/ops/attention/hopper/backward_rows.cuh>
 
 namespace lolcats::hopper {
-
-/// What is known about the two queries of a tile that the calling thread's fragments hold.
-template <int D>
-struct QueryRows {
-  int row[2];      // in the tile
-  bool valid[2];   // of the sequence?
-  int begin[2];    // the window's begin
-  int at[2];       // the near key with the largest score
-  PerRow inverse;  // 1 / den_n
-  PerRow shift;    // p_nj / den_n = 2^(q.k log2(e) / sqrt(D) + shift)
-  PerRow weight;   // beta / den_n
-
-  template <class W>
-  __device__ __forceinline__ void load(const BackwardArguments<W>& a, const TileTable::Tile& tile, int head, int warp) {
-    const float beta = a.beta(head);
-    const float log2_gamma = W::has_near ? __log2f(a.gamma(head)) : 0;
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      row[r] = fragment_row_in_tile(warp, r);
-      valid[r] = row[r] < tile.valid();
-      begin[r] = valid[r] ? static_cast<int>(a.window.window.begin(tile.position() + row[r])) : 0;
-      at[r] = -1;
-      inverse.of[r] = 0;
-      shift.of[r] = -INFINITY;
-      if (valid[r]) {
-        const Index n = static_cast<Index>(tile.first_row() + row[r]) * a.query_heads + head;
-        inverse.of[r] = a.inverse_denominator[n];
-        if constexpr (W::has_near) {
-          at[r] = a.largest_at[n];
-          shift.of[r] = log2_gamma + __log2f(inverse.of[r]) - a.largest[n] * std::numbers::log2e_v<float>;
-        }
-      }
-      weight.of[r] = beta * inverse.of[r];
-    }
-  }
-  /// One lane of those that hold a row writes for it; `far` is phi_q.dphi_q / sqrt(D).
-  __device__ __forceinline__ void write(QueryStatistics& to, PerRow delta, PerRow far) const {
-    if ((lane_id() & 3) != 0) return;
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      to.weight[row[r]] = weight.of[r];
-      to.delta[row[r]] = delta.of[r];
-      to.shift[row[r]] = shift.of[r];
-      to.far[row[r]] = far.of[r];
-      to.at[row[r]] = at[r];
-      to.begin[row[r]] = begin[r];
-    }
-  }
-};
 
 template <class Map, int D>
 struct QueriesShared {
   using Sizes = BackwardSizes<Map, D>;
-  alignas(1024) std::byte q[Sizes::tile_bytes];   // (64, D); dq at the end
+  /// A small map stays; a large one comes anew for each tile, to where the second near pair goes later.
+  static constexpr bool keeps_map = Sizes::weight_bytes <= 16384;
+  alignas(1024) std::byte q[Sizes::tile_bytes];   // (64, D)
   alignas(1024) std::byte dy[Sizes::tile_bytes];  // (64, D)
-  /// The state, then mixed and near pairs; and the map, then near pairs.
+  /// The state, then mixed pairs, then near pairs 0, 2, ...; the map if it is large, near pairs 1, 3, ..., then dq.
   alignas(1024) std::byte first[Sizes::pair_bytes];
   alignas(1024) std::byte second[std::max(Sizes::pair_bytes, Sizes::weight_bytes)];
+  alignas(1024) std::byte map[keeps_map ? Sizes::weight_bytes : 1024];
   alignas(16) float normalizer[Sizes::F];
-  Barrier inputs_full, first_full, second_full;
+  Barrier inputs_full, first_full, second_full, map_full;
 };
 
 /// Where the kernel puts dq (M, H * D); null if only the statistics are wanted.
@@ -74,102 +27,131 @@ struct QuerySink {
   bool add = false;
 };
 
-/// dq (64, D) of one tile and head, one warpgroup per block, grid (tiles, H):
+/// dq (64, D) of tiles of one head, one warpgroup per block, grid (H, parts); a block takes every `parts`-th tile:
 ///
 ///   far    dphi = (beta / den) (S dy - z delta), mixed keys pair by pair; dz = pullback; dq += dz W^T
 ///   near   ds = p (dy.v - delta) / den, at the largest score plus phi.dphi; dq += ds k / sqrt(D)
+///
+/// What the next tile needs is fetched as soon as there is room, to come while this tile is worked on.
 template <class Map, int D, class W>
 __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_constant__ BackwardArguments<W> a, QuerySink sink) {
   using Sizes = BackwardSizes<Map, D>;
+  using Shared = QueriesShared<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f;
-  constexpr float scale = D == 128 ? 0.08838834764831845F : 0.125F;
+  constexpr float scale = score_scale<D>;
   constexpr bool pure = WindowTiles<W>::pure;
   extern __shared__ __align__(1024) std::byte memory[];
-  auto& shared = *reinterpret_cast<QueriesShared<Map, D>*>(memory);
+  auto& shared = *reinterpret_cast<Shared*>(memory);
+  std::byte* const map = Shared::keeps_map ? shared.map : shared.second;
   const int thread = threadIdx.x, warp = thread / 32;
-  const int head = blockIdx.y;
-  const TileTable::Tile tile = a.table.tile(blockIdx.x);
+  const int head = blockIdx.x, parts = gridDim.y;
   const int key_column = head / a.group() * D;
+  const Index stride = static_cast<Index>(a.query_heads) * D;
 
-  const int folded = a.window.far(tile.index);
-  const int mixed_end = a.window.mixed_end(tile.index);
-  const bool far_wanted = folded > 0 || folded < mixed_end;
-  const int near_count = W::has_near && sink.dq ? tile.index + 1 - folded : 0;  // key tiles folded ... tile.index
-  const int chunk = folded > 0 ? (folded - 1) / a.state.chunk : 0;
-
-  const auto load_pair = [&](std::byte* slot, Barrier& full, int j, bool mixed) {
-    const int row = tile.row + j * tile_rows;
-    std::byte* values = slot + (mixed ? Sizes::phi_bytes : Sizes::tile_bytes);
-    full.arrive_expecting(Sizes::tile_bytes + (mixed ? Sizes::phi_bytes : Sizes::tile_bytes));
-    if (mixed) {
-      const Index record = static_cast<Index>(head) * a.tiles() + tile.first + j;
-      load_linear(slot, a.state.features + record * Sizes::phi_bytes, Sizes::phi_bytes, full);
-    } else {
-      load_tile<tile_rows, D>(slot, a.k, row, key_column, full);
-    }
-    load_tile<tile_rows, D>(values, a.v, row, key_column, full);
+  const auto tile_at = [&](int i) { return a.table.ordered(Side::queries, i); };
+  const auto partners_at = [&](const TileTable::Tile& tile) {
+    Partners p = partners_of<Side::queries>(a.window, tile, a.state.chunk);
+    if (!sink.dq) p.near_end = p.near_begin;
+    return p;
+  };
+  const auto load_inputs = [&](const TileTable::Tile& tile) {
+    shared.inputs_full.arrive_expecting(2 * Sizes::tile_bytes);
+    load_tile<tile_rows, D>(shared.q, a.q, tile.first_row(), head * D, shared.inputs_full);
+    load_tile<tile_rows, D>(shared.dy, a.dy, tile.first_row(), head * D, shared.inputs_full);
+  };
+  const auto load_map = [&](Barrier& full) {
+    full.arrive_expecting(Sizes::weight_bytes);
+    load_tile<D, f>(map, a.query_map, head * D, 0, full);
   };
   const auto load_state = [&](const std::byte* states, const float* normalizers, Index record) {
     shared.first_full.arrive_expecting(Sizes::state_bytes + Sizes::normalizer_bytes);
     load_linear(shared.first, states + record * Sizes::state_bytes, Sizes::state_bytes, shared.first_full);
     load_linear(shared.normalizer, normalizers + record * F, Sizes::normalizer_bytes, shared.first_full);
   };
-  // Near pairs alternate between the slots.
-  const auto load_near = [&](int i) {
-    if (i >= near_count) return;
-    load_pair(i % 2 ? shared.second : shared.first, i % 2 ? shared.second_full : shared.first_full, folded + i, false);
+  const auto load_mixed = [&](const TileTable::Tile& tile, int j) {
+    shared.first_full.arrive_expecting(Sizes::phi_bytes + Sizes::tile_bytes);
+    load_linear(shared.first, a.state.features + a.record(head, tile, j) * Sizes::phi_bytes, Sizes::phi_bytes, shared.first_full);
+    load_tile<tile_rows, D>(shared.first + Sizes::phi_bytes, a.v, tile.row + j * tile_rows, key_column, shared.first_full);
   };
+  const auto load_near = [&](const TileTable::Tile& tile, const Partners& p, int i) {
+    const int j = p.near_begin + i;
+    if (j >= p.near_end) return;
+    std::byte* const slot = i % 2 ? shared.second : shared.first;
+    Barrier& full = i % 2 ? shared.second_full : shared.first_full;
+    full.arrive_expecting(2 * Sizes::tile_bytes);
+    load_tile<tile_rows, D>(slot, a.k, tile.row + j * tile_rows, key_column, full);
+    load_tile<tile_rows, D>(slot + Sizes::tile_bytes, a.v, tile.row + j * tile_rows, key_column, full);
+  };
+  // What a tile wants first in each slot.
+  const auto load_first = [&](const TileTable::Tile& tile, const Partners& p) {
+    if (p.folded > 0) load_state(a.state.states, a.state.normalizers, a.record(head, tile, p.folded));
+    else if (p.far()) load_mixed(tile, p.mixed_begin);
+    else load_near(tile, p, 0);
+  };
+  const auto load_second = [&](const TileTable::Tile& tile, const Partners& p) {
+    if (!Shared::keeps_map && p.far()) load_map(shared.second_full);
+    else load_near(tile, p, 1);
+  };
+  const auto load_next_first = [&](int i) {
+    if (i + parts >= a.tiles()) return;
+    const TileTable::Tile next = tile_at(i + parts);
+    load_first(next, partners_at(next));
+  };
+
   if (thread == 0) {
     shared.inputs_full.init(1);
     shared.first_full.init(1);
     shared.second_full.init(1);
+    shared.map_full.init(1);
     barrier_init_fence();
-    shared.inputs_full.arrive_expecting(2 * Sizes::tile_bytes);
-    load_tile<tile_rows, D>(shared.q, a.q, tile.first_row(), head * D, shared.inputs_full);
-    load_tile<tile_rows, D>(shared.dy, a.dy, tile.first_row(), head * D, shared.inputs_full);
-    if (far_wanted) {
-      shared.second_full.arrive_expecting(Sizes::weight_bytes);
-      load_tile<D, f>(shared.second, a.query_map, head * D, 0, shared.second_full);
-      if (folded > 0) {
-        load_state(a.state.states, a.state.normalizers, static_cast<Index>(head) * a.tiles() + tile.first + folded);
-      } else {
-        load_pair(shared.first, shared.first_full, 0, true);
-      }
-    } else {
-      load_near(0);
-      load_near(1);
-    }
+    const TileTable::Tile tile = tile_at(blockIdx.y);
+    const Partners p = partners_at(tile);
+    load_inputs(tile);
+    load_first(tile, p);
+    load_second(tile, p);
+    if (Shared::keeps_map) load_map(shared.map_full);
   }
-  const Index y_at = (static_cast<Index>(tile.first_row()) * a.query_heads + head) * D;
   RowProducts<D> y;
-  y.load(a.y + y_at, static_cast<Index>(a.query_heads) * D, tile.valid(), warp);
-  QueryRows<D> rows;
-  rows.load(a, tile, head, warp);
+  QueryRows rows, next_rows;
+  const auto load_rows = [&](int i, QueryRows& to) {
+    if (i >= a.tiles()) return;
+    const TileTable::Tile tile = tile_at(i);
+    y.load(a.y + static_cast<Index>(tile.first_row()) * stride + head * D, stride, tile.valid(), warp);
+    to.load(a, tile, head, warp);
+  };
+  load_rows(blockIdx.y, next_rows);
   __syncthreads();
+  if (Shared::keeps_map) shared.map_full.wait(0);
 
-  int first_parity = 0, second_parity = 0;
-  shared.inputs_full.wait(0);
-  if (tile.valid() < tile_rows) {
-    zero_tail<D>(shared.q, tile.valid(), thread);
-    zero_tail<D>(shared.dy, tile.valid(), thread);
-    __syncthreads();
-  }
-  const PerRow delta = y.dot(shared.dy, warp);
-  auto dq = Fragment<D>::from([](int) { return 0.0F; });  // (64, D)
-  PerRow far{};                                           // phi.dphi / sqrt(D)
-
-  if (far_wanted) {
-    Fragment<f> z;                                            // (64, f)
-    auto dphi = Fragment<F>::from([](int) { return 0.0F; });  // (64, F)
-    shared.second_full.wait(0);
-    second_parity = 1;
-    wgmma_fence();
-    issue_projection<D>(z, shared.q, shared.second);
-    wgmma_commit();
-    if (folded > 0) {
-      // The chunk's own part of the state, then what the chunks before it have left.
+  int inputs_parity = 0, first_parity = 0, second_parity = 0;
 #pragma unroll 1
-      for (int part = chunk > 0 ? 0 : 1; part < 2; ++part) {
+  for (int i = blockIdx.y; i < a.tiles(); i += parts) {
+    const TileTable::Tile tile = tile_at(i);
+    const Partners p = partners_at(tile);
+    rows = next_rows;
+    shared.inputs_full.wait(inputs_parity);
+    inputs_parity ^= 1;
+    if (tile.valid() < tile_rows) {
+      zero_tail<D>(shared.q, tile.valid(), thread);
+      zero_tail<D>(shared.dy, tile.valid(), thread);
+      __syncthreads();
+    }
+    const PerRow delta = y.dot(shared.dy, warp);
+    auto dq = Fragment<D>::from([](int) { return 0.0F; });  // (64, D)
+    PerRow far{};                                           // phi.dphi / sqrt(D)
+
+    if (p.far()) {
+      Fragment<f> z;                                            // (64, f)
+      auto dphi = Fragment<F>::from([](int) { return 0.0F; });  // (64, F)
+      if (!Shared::keeps_map) {
+        shared.second_full.wait(second_parity);
+        second_parity ^= 1;
+      }
+      wgmma_fence();
+      issue_projection<D>(z, shared.q, map);
+      wgmma_commit();
+#pragma unroll 1
+      for (int part = 0; part < p.state_parts(); ++part) {
         shared.first_full.wait(first_parity);
         first_parity ^= 1;
         wgmma_fence();
@@ -179,125 +161,142 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
         pin(dphi.x);
         subtract_normalizer(dphi, delta, shared.normalizer);
         __syncthreads();
-        if (thread == 0 && part == 0) {
-          load_state(a.state.prefixes, a.state.prefix_normalizers,
-                     (static_cast<Index>(head) * a.table.count + tile.sequence) * a.state.chunks + chunk);
+        if (thread == 0) {
+          if (part + 1 < p.state_parts()) load_state(a.state.prefixes, a.state.prefix_normalizers, a.prefix(head, tile, p.chunk));
+          else if (p.mixed_begin < p.mixed_end) load_mixed(tile, p.mixed_begin);
+          else if (p.near_begin < p.near_end) load_near(tile, p, 0);
+          else load_next_first(i);
         }
       }
-      if (thread == 0) {
-        if (folded < mixed_end) load_pair(shared.first, shared.first_full, folded, true);
-        else load_near(0);
-      }
-    }
-    wgmma_wait();
-    pin(z.x);
-#pragma unroll 1
-    for (int j = folded; j < mixed_end; ++j) {
-      std::byte* const values = shared.first + Sizes::phi_bytes;
-      shared.first_full.wait(first_parity);
-      first_parity ^= 1;
-      if (j == tile.index && tile.valid() < tile_rows) {
-        zero_tail<D>(values, tile.valid(), thread);
-        __syncthreads();
-      }
-      Fragment<tile_rows> g;  // (64, 64)
-      wgmma_fence();
-      issue_product<D>(g, shared.dy, values, false);
-      wgmma_commit();
       wgmma_wait();
-      pin(g.x);
-      const int begin[2] = {rows.begin[0] - j * tile_rows, rows.begin[1] - j * tile_rows};
-      mask_far_of_queries(g, delta, begin);
-      std::uint32_t words[tile_rows / 4];
-      pack(g, words);
-      wgmma_fence();
-      issue_row_product<tile_rows>(dphi, words, shared.first);
-      wgmma_commit();
-      wgmma_wait();
-      pin(dphi.x);
-      __syncthreads();
-      if (thread == 0) {
-        if (j + 1 < mixed_end) load_pair(shared.first, shared.first_full, j + 1, true);
-        else load_near(0);
-      }
-    }
-    add_bias<Map>(z, a.query_bias, head);
-    std::uint32_t dz[f / 4];
-    pack(pull_features<Map>(z, dphi * rows.weight, &far), dz);
-    far = {{far.of[0] * scale, far.of[1] * scale}};
-    wgmma_fence();
-#pragma unroll
-    for (int s = 0; s < f / 16; ++s) wgmma<Contiguous::k>(dq.x, dz + 4 * s, columns_descriptor<D>(shared_address(shared.second), s));
-    wgmma_commit();
-    wgmma_wait();
-    pin(dq.x);
-    __syncthreads();
-    if (thread == 0) load_near(1);
-  }
-  rows.write(a.statistics[head * a.tiles() + tile.number()], delta, far);
-  if (!sink.dq) return;
-
-  if constexpr (W::has_near) {
-    constexpr float to_exponent = scale * std::numbers::log2e_v<float>;
+      pin(z.x);
 #pragma unroll 1
-    for (int i = 0; i < near_count; ++i) {
-      const int j = folded + i;
-      std::byte* const keys = i % 2 ? shared.second : shared.first;
-      std::byte* const values = keys + Sizes::tile_bytes;
-      if (i % 2) {
-        shared.second_full.wait(second_parity);
-        second_parity ^= 1;
-      } else {
+      for (int j = p.mixed_begin; j < p.mixed_end; ++j) {
+        std::byte* const values = shared.first + Sizes::phi_bytes;
         shared.first_full.wait(first_parity);
         first_parity ^= 1;
-      }
-      if (j == tile.index && tile.valid() < tile_rows) {
-        zero_tail<D>(keys, tile.valid(), thread);
-        zero_tail<D>(values, tile.valid(), thread);
+        if (j == tile.index && tile.valid() < tile_rows) {
+          zero_tail<D>(values, tile.valid(), thread);
+          __syncthreads();
+        }
+        Fragment<tile_rows> g;  // (64, 64)
+        wgmma_fence();
+        issue_product<D>(g, shared.dy, values, false);
+        wgmma_commit();
+        wgmma_wait();
+        pin(g.x);
+        const int begin[2] = {rows.begin[0] - j * tile_rows, rows.begin[1] - j * tile_rows};
+        mask_far_of_queries(g, delta, begin);
+        std::uint32_t words[tile_rows / 4];
+        pack(g, words);
+        wgmma_fence();
+        issue_row_product<tile_rows>(dphi, words, shared.first);
+        wgmma_commit();
+        wgmma_wait();
+        pin(dphi.x);
         __syncthreads();
-      }
-      Fragment<tile_rows> p, g;  // (64, 64): weights / den, their gradients
-      wgmma_fence();
-      issue_product<D>(p, shared.q, keys, false);
-      issue_product<D>(g, shared.dy, values, false);
-      wgmma_commit();
-      wgmma_wait();
-      pin(p.x);
-      pin(g.x);
-      const int lane = lane_id();
-#pragma unroll
-      for (int e = 0; e < p.size; ++e) p.x[e] = exp2_fast(fmaf(p.x[e], to_exponent, rows.shift.of[fragment_row(e)]));
-      if (!pure || j == tile.index) {
-#pragma unroll
-        for (int e = 0; e < p.size; ++e) {
-          const int r = fragment_row(e), key = j * tile_rows + fragment_column(e, lane);
-          if (key < rows.begin[r] || key > tile.position() + rows.row[r]) p.x[e] = 0;
+        if (thread == 0) {
+          if (j + 1 < p.mixed_end) load_mixed(tile, j + 1);
+          else if (p.near_begin < p.near_end) load_near(tile, p, 0);
+          else load_next_first(i);
         }
       }
-#pragma unroll
-      for (int e = 0; e < g.size; ++e) {
-        const int r = fragment_row(e);
-        const float ds = p.x[e] * scale * (g.x[e] - delta.of[r]);
-        g.x[e] = j * tile_rows + fragment_column(e, lane) == rows.at[r] ? ds + far.of[r] : ds;
-      }
-      std::uint32_t words[tile_rows / 4];
-      pack(g, words);
+      add_bias<Map>(z, a.query_bias, head);
+      std::uint32_t dz[f / 4];
+      pack(pull_features<Map>(z, dphi * rows.weight, &far), dz);
+      far = {{far.of[0] * scale, far.of[1] * scale}};
       wgmma_fence();
-      issue_row_product<tile_rows>(dq, words, keys);
+#pragma unroll
+      for (int s = 0; s < f / 16; ++s) wgmma<Contiguous::k>(dq.x, dz + 4 * s, columns_descriptor<D>(shared_address(map), s));
       wgmma_commit();
       wgmma_wait();
       pin(dq.x);
+      if (!Shared::keeps_map) {
+        __syncthreads();
+        if (thread == 0) load_near(tile, p, 1);
+      }
+    }
+    rows.write(a.statistics[a.record(head, tile, tile.index)], delta, far, warp);
+    load_rows(i + parts, next_rows);
+
+    if constexpr (W::has_near) {
+#pragma unroll 1
+      for (int j = p.near_begin; j < p.near_end; ++j) {
+        const int n = j - p.near_begin;
+        std::byte* const keys = n % 2 ? shared.second : shared.first;
+        std::byte* const values = keys + Sizes::tile_bytes;
+        if (n % 2) {
+          shared.second_full.wait(second_parity);
+          second_parity ^= 1;
+        } else {
+          shared.first_full.wait(first_parity);
+          first_parity ^= 1;
+        }
+        if (j == tile.index && tile.valid() < tile_rows) {
+          zero_tail<D>(keys, tile.valid(), thread);
+          zero_tail<D>(values, tile.valid(), thread);
+          __syncthreads();
+        }
+        Fragment<tile_rows> s, g;  // (64, 64): scores, gradients of weights; then weights / den, gradients of scores
+        wgmma_fence();
+        issue_product<D>(s, shared.q, keys, false);
+        issue_product<D>(g, shared.dy, values, false);
+        wgmma_commit();
+        wgmma_wait();
+        pin(s.x);
+        pin(g.x);
+        if (j + 1 == p.near_end) {  // q and dy have been read for the last time
+          __syncthreads();
+          if (thread == 0 && i + parts < a.tiles()) load_inputs(tile_at(i + parts));
+        }
+        const int lane = lane_id();
+#pragma unroll
+        for (int e = 0; e < s.size; ++e) s.x[e] = exp2_fast(fmaf(s.x[e], score_exponent<D>, rows.shift.of[fragment_row(e)]));
+        if (!pure || j == tile.index) {
+#pragma unroll
+          for (int e = 0; e < s.size; ++e) {
+            const int r = fragment_row(e), key = j * tile_rows + fragment_column(e, lane);
+            if (key < rows.begin[r] || key > tile.position() + fragment_row_in_tile(warp, r)) s.x[e] = 0;
+          }
+        }
+#pragma unroll
+        for (int e = 0; e < g.size; ++e) {
+          const int r = fragment_row(e);
+          const float ds = s.x[e] * scale * (g.x[e] - delta.of[r]);
+          g.x[e] = j * tile_rows + fragment_column(e, lane) == rows.at[r] ? ds + far.of[r] : ds;
+        }
+        std::uint32_t words[tile_rows / 4];
+        pack(g, words);
+        wgmma_fence();
+        issue_row_product<tile_rows>(dq, words, keys);
+        wgmma_commit();
+        wgmma_wait();
+        pin(dq.x);
+        __syncthreads();
+        if (thread == 0) {
+          if (j + 2 < p.near_end) load_near(tile, p, n + 2);
+          else if (n % 2 == 0) load_next_first(i);
+        }
+      }
+    }
+
+    if (sink.dq) {
+      std::uint32_t words[D / 4];
+      pack(dq, words);
+      store_tile<tile_rows, D>(shared.second, 0, words, warp);
+      async_proxy_fence();
       __syncthreads();
-      if (thread == 0) load_near(i + 2);
+      write_rows<D>(shared.second, sink.dq + static_cast<Index>(tile.first_row()) * stride + head * D, stride, tile.valid(), sink.add,
+                    thread);
+    }
+    __syncthreads();
+    if (thread == 0 && i + parts < a.tiles()) {
+      const TileTable::Tile next = tile_at(i + parts);
+      if (p.near_begin == p.near_end) load_inputs(next);
+      if (!p.far() && p.near_begin == p.near_end) load_first(next, partners_at(next));
+      load_second(next, partners_at(next));
     }
   }
-
-  std::uint32_t words[D / 4];
-  pack(dq, words);
-  __syncthreads();
-  store_tile<tile_rows, D>(shared.q, 0, words, warp);
-  __syncthreads();
-  write_rows<D>(shared.q, sink.dq + y_at, static_cast<Index>(a.query_heads) * D, tile.valid(), sink.add, thread);
 }
 
 }  // namespace lolcats::hopper

@@ -36,11 +36,9 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
   const int head = blockIdx.x, chunk = blockIdx.y;
   TileTable::Tile tile = a.table.sequence(blockIdx.z);
 
-  // The tiles that read furthest are the last queries and the first keys.
-  tile.index = side == Side::keys ? tile.tiles - 1 : 0;
-  const int last_read = a.window.template folded<side == Side::keys ? Side::queries : Side::keys>(tile);
+  const int last = last_read<side>(a.window, tile);
   const int begin = chunk * a.state.chunk;
-  const int end = min(begin + a.state.chunk, exports ? tile.tiles : last_read);
+  const int end = min(begin + a.state.chunk, exports ? tile.tiles : last);
   if (begin >= end) return;
 
   const auto locate = [&](int step) { tile.index = side == Side::keys ? step : tile.tiles - 1 - step; };
@@ -90,7 +88,7 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
     PerRow factor{{1, 1}};
     float delta = 0;
     if constexpr (side == Side::queries) {
-      const QueryStatistics& statistics = a.statistics[head * a.tiles() + tile.number()];
+      const QueryStatistics& statistics = a.statistics[a.record(head, tile, tile.index)];
       factor = {{statistics.weight[fragment_row_in_tile(warp, 0)], statistics.weight[fragment_row_in_tile(warp, 1)]}};
       delta = statistics.delta[thread & (tile_rows - 1)];
     }
@@ -135,8 +133,7 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
     async_proxy_fence();
     __syncthreads();
     if (exports && thread == 0) {
-      store_linear(a.state.features + (static_cast<Index>(head) * a.tiles() + tile.number()) * Sizes::phi_bytes, shared.image,
-                  Sizes::phi_bytes);
+      store_linear(a.state.features + a.record(head, tile, tile.index) * Sizes::phi_bytes, shared.image, Sizes::phi_bytes);
     }
 
     shared.values_full.wait(parity);
@@ -167,8 +164,8 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
     }
 
     const int folded = step + 1;
-    if (folded <= last_read) {
-      const Index record = static_cast<Index>(head) * a.tiles() + tile.first + folded;
+    if (folded <= last) {
+      const Index record = a.record(head, tile, folded);
 #pragma unroll
       for (int p = 0; p < F / 64; ++p) {
         std::uint32_t words[D / 4];
@@ -199,15 +196,12 @@ __global__ void state_prefixes_kernel(const __grid_constant__ BackwardArguments<
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= words + quads) return;
   const int n = blockIdx.y, head = blockIdx.z;
-  TileTable::Tile tile = a.table.sequence(n);
-  tile.index = side == Side::keys ? tile.tiles - 1 : 0;
-  const int last_read = a.window.template folded<side == Side::keys ? Side::queries : Side::keys>(tile);
+  const TileTable::Tile tile = a.table.sequence(n);
+  const int last = last_read<side>(a.window, tile);
   const StateBuffers& s = a.state;
-  const Index first_record = static_cast<Index>(head) * a.tiles() + tile.first;
-  const Index first_prefix = (static_cast<Index>(head) * a.table.count + n) * s.chunks;
   float sum[8] = {};
-  for (int chunk = 1; chunk * s.chunk < last_read; ++chunk) {
-    const Index from = first_record + chunk * s.chunk, to = first_prefix + chunk;
+  for (int chunk = 1; chunk * s.chunk < last; ++chunk) {
+    const Index from = a.record(head, tile, chunk * s.chunk), to = a.prefix(head, tile, chunk);
     if (i < words) {
       const uint4 x = reinterpret_cast<const uint4*>(s.states)[from * words + i];
       const std::uint32_t pairs[4] = {x.x, x.y, x.z, x.w};

@@ -82,51 +82,6 @@ __device__ __forceinline__ void write_rows(const std::byte* tile, bf16* out, Ind
   }
 }
 
-/// dy_n . y_n of the rows of a tile: dy in shared memory, y in device memory, read early so that it arrives in time; the
-/// result is in every lane that holds the row.
-template <int D>
-struct RowProducts {
-  uint4 y[2][D / 32];
-
-  /// Starts reading the thread's share of y: of each of its two rows, every fourth chunk of 16 bytes.
-  __device__ __forceinline__ void load(const bf16* rows, Index stride, int valid, int warp) {
-    const int lane = lane_id();
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int row = fragment_row_in_tile(warp, r);
-#pragma unroll
-      for (int i = 0; i < D / 32; ++i) {
-        y[r][i] = uint4{0, 0, 0, 0};
-        if (row < valid) y[r][i] = __ldg(reinterpret_cast<const uint4*>(rows + row * stride) + 4 * i + (lane & 3));
-      }
-    }
-  }
-  __device__ __forceinline__ PerRow dot(const std::byte* dy, int warp) const {
-    const int lane = lane_id();
-    PerRow result{};
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      float s = 0;
-      const auto add = [&s](std::uint32_t a, std::uint32_t b) {
-        s = fmaf(low_bf16(a), low_bf16(b), s);
-        s = fmaf(high_bf16(a), high_bf16(b), s);
-      };
-      const int row = fragment_row_in_tile(warp, r);
-#pragma unroll
-      for (int i = 0; i < D / 32; ++i) {
-        const int chunk = 4 * i + (lane & 3);
-        const uint4 g = load_shared_16(shared_address(dy) + (chunk / 8) * tile_rows * panel_row_bytes + swizzled(row, chunk % 8));
-        add(g.x, y[r][i].x);
-        add(g.y, y[r][i].y);
-        add(g.z, y[r][i].z);
-        add(g.w, y[r][i].w);
-      }
-      result.of[r] = quad_sum(s);
-    }
-    return result;
-  }
-};
-
 /// z (64, f) += b, the bias of one head: none, a vector or one number.
 template <class Map>
 __device__ __forceinline__ void add_bias(Fragment<Map::projected>& z, const bf16* bias, int head) {

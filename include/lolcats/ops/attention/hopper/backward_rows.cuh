@@ -1,0 +1,99 @@
+// What the backward pass knows about each query: its weights' denominator, its largest score, dy.y.
+#pragma once
+
+#include <lolcats/ops/attention/hopper/backward_tiles.cuh>
+
+namespace lolcats::hopper {
+
+/// dy_n . y_n of the rows of a tile: dy in shared memory, y in device memory, read early so that it arrives in time; the
+/// result is in every lane that holds the row.
+template <int D>
+struct RowProducts {
+  uint4 y[2][D / 32];
+
+  /// Starts reading the thread's share of y: of each of its two rows, every fourth chunk of 16 bytes.
+  __device__ __forceinline__ void load(const bf16* rows, Index stride, int valid, int warp) {
+    const int lane = lane_id();
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int row = fragment_row_in_tile(warp, r);
+#pragma unroll
+      for (int i = 0; i < D / 32; ++i) {
+        y[r][i] = uint4{0, 0, 0, 0};
+        if (row < valid) y[r][i] = __ldg(reinterpret_cast<const uint4*>(rows + row * stride) + 4 * i + (lane & 3));
+      }
+    }
+  }
+  __device__ __forceinline__ PerRow dot(const std::byte* dy, int warp) const {
+    const int lane = lane_id();
+    PerRow result{};
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float s = 0;
+      const auto add = [&s](std::uint32_t a, std::uint32_t b) {
+        s = fmaf(low_bf16(a), low_bf16(b), s);
+        s = fmaf(high_bf16(a), high_bf16(b), s);
+      };
+      const int row = fragment_row_in_tile(warp, r);
+#pragma unroll
+      for (int i = 0; i < D / 32; ++i) {
+        const int chunk = 4 * i + (lane & 3);
+        const uint4 g = load_shared_16(shared_address(dy) + (chunk / 8) * tile_rows * panel_row_bytes + swizzled(row, chunk % 8));
+        add(g.x, y[r][i].x);
+        add(g.y, y[r][i].y);
+        add(g.z, y[r][i].z);
+        add(g.w, y[r][i].w);
+      }
+      result.of[r] = quad_sum(s);
+    }
+    return result;
+  }
+};
+
+/// What is known about the two queries of a tile that the calling thread's fragments hold.
+struct QueryRows {
+  PerRow weight;  // beta / den_n
+  PerRow shift;   // p_nj / den_n = 2^(q.k log2(e) / sqrt(D) + shift)
+  int at[2];      // the near key with the largest score
+  int begin[2];   // the window's begin
+
+  template <class W>
+  __device__ __forceinline__ void load(const BackwardArguments<W>& a, const TileTable::Tile& tile, int head, int warp) {
+    const float beta = a.beta(head);
+    const float log2_gamma = W::has_near ? __log2f(a.gamma(head)) : 0;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int row = fragment_row_in_tile(warp, r);
+      weight.of[r] = 0;
+      shift.of[r] = -INFINITY;
+      at[r] = -1;
+      begin[r] = 0;
+      if (row < tile.valid()) {
+        const Index n = static_cast<Index>(tile.first_row() + row) * a.query_heads + head;
+        const float inverse = a.inverse_denominator[n];
+        weight.of[r] = beta * inverse;
+        begin[r] = static_cast<int>(a.window.window.begin(tile.position() + row));
+        if constexpr (W::has_near) {
+          at[r] = a.largest_at[n];
+          shift.of[r] = log2_gamma + __log2f(inverse) - a.largest[n] * std::numbers::log2e_v<float>;
+        }
+      }
+    }
+  }
+  /// One lane of those that hold a row writes for it; `far` is phi_q.dphi_q / sqrt(D).
+  __device__ __forceinline__ void write(QueryStatistics& to, PerRow delta, PerRow far, int warp) const {
+    if ((lane_id() & 3) != 0) return;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int row = fragment_row_in_tile(warp, r);
+      to.weight[row] = weight.of[r];
+      to.delta[row] = delta.of[r];
+      to.shift[row] = shift.of[r];
+      to.far[row] = far.of[r];
+      to.at[row] = at[r];
+      to.begin[row] = begin[r];
+    }
+  }
+};
+
+}  // namespace lolcats::hopper
