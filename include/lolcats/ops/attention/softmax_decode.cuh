@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <type_traits>
 
 namespace lolcats::cuda {
 
@@ -43,19 +44,41 @@ struct DecodePartials {
   float2* scales;  // (slots, H, splits): largest, sum
 };
 
-/// Eight elements from `from` on as floats.
-__device__ __forceinline__ void load_eight(const float* from, float (&x)[8]) {
-  const auto a = reinterpret_cast<const float4*>(from)[0], b = reinterpret_cast<const float4*>(from)[1];
-  x[0] = a.x, x[1] = a.y, x[2] = a.z, x[3] = a.w, x[4] = b.x, x[5] = b.y, x[6] = b.z, x[7] = b.w;
-}
-__device__ __forceinline__ void load_eight(const bf16* from, float (&x)[8]) {
-  const uint4 words = *reinterpret_cast<const uint4*>(from);
-  const unsigned w[4] = {words.x, words.y, words.z, words.w};
+/// Eight neighbouring elements as they lie in memory, and as floats.
+template <class T>
+struct Eight {
+  static constexpr int words = sizeof(T) / 2;
+  uint4 word[words] = {};
+
+  __device__ __forceinline__ void load(const T* from) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    x[2 * i] = __uint_as_float(w[i] << 16);
-    x[2 * i + 1] = __uint_as_float(w[i] & 0xffff0000U);
+    for (int i = 0; i < words; ++i) word[i] = reinterpret_cast<const uint4*>(from)[i];
   }
+  __device__ __forceinline__ void unpack(float (&x)[8]) const {
+    if constexpr (std::is_same_v<T, bf16>) {
+      const unsigned w[4] = {word[0].x, word[0].y, word[0].z, word[0].w};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        x[2 * i] = __uint_as_float(w[i] << 16);
+        x[2 * i + 1] = __uint_as_float(w[i] & 0xffff0000U);
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        x[4 * i] = __uint_as_float(word[i].x);
+        x[4 * i + 1] = __uint_as_float(word[i].y);
+        x[4 * i + 2] = __uint_as_float(word[i].z);
+        x[4 * i + 3] = __uint_as_float(word[i].w);
+      }
+    }
+  }
+};
+
+/// 2^x, about two units in the last place; 0 for x = -inf.
+__device__ __forceinline__ float exp2_quick(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 
 /// Block (split, key head and its batch of R query heads, slot).  `Lanes` lanes share a key, eight columns each.
@@ -63,7 +86,7 @@ template <class T, int Lanes, int R>
 __global__ __launch_bounds__(decode_threads) void softmax_decode(const __grid_constant__ DecodeSlots<T> slots, const T* q, T* y, int query_heads,
                                                                 int key_heads, int size, float scale_log2, DecodePartials partials) {
   constexpr int groups = decode_threads / Lanes;  // of lanes; each takes keys of its own
-  constexpr int unroll = 4;                       // keys in flight per group
+  constexpr int unroll = 2;                       // keys of a group at once; as many more are on their way
   extern __shared__ float memory[];               // (groups, R, D), then (groups, R) pairs
   const DecodeSlot<T>& slot = slots.slots[blockIdx.z];
   const int group_size = query_heads / key_heads, batches = (group_size + R - 1) / R;
@@ -84,33 +107,45 @@ __global__ __launch_bounds__(decode_threads) void softmax_decode(const __grid_co
     largest[r] = decode_lowest;
     total[r] = 0;
     if (r < heads && inside) {
-      load_eight(q + (static_cast<Index>(slot.row) * query_heads + first_head + r) * size + column, query[r]);
+      Eight<T> row;
+      row.load(q + (static_cast<Index>(slot.row) * query_heads + first_head + r) * size + column);
+      row.unpack(query[r]);
 #pragma unroll
       for (int i = 0; i < 8; ++i) query[r][i] *= scale_log2;
     }
   }
 
-  for (int start = begin; start < end; start += groups * unroll) {  // the same for all threads
-    const int base = start + own;
-    float k[unroll][8] = {}, v[unroll][8] = {}, score[unroll][R];
+  Eight<T> next_k[unroll], next_v[unroll];
+  const auto fetch = [&](int start) {
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
-      const int j = base + u * groups;
+      const int j = start + own + u * groups;
       if (j < end && inside) {
-        load_eight(keys + j * stride, k[u]);
-        load_eight(values + j * stride, v[u]);
+        next_k[u].load(keys + j * stride);
+        next_v[u].load(values + j * stride);
       }
     }
+  };
+  fetch(begin);
+  for (int start = begin; start < end; start += groups * unroll) {  // the same for all threads
+    Eight<T> k[unroll], v[unroll];
+#pragma unroll
+    for (int u = 0; u < unroll; ++u) k[u] = next_k[u], v[u] = next_v[u];
+    fetch(start + groups * unroll);
+
+    float score[unroll][R];
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
+      float key[8];
+      k[u].unpack(key);
 #pragma unroll
       for (int r = 0; r < R; ++r) {
         float s = 0;
 #pragma unroll
-        for (int i = 0; i < 8; ++i) s = fmaf(query[r][i], k[u][i], s);
+        for (int i = 0; i < 8; ++i) s = fmaf(query[r][i], key[i], s);
 #pragma unroll
         for (int offset = Lanes / 2; offset > 0; offset /= 2) s += __shfl_xor_sync(full_warp, s, offset);
-        score[u][r] = base + u * groups < end ? s : -INFINITY;
+        score[u][r] = start + own + u * groups < end ? s : -INFINITY;
       }
     }
 #pragma unroll
@@ -118,17 +153,24 @@ __global__ __launch_bounds__(decode_threads) void softmax_decode(const __grid_co
       float top = largest[r];
 #pragma unroll
       for (int u = 0; u < unroll; ++u) top = fmaxf(top, score[u][r]);
-      const float shrink = exp2f(largest[r] - top);
-      largest[r] = top;
-      total[r] *= shrink;
+      if (top > largest[r]) {  // rarely, after the first keys
+        const float shrink = exp2_quick(largest[r] - top);
+        largest[r] = top;
+        total[r] *= shrink;
 #pragma unroll
-      for (int i = 0; i < 8; ++i) sum[r][i] *= shrink;
+        for (int i = 0; i < 8; ++i) sum[r][i] *= shrink;
+      }
 #pragma unroll
-      for (int u = 0; u < unroll; ++u) {
-        const float p = exp2f(score[u][r] - top);
-        total[r] += p;
+      for (int u = 0; u < unroll; ++u) total[r] += score[u][r] = exp2_quick(score[u][r] - top);
+    }
 #pragma unroll
-        for (int i = 0; i < 8; ++i) sum[r][i] = fmaf(p, v[u][i], sum[r][i]);
+    for (int u = 0; u < unroll; ++u) {
+      float value[8];
+      v[u].unpack(value);
+#pragma unroll
+      for (int r = 0; r < R; ++r) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) sum[r][i] = fmaf(score[u][r], value[i], sum[r][i]);
       }
     }
   }
@@ -152,7 +194,7 @@ __global__ __launch_bounds__(decode_threads) void softmax_decode(const __grid_co
     float x = 0, weight = 0;
     for (int n = 0; n < groups; ++n) {
       const float2 scale = scales[n * R + r];
-      const float shrink = exp2f(scale.x - top);
+      const float shrink = exp2_quick(scale.x - top);
       x = fmaf(memory[(n * R + r) * size + d], shrink, x);
       weight = fmaf(scale.y, shrink, weight);
     }
@@ -177,7 +219,7 @@ __global__ void softmax_decode_join(const __grid_constant__ DecodeSlots<T> slots
     float x = 0, weight = 0;
     for (int n = 0; n < splits; ++n) {
       const float2 scale = partials.scales[at + n];
-      const float shrink = exp2f(scale.x - top);
+      const float shrink = exp2_quick(scale.x - top);
       x = fmaf(partials.sums[(at + n) * size + d], shrink, x);
       weight = fmaf(scale.y, shrink, weight);
     }

@@ -89,14 +89,14 @@ Inputs random_inputs(const Case& c, Rng& rng) {
   return in;
 }
 
-/// ||got - want|| / ||want||; infinite if anything is NaN.
+/// ||got - want|| / ||want||, entries of `want` counting as 1e-3 on average at least; infinite if anything is NaN.
 double distance(const std::vector<double>& got, const std::vector<double>& want) {
   double difference = 0, norm = 0;
   for (std::size_t i = 0; i < want.size(); ++i) {
     difference += (got[i] - want[i]) * (got[i] - want[i]);
     norm += want[i] * want[i];
   }
-  return difference == difference ? std::sqrt(difference / std::max(norm, 1e-300)) : std::numeric_limits<double>::infinity();
+  return difference == difference ? std::sqrt(difference / std::max(norm, 1e-6 * static_cast<double>(want.size()))) : std::numeric_limits<double>::infinity();
 }
 
 double largest_error(const std::vector<double>& got, const std::vector<double>& want, double& at_most) {

@@ -23,11 +23,11 @@ struct SoftmaxBackwardShared {
   bf16 q[stages][softmax_query_tile * D];         // (64, D)
   bf16 dy[stages][softmax_query_tile * D];        // (64, D)
   bf16 ds[2][softmax_tile * softmax_query_tile];  // (128 keys, 64 queries), of even and odd steps
-  float dq[softmax_query_tile * D];               // in the order of fragments
+  float dq[2][softmax_query_tile * D];            // of even and odd steps, in the order of fragments
   SoftmaxRows rows[stages];
   Barrier keys_full, keys_empty, raw;
   Barrier q_full[stages], q_empty[stages], dy_full[stages], dy_empty[stages];
-  Barrier dq_full, dq_empty;
+  Barrier dq_full[2], dq_empty[2];
 };
 
 template <class W>
@@ -155,14 +155,13 @@ __device__ __forceinline__ void feed_softmax_backward(const SoftmaxBackwardArgum
 /// One thread passes the block's shares of dq on, each when its turn has come.
 template <int D, class W>
 __device__ __forceinline__ void add_softmax_dq(const SoftmaxBackwardArguments<W>& a, SoftmaxBackwardShared<D>& shared) {
-  int phase = 0;
+  RingPosition<2> from;
   const auto step = [&](const DearestFirst& item, int head, int tile) {
     const Index at = a.scratch.at(head, item.extent(), tile);
     const int key_tile = item.key_tile();
     const int begin = static_cast<int>(a.window.begin(static_cast<Index>(tile) * softmax_query_tile) / softmax_tile);
     int* turn = a.scratch.turn + at;
-    shared.dq_full.wait(phase);
-    phase ^= 1;
+    shared.dq_full[from.stage].wait(from.phase);
     int tries = 0;
     for (int now = begin; key_tile != begin;) {
       asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(now) : "l"(turn) : "memory");
@@ -170,9 +169,10 @@ __device__ __forceinline__ void add_softmax_dq(const SoftmaxBackwardArguments<W>
       if (trap_endless_waits && ++tries > (1 << 22)) __trap();
     }
     asm volatile("fence.proxy.async;" ::: "memory");
-    store_floats(a.scratch.dq + at * softmax_query_tile * D, shared.dq, softmax_query_tile * D * static_cast<int>(sizeof(float)), key_tile != begin);
+    store_floats(a.scratch.dq + at * softmax_query_tile * D, shared.dq[from.stage], softmax_query_tile * D * static_cast<int>(sizeof(float)), key_tile != begin);
     asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
-    shared.dq_empty.arrive();
+    shared.dq_empty[from.stage].arrive();
+    from.advance();
     asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
     asm volatile("fence.proxy.async;" ::: "memory");
     asm volatile("st.release.gpu.global.s32 [%0], %1;" ::"l"(turn), "r"(key_tile + 1) : "memory");
@@ -187,7 +187,8 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
   constexpr float log2_e = 1.4426950408889634F;
   constexpr std::uint32_t query_bytes = softmax_query_tile * D * sizeof(bf16);
   constexpr std::uint32_t ds_bytes = softmax_tile * softmax_query_tile * sizeof(bf16);
-  // Both warpgroups compute dq together, 64 columns each; where there are only 64, they take turns.
+  // Of dq each warpgroup computes 64 columns; where there are only 64, both do, as a product in a branch would serialise
+  // all, and pass it on in turns.
   constexpr bool turns = D == 64;
   const float scale_log2 = a.scale * log2_e;
   const int thread = static_cast<int>(threadIdx.x) % warpgroup, warp = thread / 32;
@@ -227,6 +228,8 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
 
     shared.keys_full.wait(keys_at.phase);
     begin_scores(at);
+    wgmma_wait<0>();
+    pin(s);
     int tile = tiles.last;
 #pragma unroll 1
     for (int left = steps; left > 0; --left) {
@@ -242,9 +245,6 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
         wgmma<Contiguous::k, Contiguous::k>(dp, columns_descriptor<softmax_tile>(v_tile + own, i), columns_descriptor<softmax_query_tile>(dy_tile, i), i > 0);
       }
       wgmma_commit();
-
-      wgmma_wait<1>();
-      pin(s);
       {
         const int lane = lane_id();
         const int query = tile * softmax_query_tile;
@@ -304,18 +304,15 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
       release(shared.dy_empty[at.stage]);
 
       float dq[32];  // (64 queries, 64 columns)
-      const bool mine = !turns || (step & 1) == consumer;
       if constexpr (Queries) {
         named_barrier(exchange, 2 * warpgroup);
-        if (mine) {
-          wgmma_fence();
+        wgmma_fence();
 #pragma unroll
-          for (int i = 0; i < softmax_tile / 16; ++i) {  // dq = ds k
-            wgmma<Contiguous::mn, Contiguous::mn>(dq, rows_descriptor<softmax_tile>(ds_tile, i),
-                                                  rows_descriptor<softmax_tile>(k_tile + (turns ? 0 : consumer * softmax_tile * panel_row_bytes), i), i > 0);
-          }
-          wgmma_commit();
+        for (int i = 0; i < softmax_tile / 16; ++i) {  // dq = ds k
+          wgmma<Contiguous::mn, Contiguous::mn>(dq, rows_descriptor<softmax_tile>(ds_tile, i),
+                                                rows_descriptor<softmax_tile>(k_tile + (turns ? 0 : consumer * softmax_tile * panel_row_bytes), i), i > 0);
         }
+        wgmma_commit();
       }
       wgmma_fence();
 #pragma unroll
@@ -326,28 +323,28 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
       if (left > 1) next.advance();
       begin_scores(next);
       if constexpr (Queries) {
-        if (mine) {
-          wgmma_wait<2>();
-          pin(dq);
-          shared.dq_empty.wait((step & 1) ^ 1);
-          auto* to = reinterpret_cast<float4*>(shared.dq);
+        wgmma_wait<2>();
+        pin(dq);
+        if (!turns || (step & 1) == consumer) {
+          shared.dq_empty[step & 1].wait(((step >> 1) & 1) ^ 1);
+          auto* to = reinterpret_cast<float4*>(shared.dq[step & 1]);
 #pragma unroll
           for (int b = 0; b < 8; ++b) {
             to[fragment_order(turns ? 0 : consumer, b, thread)] = float4{dq[4 * b], dq[4 * b + 1], dq[4 * b + 2], dq[4 * b + 3]};
           }
           async_proxy_fence();
-          release(shared.dq_full);
+          release(shared.dq_full[step & 1]);
         }
       }
       wgmma_wait<1>();
       pin(dk);
       release(shared.q_empty[at.stage]);
+      wgmma_wait<0>();  // nothing may be in flight at the end of the loop's body, or ptxas serialises all (C7514)
+      pin(s);
       at.advance();
       ++step;
       if (--tile < tiles.first) tile = tiles.last;
     }
-    wgmma_wait<0>();
-    pin(s);
 
     // Out: through this warp's rows of the key and value tiles, once nobody reads them any more.
     named_barrier(exchange, 2 * warpgroup);
@@ -382,8 +379,10 @@ __global__ __launch_bounds__(3 * warpgroup, 1) void softmax_backward_kernel(cons
       shared.q_empty[i].init(warps);
       shared.dy_empty[i].init(warps);
     }
-    shared.dq_full.init(D == 64 ? 4 : warps);
-    shared.dq_empty.init(1);
+    for (int i = 0; i < 2; ++i) {
+      shared.dq_full[i].init(D == 64 ? 4 : warps);
+      shared.dq_empty[i].init(1);
+    }
     barrier_init_fence();
   }
   __syncthreads();
