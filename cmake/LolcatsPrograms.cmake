@@ -72,7 +72,7 @@ endfunction()
 # The same for the GPU: each NAME.cu is a program <prefix>NAME_cuda, and each NAME/ with a main.cu is one of all its *.cu.
 # They include the units of the CPU's programs, with another device.
 function(lolcats_add_cuda_programs prefix)
-  if(NOT TARGET lolcats::cuda)
+  if(NOT TARGET lolcats::cuda OR NOT LOLCATS_CUDA_PROGRAMS)
     return()
   endif()
   file(GLOB mains CONFIGURE_DEPENDS *.cu */main.cu)

@@ -3,16 +3,14 @@
 // Reads the checkpoint that `linearize --out` wrote, continues each prompt, streams the first one to the terminal, and
 // prints tokens per second and the bytes of the decoding state: constant for linear and windowed attention, growing for softmax.
 #include "support/corpus.hpp"
+#include "support/device.hpp"
 #include "support/program.hpp"
-
-#include <lolcats/lolcats.hpp>
 
 #include <CLI/CLI.hpp>
 
 namespace {
 
 using namespace examples;
-using Device = lolcats::Cpu<float>;
 
 struct Options {
   std::string model, tokenizer, checkpoint;

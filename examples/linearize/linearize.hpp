@@ -2,12 +2,8 @@
 #pragma once
 
 #include "../support/corpus.hpp"
+#include "../support/device.hpp"
 #include "../support/program.hpp"
-
-#include <lolcats/backend/cpu.hpp>
-#include <lolcats/eval/perplexity.hpp>
-#include <lolcats/eval/recall.hpp>
-#include <lolcats/model/zoo.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -17,7 +13,6 @@
 
 namespace examples {
 
-using Device = lolcats::Cpu<float>;
 using Teacher = lolcats::Llama<Device>;
 
 /// What the command line says.

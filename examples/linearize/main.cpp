@@ -5,8 +5,6 @@
 // each of these, the recall by distance on the built-in corpus, and a text that was generated from the constant-size state.
 #include "linearize.hpp"
 
-#include <lolcats/lolcats.hpp>
-
 #include <CLI/CLI.hpp>
 
 namespace {

@@ -3,9 +3,6 @@
 
 #include "linearize.hpp"
 
-#include <lolcats/generate/generate.hpp>
-#include <lolcats/lolcats.hpp>
-
 namespace examples {
 
 template <class Entry>

@@ -5,6 +5,7 @@
 
 #include <lolcats/eval/attention_error.hpp>
 #include <lolcats/eval/perplexity.hpp>
+#include <lolcats/generate/generate.hpp>
 #include <lolcats/model/convert.hpp>
 #include <lolcats/model/random.hpp>
 #include <lolcats/policy/feature_map/hedgehog.hpp>
@@ -65,6 +66,31 @@ Outcome run() {
   return o;
 }
 
-Outcome on_cpu();  // Cpu<float>; compiled by the host's compiler
+/// What a model says, and the logits behind it.
+struct Text {
+  TokenLists tokens;
+  std::vector<std::vector<double>> logits;  // behind each prompt
+};
+
+inline TokenLists prompts() {
+  const DataSet rows = tiny::data(3, {50, 1, 130}, 9, 67);
+  return {rows[0].tokens, rows[1].tokens, rows[2].tokens};
+}
+
+template <Backend B, AttentionPolicy A>
+Text write() {
+  auto model = convert<Llama<B, A>>(random_llama<Llama<B>>(config(), 1, 0.2), 1);
+  Reader<Llama<B, A>> reader(model, 3, 40);
+  Text text{{}, reader.read(prompts())};
+  text.tokens = generate(model, prompts(), {.max_tokens = 40, .chunk = 17}).tokens;
+  return text;
+}
+
+using WindowsAndMaps = Hybrid<Hedgehog<8>, Terraced<16>>;
+
+// On Cpu<float>; compiled by the host's compiler.
+Outcome on_cpu();
+Text hybrid_text_on_cpu();
+Text softmax_text_on_cpu();
 
 }  // namespace end_to_end

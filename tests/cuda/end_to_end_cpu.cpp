@@ -1,4 +1,4 @@
-// The CPU's part of cuda_test.cu.
+// The CPU's part of the tests beside this file.
 #include "end_to_end.hpp"
 
 #include <lolcats/model/cpu.hpp>
@@ -8,4 +8,6 @@
 
 namespace end_to_end {
 Outcome on_cpu() { return run<Cpu<float>>(); }
+Text hybrid_text_on_cpu() { return write<Cpu<float>, WindowsAndMaps>(); }
+Text softmax_text_on_cpu() { return write<Cpu<float>, Softmax<>>(); }
 }  // namespace end_to_end

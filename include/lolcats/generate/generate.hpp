@@ -1,6 +1,7 @@
 // Text from a model: prefill, chunked prefill, and decoding token by token.
 #pragma once
 
+#include <lolcats/core/parallel.hpp>
 #include <lolcats/generate/sampler.hpp>
 #include <lolcats/generate/state.hpp>
 #include <lolcats/ops/linear/linear.hpp>
@@ -94,11 +95,12 @@ class Reader {
       tape_.backend().copy(x.value().data + row * width, last.data + n * width, width);
     }
     const Var<B> scores = linear(tape_, model_.normalize(tape_, tape_.constant(last)), model_.head());
-    for (Index n = 0; n < division.count(); ++n) {
-      auto& row = logits[lists_here[static_cast<std::size_t>(n)]];
-      row.resize(static_cast<std::size_t>(scores.cols()));
-      tape_.backend().to_host(scores.value().data + n * scores.cols(), row.data(), scores.cols());
-    }
+    std::vector<Scalar<B>> host(static_cast<std::size_t>(scores.shape().size()));
+    download(tape_.backend(), scores.value().data, host.data(), scores.shape().size());
+    parallel_for(division.count(), [&](Index n) {
+      const auto first = host.begin() + static_cast<std::ptrdiff_t>(n * scores.cols());
+      logits[lists_here[static_cast<std::size_t>(n)]].assign(first, first + scores.cols());
+    });
   }
 
   Model& model_;

@@ -35,8 +35,8 @@ inline constexpr std::string_view peft_prefix = "base_model.model.";
 
 /// peft's rule: a module is a target if its name ends in one, at a dot.
 inline bool is_target(std::string_view module, std::string_view target) {
-  return module == target || (module.size() > target.size() && module.ends_with(target) &&
-                              module[module.size() - target.size() - 1] == '.');
+  if (module == target) return true;
+  return module.size() > target.size() && module.ends_with(target) && module[module.size() - target.size() - 1] == '.';
 }
 
 inline void parse_peft_config(JsonObject& object, PeftAdapter& adapter) {

@@ -21,7 +21,7 @@ class Arena {
     std::size_t used = 0;
   };
 
-  /// First block size in bytes; later blocks double.
+  /// First block size in bytes; later blocks double, up to a gibibyte.
   explicit Arena(std::size_t first_block = std::size_t{1} << 20) : next_block_(first_block) {}
 
   /// `bytes` of uninitialised memory, aligned to 256 bytes, valid until a rewind to an earlier mark.
@@ -51,6 +51,7 @@ class Arena {
 
  private:
   static constexpr std::size_t alignment = 256;
+  static constexpr std::size_t largest_block = std::size_t{1} << 30;  // unless one array is larger
 
   std::size_t block_bytes(std::size_t block) const { return static_cast<std::size_t>(blocks_[block].size()); }
   std::size_t used_before(std::size_t block) const {
@@ -61,7 +62,7 @@ class Arena {
   void grow(std::size_t bytes) {
     const std::size_t size = std::max(bytes, next_block_);
     blocks_.emplace_back(Shape{static_cast<Index>(size)});
-    next_block_ = std::max(next_block_, size) * 2;
+    next_block_ = std::min(std::max(next_block_, size) * 2, std::max(next_block_, largest_block));
     at_ = {blocks_.size() - 1, 0};
   }
 
