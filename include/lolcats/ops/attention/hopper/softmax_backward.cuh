@@ -18,16 +18,17 @@ namespace lolcats::hopper {
 /// Shared memory of the backward kernel; tiles are panels of 64 columns, swizzled.
 template <int D>
 struct SoftmaxBackwardShared {
-  static constexpr int stages = 2;
+  static constexpr int stages = 3;      // of queries; where 228 KB allow no more of everything, these count most
+  static constexpr int dq_buffers = 1;  // shares of dq on their way out
   bf16 k[softmax_tile * D], v[softmax_tile * D];  // (128, D)
   bf16 q[stages][softmax_query_tile * D];         // (64, D)
   bf16 dy[stages][softmax_query_tile * D];        // (64, D)
   bf16 ds[2][softmax_tile * softmax_query_tile];  // (128 keys, 64 queries), of even and odd steps
-  float dq[2][softmax_query_tile * D];            // of even and odd steps, in the order of fragments
+  float dq[dq_buffers][softmax_query_tile * D];   // in the order of fragments
   SoftmaxRows rows[stages];
   Barrier keys_full, keys_empty, raw;
   Barrier q_full[stages], q_empty[stages], dy_full[stages], dy_empty[stages];
-  Barrier dq_full[2], dq_empty[2];
+  Barrier dq_full[dq_buffers], dq_empty[dq_buffers];
 };
 
 template <class W>
@@ -155,7 +156,7 @@ __device__ __forceinline__ void feed_softmax_backward(const SoftmaxBackwardArgum
 /// One thread passes the block's shares of dq on, each when its turn has come.
 template <int D, class W>
 __device__ __forceinline__ void add_softmax_dq(const SoftmaxBackwardArguments<W>& a, SoftmaxBackwardShared<D>& shared) {
-  RingPosition<2> from;
+  RingPosition<SoftmaxBackwardShared<D>::dq_buffers> from;
   const auto step = [&](const DearestFirst& item, int head, int tile) {
     const Index at = a.scratch.at(head, item.extent(), tile);
     const int key_tile = item.key_tile();
@@ -166,7 +167,7 @@ __device__ __forceinline__ void add_softmax_dq(const SoftmaxBackwardArguments<W>
     for (int now = begin; key_tile != begin;) {
       asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(now) : "l"(turn) : "memory");
       if (now == key_tile) break;
-      if (trap_endless_waits && ++tries > (1 << 22)) __trap();
+      if (tries_of_wait != 0 && ++tries > (1 << 22)) __trap();
     }
     asm volatile("fence.proxy.async;" ::: "memory");
     store_floats(a.scratch.dq + at * softmax_query_tile * D, shared.dq[from.stage], softmax_query_tile * D * static_cast<int>(sizeof(float)), key_tile != begin);
@@ -197,6 +198,7 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
   const std::uint32_t q_tiles = shared_address(shared.q), dy_tiles = shared_address(shared.dy), ds_tiles = shared_address(shared.ds);
   RingPosition<Shared::stages> at;
   RingPosition<1> keys_at;
+  RingPosition<Shared::dq_buffers> dq_at;
   int step = 0;
   const auto release = [&](Barrier& empty) {
     __syncwarp();
@@ -326,15 +328,16 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
         wgmma_wait<2>();
         pin(dq);
         if (!turns || (step & 1) == consumer) {
-          shared.dq_empty[step & 1].wait(((step >> 1) & 1) ^ 1);
-          auto* to = reinterpret_cast<float4*>(shared.dq[step & 1]);
+          shared.dq_empty[dq_at.stage].wait(dq_at.phase ^ 1);
+          auto* to = reinterpret_cast<float4*>(shared.dq[dq_at.stage]);
 #pragma unroll
           for (int b = 0; b < 8; ++b) {
             to[fragment_order(turns ? 0 : consumer, b, thread)] = float4{dq[4 * b], dq[4 * b + 1], dq[4 * b + 2], dq[4 * b + 3]};
           }
           async_proxy_fence();
-          release(shared.dq_full[step & 1]);
+          release(shared.dq_full[dq_at.stage]);
         }
+        dq_at.advance();
       }
       wgmma_wait<1>();
       pin(dk);
@@ -379,7 +382,7 @@ __global__ __launch_bounds__(3 * warpgroup, 1) void softmax_backward_kernel(cons
       shared.q_empty[i].init(warps);
       shared.dy_empty[i].init(warps);
     }
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < Shared::dq_buffers; ++i) {
       shared.dq_full[i].init(D == 64 ? 4 : warps);
       shared.dq_empty[i].init(1);
     }
