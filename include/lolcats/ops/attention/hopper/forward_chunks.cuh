@@ -15,8 +15,8 @@ struct ChunkMemory {
   SharedTile<S::D, S::f> key_map;              // (D, f)
   Ring<SharedTile<tile, S::D>, stages> k, v;   // (64, D)
   SharedTile<tile, S::F> phi[2];               // (64, F), one per mapping warpgroup
-  alignas(128) std::uint16_t ones[16 * 8];     // (16, 8)
-  float key_bias[S::f];
+  alignas(128) std::uint16_t ones[16 * 8];     // (16, 8), without swizzle
+  bf16 key_bias[S::f];
   Walk walk;
   typename decltype(k)::Barriers k_barriers, v_barriers;
   Barrier weights_full;

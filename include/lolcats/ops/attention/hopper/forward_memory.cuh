@@ -117,8 +117,8 @@ struct ForwardMemory {
   SharedTile<S::F, S::D> sums;                                 // S (F, D)
   SharedTile<tile, S::F> phi[2];                               // phi_k (64, F), one per output warpgroup; later its outputs
   alignas(128) SplitNormalizer<S::F> normalizer;               // z
-  alignas(128) std::uint16_t ones[16 * 8];                     // (16, 8)
-  float query_bias[S::f], key_bias[S::f];
+  alignas(128) std::uint16_t ones[16 * 8];                     // (16, 8), without swizzle
+  bf16 query_bias[S::f], key_bias[S::f];
   Walk walk;
   Mixing mixing;
   typename decltype(k)::Barriers k_barriers;
@@ -163,7 +163,7 @@ __device__ __forceinline__ void score(Fragment<tile>& scores, std::uint32_t q, s
 
 /// The block's threads fetch the bias of map `head`: (f), or one number for all.
 template <class Map>
-__device__ __forceinline__ void load_bias(float* to, const bf16* bias, int head, int thread, int threads) {
+__device__ __forceinline__ void load_bias(bf16* to, const bf16* bias, int head, int thread, int threads) {
   if constexpr (Map::bias != Bias::none) {
     constexpr int f = static_cast<int>(Map::projected);
     for (int i = thread; i < f; i += threads) to[i] = bias[Map::bias == Bias::vector ? head * f + i : head];
@@ -171,13 +171,15 @@ __device__ __forceinline__ void load_bias(float* to, const bf16* bias, int head,
 }
 /// z + b.
 template <class Map>
-__device__ __forceinline__ void add_bias(Fragment<Map::projected>& z, const float* bias) {
+__device__ __forceinline__ void add_bias(Fragment<Map::projected>& z, const bf16* bias) {
   if constexpr (Map::bias != Bias::none) {
     const int first = 2 * (lane_id() & 3);
 #pragma unroll
     for (int j = 0; j < Map::projected / 8; ++j) {
-      const float2 b = *reinterpret_cast<const float2*>(bias + 8 * j + first);
-      z.x[4 * j] += b.x, z.x[4 * j + 1] += b.y, z.x[4 * j + 2] += b.x, z.x[4 * j + 3] += b.y;
+      const auto pair = *reinterpret_cast<const std::uint32_t*>(bias + 8 * j + first);
+      const float b[2] = {low_bf16(pair), high_bf16(pair)};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) z.x[4 * j + i] += b[i & 1];
     }
   }
 }

@@ -35,6 +35,8 @@ struct OutputRole {
   using Tiles = typename S::Tiles;
   using Scores = Fragment<tile>;
   static constexpr int D = S::D, F = S::F, f = S::f;
+  /// Is there room for the queries' projection beside the scores?
+  static constexpr bool early_projection = f == 64;
 
   ForwardMemory<S>& memory;
   const Parameters<W>& p;
@@ -95,25 +97,32 @@ struct OutputRole {
       if (maps_keys) map_keys(mapped, [&] { start_scores(own_scores, q, own); });
       else start_scores(own_scores, q, own);
       if constexpr (S::lag == 1) start_scores(previous_scores, q, previous ? own - 1 : own);
-      start_projection(z, q);
+      if constexpr (early_projection) start_projection(z, q);
       finish(own_scores);
       if constexpr (S::lag == 1) finish(previous_scores);
-      finish(z);
+      if constexpr (early_projection) finish(z);
     }
     if (lane_id() == 0) {
-      memory.q_empty[q_slot(t)].arrive();
+      if (early_projection || Tiles::mixes) memory.q_empty[q_slot(t)].arrive();
       memory.k_barriers.release(own);
       if (previous) memory.k_barriers.release(own - 1);
     }
     if constexpr (S::near) soften(t, rows, own_scores, previous_scores, previous, near_sum);
     if constexpr (Tiles::mixes) {
       if (maps_keys) memory.phi_full[w].wait(folds & 1);  // all warps have stored theirs
-      if constexpr (Tiles::mixes_previous) add_far(previous_scores, phi, t, t - 1, previous, near_sum);
-      if constexpr (Tiles::mixes_own) add_far(own_scores, phi, t, t, true, near_sum);
     }
+    if constexpr (Tiles::mixes_own) add_far(own_scores, phi, t, t, true, near_sum);
     pack(own_scores, own_weights);
+    if constexpr (Tiles::mixes_previous) add_far(previous_scores, phi, t, t - 1, previous, near_sum);
     if constexpr (S::lag == 1) pack(previous_scores, previous_weights);
-    if constexpr (!Tiles::mixes) map_queries(z, phi);
+    if constexpr (!Tiles::mixes) {
+      if constexpr (!early_projection) {
+        start_projection(z, q);
+        finish(z);
+        if (lane_id() == 0) memory.q_empty[q_slot(t)].arrive();
+      }
+      map_queries(z, phi);
+    }
 
     // Numerator and denominator.
     float y[D / 2];            // (64, D)

@@ -8,11 +8,12 @@
 
 namespace lolcats::hopper {
 
-/// Tests define LOLCATS_TRAP_ENDLESS_WAITS so that a lost arrival ends the kernel with an error instead of hanging it.
+/// After this many tries of a wait, each up to a microsecond or so, the kernel ends with an error.  Tests define
+/// LOLCATS_TRAP_ENDLESS_WAITS so that a lost arrival shows soon; else the count wraps around first, which takes an hour.
 #ifdef LOLCATS_TRAP_ENDLESS_WAITS
-inline constexpr bool trap_endless_waits = true;
+inline constexpr std::uint32_t tries_of_wait = 1U << 20;
 #else
-inline constexpr bool trap_endless_waits = false;
+inline constexpr std::uint32_t tries_of_wait = 0;
 #endif
 
 /// The address of something in shared memory as the instructions below take it.
@@ -51,24 +52,15 @@ struct Barrier {
                  : "memory");
     return done != 0;
   }
-  /// The loops are written in PTX: as C++ they cost the registers of whole kernels.
+  /// Written in PTX and with a way out: a loop in C++, or one without end, costs the registers of whole kernels.
   __device__ __forceinline__ void wait(int parity) const {
-    if constexpr (trap_endless_waits) {
-      asm volatile(
-          "{.reg .pred p; .reg .u32 tries; mov.u32 tries, 0;\n"
-          "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @p bra done;\n"
-          "add.u32 tries, tries, 1; setp.gt.u32 p, tries, 1048576; @p trap; bra again;\n"
-          "done:}" ::"r"(shared_address(this)),
-          "r"(parity)
-          : "memory");
-    } else {
-      asm volatile(
-          "{.reg .pred p;\n"
-          "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @p bra done; bra again;\n"
-          "done:}" ::"r"(shared_address(this)),
-          "r"(parity)
-          : "memory");
-    }
+    asm volatile(
+        "{.reg .pred p; .reg .u32 tries; mov.u32 tries, 0;\n"
+        "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @p bra done;\n"
+        "add.u32 tries, tries, 1; setp.eq.u32 p, tries, %2; @p trap; bra again;\n"
+        "done:}" ::"r"(shared_address(this)),
+        "r"(parity), "n"(tries_of_wait)
+        : "memory");
   }
 };
 
