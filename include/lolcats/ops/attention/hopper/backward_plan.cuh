@@ -23,9 +23,11 @@ namespace lolcats::hopper {
 /// Rows of a tile: tokens of one sequence from a multiple of 64 on.
 inline constexpr int tile_rows = 64;
 
-/// 1 / sqrt(D), and what makes an exponent of two of a score.
+/// 1 / sqrt(D), its logarithm to base 2, and what makes an exponent of two of a product q.k.
 template <int D>
 inline constexpr float score_scale = D == 128 ? 0.08838834764831845F : 0.125F;
+template <int D>
+inline constexpr float log2_score_scale = D == 128 ? -3.5F : -3.0F;
 template <int D>
 inline constexpr float score_exponent = score_scale<D> * std::numbers::log2e_v<float>;
 
@@ -226,6 +228,7 @@ struct BackwardArguments {
     if constexpr (!W::has_near) return 0;
     return 1 / (1 + __expf(-static_cast<float>(window_factors[head])));
   }
+  __device__ __forceinline__ float log2_gamma(int head) const { return W::has_near ? __log2f(gamma(head)) : 0.0F; }
   __device__ __forceinline__ float beta(int head) const { return affine ? 1 - gamma(head) : 1.0F; }
 };
 

@@ -112,14 +112,15 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
     if (Shared::keeps_map) load_map(shared.map_full);
   }
   RowProducts<D> y;
-  QueryRows rows, next_rows;
-  const auto load_rows = [&](int i, QueryRows& to) {
+  RawRows raw;
+  const auto load_rows = [&](int i) {
     if (i >= a.tiles()) return;
     const TileTable::Tile tile = tile_at(i);
     y.load(a.y + static_cast<Index>(tile.first_row()) * stride + head * D, stride, tile.valid(), warp);
-    to.load(a, tile, head, warp);
+    raw.load(a, tile, head, warp);
   };
-  load_rows(blockIdx.y, next_rows);
+  load_rows(blockIdx.y);
+  const float beta = a.beta(head), log2_gamma = a.log2_gamma(head);
   __syncthreads();
   if (Shared::keeps_map) shared.map_full.wait(0);
 
@@ -128,7 +129,6 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
   for (int i = blockIdx.y; i < a.tiles(); i += parts) {
     const TileTable::Tile tile = tile_at(i);
     const Partners p = partners_at(tile);
-    rows = next_rows;
     shared.inputs_full.wait(inputs_parity);
     inputs_parity ^= 1;
     if (tile.valid() < tile_rows) {
@@ -137,6 +137,7 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
       __syncthreads();
     }
     const PerRow delta = y.dot(shared.dy, warp);
+    const QueryRows rows(raw, a.window, tile, beta, log2_gamma, warp);
     auto dq = Fragment<D>::from([](int) { return 0.0F; });  // (64, D)
     PerRow far{};                                           // phi.dphi / sqrt(D)
 
@@ -217,7 +218,7 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
       }
     }
     rows.write(a.statistics[a.record(head, tile, tile.index)], delta, far, warp);
-    load_rows(i + parts, next_rows);
+    load_rows(i + parts);
 
     if constexpr (W::has_near) {
 #pragma unroll 1
@@ -237,7 +238,7 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
           zero_tail<D>(values, tile.valid(), thread);
           __syncthreads();
         }
-        Fragment<tile_rows> s, g;  // (64, 64): scores, gradients of weights; then weights / den, gradients of scores
+        Fragment<tile_rows> s, g;  // (64, 64): scores, then weights / (den sqrt(D)); gradients of weights, then of scores
         wgmma_fence();
         issue_product<D>(s, shared.q, keys, false);
         issue_product<D>(g, shared.dy, values, false);
@@ -250,8 +251,9 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
           if (thread == 0 && i + parts < a.tiles()) load_inputs(tile_at(i + parts));
         }
         const int lane = lane_id();
+        const float shift[2] = {rows.shift.of[0] + log2_score_scale<D>, rows.shift.of[1] + log2_score_scale<D>};
 #pragma unroll
-        for (int e = 0; e < s.size; ++e) s.x[e] = exp2_fast(fmaf(s.x[e], score_exponent<D>, rows.shift.of[fragment_row(e)]));
+        for (int e = 0; e < s.size; ++e) s.x[e] = exp2_fast(fmaf(s.x[e], score_exponent<D>, shift[fragment_row(e)]));
         if (!pure || j == tile.index) {
 #pragma unroll
           for (int e = 0; e < s.size; ++e) {
@@ -262,7 +264,7 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
 #pragma unroll
         for (int e = 0; e < g.size; ++e) {
           const int r = fragment_row(e);
-          const float ds = s.x[e] * scale * (g.x[e] - delta.of[r]);
+          const float ds = s.x[e] * (g.x[e] - delta.of[r]);
           g.x[e] = j * tile_rows + fragment_column(e, lane) == rows.at[r] ? ds + far.of[r] : ds;
         }
         std::uint32_t words[tile_rows / 4];

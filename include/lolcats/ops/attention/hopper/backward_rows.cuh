@@ -50,34 +50,49 @@ struct RowProducts {
   }
 };
 
-/// What is known about the two queries of a tile that the calling thread's fragments hold.
-struct QueryRows {
-  PerRow weight;  // beta / den_n
-  PerRow shift;   // p_nj / den_n = 2^(q.k log2(e) / sqrt(D) + shift)
-  int at[2];      // the near key with the largest score
-  int begin[2];   // the window's begin
+/// The statistics of the forward pass for the two queries of a tile that the calling thread's fragments hold, as they are
+/// in device memory: whoever reads them early must not compute with them, or it would wait for them.
+struct RawRows {
+  float inverse[2];  // 1 / den_n; 0 for rows past the end of the sequence
+  float largest[2];  // c_n
+  int at[2];         // the near key that has it
 
   template <class W>
   __device__ __forceinline__ void load(const BackwardArguments<W>& a, const TileTable::Tile& tile, int head, int warp) {
-    const float beta = a.beta(head);
-    const float log2_gamma = W::has_near ? __log2f(a.gamma(head)) : 0;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int row = fragment_row_in_tile(warp, r);
-      weight.of[r] = 0;
-      shift.of[r] = -INFINITY;
+      inverse[r] = largest[r] = 0;
       at[r] = -1;
-      begin[r] = 0;
       if (row < tile.valid()) {
         const Index n = static_cast<Index>(tile.first_row() + row) * a.query_heads + head;
-        const float inverse = a.inverse_denominator[n];
-        weight.of[r] = beta * inverse;
-        begin[r] = static_cast<int>(a.window.window.begin(tile.position() + row));
+        inverse[r] = __ldg(a.inverse_denominator + n);
         if constexpr (W::has_near) {
-          at[r] = a.largest_at[n];
-          shift.of[r] = log2_gamma + __log2f(inverse) - a.largest[n] * std::numbers::log2e_v<float>;
+          largest[r] = __ldg(a.largest + n);
+          at[r] = __ldg(a.largest_at + n);
         }
       }
+    }
+  }
+};
+
+/// What follows from them.
+struct QueryRows {
+  PerRow weight;  // beta / den_n
+  PerRow shift;   // p_nj / den_n = 2^(q.k log2(e) / sqrt(D) + shift)
+  int at[2];
+  int begin[2];   // the window's begin
+
+  template <class W>
+  __device__ __forceinline__ QueryRows(const RawRows& raw, const WindowTiles<W>& window, const TileTable::Tile& tile, float beta,
+                                       float log2_gamma, int warp) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int row = fragment_row_in_tile(warp, r);
+      weight.of[r] = beta * raw.inverse[r];
+      shift.of[r] = log2_gamma + __log2f(raw.inverse[r]) - raw.largest[r] * std::numbers::log2e_v<float>;  // -inf past the end
+      at[r] = raw.at[r];
+      begin[r] = row < tile.valid() ? static_cast<int>(window.window.begin(tile.position() + row)) : 0;
     }
   }
   /// One lane of those that hold a row writes for it; `far` is phi_q.dphi_q / sqrt(D).
