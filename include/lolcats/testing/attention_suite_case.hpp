@@ -220,7 +220,7 @@ std::vector<double> run_attention_steps(const AttentionCase<A>& c, Cut&& cut, At
     }
     AttentionArguments<B, A> arguments(piece, {false, false, false}, backend);
     Tape<B> tape(backend);
-    poison(tape);
+    poison(tape, Index{1} << 14);
     const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k"), v = arguments.var(tape, "v");
     const Var<B> out = attention_step<A>(tape, q, k, v, sequences, c.heads, state, arguments.weights(tape), c.window);
     const std::vector<double> values = host(backend, out.value());

@@ -58,9 +58,10 @@ __device__ __forceinline__ int padded_bits(int columns) {
 }
 
 /// Copies rows [first, first + count) and columns [column, column + 64) to a tile; zeros in all rows and columns that
-/// are not there, the latter up to the next power of two.  All threads of the block take part; no barrier.
+/// are not there, the latter up to the next power of two.  All threads of the block take part; no barrier.  Not inlined:
+/// a kernel calls it up to ten times, and would take minutes to compile.
 template <class Source>
-__device__ __forceinline__ void stage(float* to, const Source& from, int first, int count, int column) {
+__device__ __noinline__ void stage(float* to, const Source& from, int first, int count, int column) {
   using T = std::remove_cvref_t<decltype(*from.row(0))>;
   struct alignas(4 * sizeof(T)) Four {
     T values[4];

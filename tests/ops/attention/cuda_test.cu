@@ -1,0 +1,112 @@
+// General CUDA attention against N x N loops in double: outputs and every gradient, any map and window.
+#include <lolcats/ops/attention/cuda.cuh>
+#include <lolcats/testing/attention_suite.hpp>
+#include <lolcats/testing/gpu.cuh>
+
+#include <doctest/doctest.h>
+
+using namespace lolcats;
+using namespace lolcats::testing;
+
+namespace {
+
+// Head sizes and feature counts that no fused kernel takes, around the 64 rows and columns of a tile.
+const AttentionSuite small{.lengths = {1, 3, 63, 64, 65, 127, 200}};
+
+/// A pass in float, and in bf16 on inputs that were rounded before: gradients then carry the rounding of y alone.
+template <AttentionPolicy A>
+void check_general(typename A::Window window, const AttentionSuite& suite = small) {
+  if (!have_gpu()) return;
+  check_attention_against_reference<A, Cuda<float>>(window, suite, 1e-5, 1e-4);
+  check_attention_against_reference<A, Cuda<bf16>>(window, suite, 1e-2, 3e-2);
+}
+
+/// Attention over features that are given, one block per query head or per key/value head.
+template <bool PerGroup>
+struct OverGiven {
+  using Map = GivenFeatures;
+  using Window = Sliding<>;
+  static constexpr bool affine = true;
+  static constexpr bool shared_maps = false;
+  static constexpr bool key_maps_per_group = PerGroup;
+  static std::string name() { return PerGroup ? "given features per group" : "given features"; }
+};
+
+}  // namespace
+
+TEST_CASE("sliding windows") {
+  using A = Hybrid<Hedgehog<dynamic>, Sliding<>>;
+  for (const Index width : {1, 5, 64, 100}) check_general<A>(Sliding<>(width));
+  if (!have_gpu()) return;
+  const AttentionSuite suite;
+  check_attention_symmetries<A, Cuda<float>>(Sliding<>(8), suite, 2e-6);
+  check_attention_wanted<A, Cuda<float>>(Sliding<>(8), suite);
+  check_attention_wanted<A, Cuda<bf16>>(Sliding<>(8), suite);
+  check_attention_shapes<A, Cuda<float>>(Sliding<>(8), suite);
+}
+
+TEST_CASE("terraced windows, far keys weighing 1 - gamma, biased maps") {
+  using A = Hybrid<T2R<dynamic>, Terraced<>, Affine>;
+  for (const Index width : {1, 32, 64, 100}) check_general<A>(Terraced<>(width), {.lengths = small.lengths, .sizes = {8}});
+}
+
+TEST_CASE("linear attention, one key map per key/value head") {
+  check_general<Linear<EluPlusOne<3>, KeyMapsPerGroup>>({});
+}
+
+TEST_CASE("softmax") {
+  for (const Index width : {Index{1}, Index{70}, unlimited}) check_general<Softmax<>>(Sliding<>(width));
+}
+
+TEST_CASE("given features") {
+  check_general<OverGiven<false>>(Sliding<>(9));
+  check_general<OverGiven<true>>(Sliding<>(9));
+}
+
+TEST_CASE("every map") {
+  check_general<Hybrid<Skip<HedgehogExp<dynamic>>, Sliding<7>, SharedMaps>>({}, {.lengths = {65}});
+  check_general<Hybrid<Biased<HedgehogExpHalf<5>, Bias::head>, Terraced<8, 1>>>({}, {.lengths = {65}});
+  check_general<Hybrid<HedgehogHalf<70>, Sliding<7>>>({}, {.lengths = {65}});
+  check_general<ArchetypeAttention>(ArchetypeWindow::make(), {.lengths = {65}});
+}
+
+TEST_CASE("heads and features of more than a tile") {
+  check_general<Hybrid<Hedgehog<dynamic>, Sliding<>>>(Sliding<>(40), {.lengths = {130}, .sizes = {72, 128}});
+  check_general<Hybrid<HedgehogHalf<70>, Terraced<64>, KeyMapsPerGroup>>({}, {.lengths = {130}, .sizes = {160}});
+}
+
+TEST_CASE("long sequences are cut into chunks") {  // one head leaves most of the chip idle otherwise
+  if (!have_gpu()) return;
+  using A = Hybrid<Hedgehog<dynamic>, Sliding<>>;
+  const auto c = random_attention_case<A>(Sliding<>(64), {1, 1, 8}, Sequences(1500, {{3, 1100, 0}, {1103, 300, 0}}), 3);
+  lolcats::testing::detail::check_numbers(reference_attention(c), run_attention<Cuda<float>>(c), 1e-5, 1e-4);
+}
+
+TEST_CASE("the same bits every time") {
+  if (!have_gpu()) return;
+  using A = Hybrid<T2R<dynamic>, Sliding<>>;
+  const auto c = random_attention_case<A>(Sliding<>(16), {4, 2, 16}, lolcats::testing::detail::ragged(300), 5);
+  const AttentionNumbers first = run_attention<Cuda<bf16>>(c);
+  for (int i = 0; i < 20; ++i) {
+    for (const auto& [name, numbers] : run_attention<Cuda<bf16>>(c)) {
+      INFO(name);
+      CHECK(same(first.at(name), numbers));
+    }
+  }
+}
+
+TEST_CASE("sizes that do not fit are refused before anything runs") {
+  if (!have_gpu()) return;
+  using A = Softmax<>;
+  const auto c = random_attention_case<A>(Sliding<>(4), {1, 1, 1024}, Sequences::rectangular(1, 3), 1);
+  CHECK_THROWS_AS(run_attention<Cuda<float>>(c), ConfigError);
+}
+
+TEST_CASE("a test can ask for the general path") {
+  using Kernel = AttentionKernel<Cuda<float>, NoMap, Sliding<>>;
+  AttentionProblem<Cuda<float>, Sliding<>> problem;
+  CHECK(Kernel::forward_path(problem) == AttentionPath::general);
+  CHECK(name_of(Kernel::backward_path(problem)) == "general");
+  const cuda::GeneralAttentionOnly only;
+  CHECK(cuda::GeneralAttentionOnly::active());
+}

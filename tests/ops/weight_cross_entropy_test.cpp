@@ -1,0 +1,45 @@
+// Cross-entropy of attention weights on the CPU against N x N loops.
+#include "weight_cross_entropy/check.hpp"
+
+#include <lolcats/ops/weight_cross_entropy/eigen.hpp>
+
+using namespace lolcats;
+
+TEST_CASE("the plain loss is the cross-entropy of log-weights, and its gradient is its derivative") {
+  const std::vector<double> teacher{1, 0, 0, 0.25, 0.75, 0, 0.2, 0.3, 0.5}, student{1, 0, 0, 0.6, 0.4, 0, 0.1, 1e-14, 0.9};
+  const double floor = 1e-12;
+  const auto loss = [&](const std::vector<double>& a) { return naive::weight_cross_entropy(1, 3, teacher, a, floor); };
+  // By hand: the first row is certain; the others are -sum t log a, up to the floor's share in the denominator.
+  const double want = -0.25 * std::log(0.6) - 0.75 * std::log(0.4) - 0.2 * std::log(0.1) - 0.3 * std::log(floor) - 0.5 * std::log(0.9);
+  CHECK(loss(student) == doctest::Approx(want).epsilon(1e-10));
+  const auto gradient = naive::weight_cross_entropy_gradient(1, 3, teacher, student, floor);
+  for (std::size_t i = 0; i < student.size(); ++i) {
+    auto up = student, down = student;
+    up[i] += 1e-6;
+    down[i] -= 1e-6;
+    if (student[i] > floor) CHECK(gradient[i] == doctest::Approx((loss(up) - loss(down)) / 2e-6).epsilon(1e-5));
+    else CHECK(gradient[i] == 0);
+  }
+}
+
+TEST_CASE_TEMPLATE("value and gradients", B, Cpu<double>, Cpu<float>) {
+  constexpr bool exact = std::is_same_v<B, Cpu<double>>;
+  const double tolerance = exact ? 1e-12 : 1e-5, gradient = exact ? 1e-8 : 2e-4;
+  const Sequences ragged(83, {{2, 70, 0}, {75, 7, 0}});
+  using A = Hybrid<Hedgehog<dynamic>, Sliding<>, Affine>;
+  weight_entropy::check<A, B>(Sliding<>(9), {4, 2, 6}, ragged, unlimited, tolerance, gradient);
+  weight_entropy::check<A, B>(Sliding<>(9), {4, 4, 3}, ragged, 20, tolerance, gradient);
+  using PerGroup = Hybrid<Biased<HedgehogHalf<5>>, Terraced<8>, KeyMapsPerGroup>;
+  weight_entropy::check<PerGroup, B>({}, {4, 2, 8}, ragged, unlimited, tolerance, gradient);
+  weight_entropy::check<Linear<EluPlusOne<3>>, B>({}, {2, 1, 8}, ragged, unlimited, tolerance, gradient);
+}
+
+TEST_CASE("wanting a gradient of q or k is an error") {
+  using B = Cpu<double>;
+  using A = Linear<EluPlusOne<3>>;
+  const auto c = lolcats::testing::random_attention_case<A>({}, {1, 1, 4}, Sequences::rectangular(1, 5), 1);
+  lolcats::testing::AttentionArguments<B, A> arguments(c, {true, true, true});
+  Tape<B> tape;
+  const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k");
+  CHECK_THROWS_AS(weight_cross_entropy<A>(tape, q, k, c.sequences, c.heads, arguments.weights(tape), {}, Sliding<>(unlimited), 1.0), Error);
+}
