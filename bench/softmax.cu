@@ -38,7 +38,8 @@ std::vector<Array<B>> random(const Shape& shape) {
   std::vector<Array<B>> arrays;
   for (int i = 0; i < sets; ++i) {
     arrays.emplace_back(shape);
-    cuda::launch("fill", fill, {cuda::blocks_for(shape.size(), 256), 256, B{}.stream()}, arrays.back().data(), shape.size(), ++seed);
+    cuda::launch("fill", fill, {cuda::blocks_for(shape.size(), 256), 256, B{}.stream()}, arrays.back().data(),
+                 shape.size(), ++seed);
   }
   return arrays;
 }
@@ -64,8 +65,10 @@ double milliseconds(int repeats, F&& run) {
 }
 
 void report(const char* op, Index sequences, Index tokens, double ms, double work, const char* unit) {
-  fmt::print("{{\"op\": \"{}\", \"shape\": \"{}x{}\", \"implementation\": \"lolcats\", \"ms\": {:.4f}, \"device\": \"{}\", \"{}\": {:.2f}}}\n", op,
-             sequences, tokens, ms, cuda::device().name, unit, work / ms * 1e-9);
+  fmt::print(
+      "{{\"op\": \"{}\", \"shape\": \"{}x{}\", \"implementation\": \"lolcats\", \"ms\": {:.4f}, \"device\": \"{}\", "
+      "\"{}\": {:.2f}}}\n",
+      op, sequences, tokens, ms, cuda::device().name, unit, work / ms * 1e-9);
   std::fflush(stdout);
 }
 
@@ -78,7 +81,9 @@ void measure(const Heads& heads, Index sequences, Index tokens, W window, int re
   Array<B, float> largest(rows), inverse(rows);
   const AttentionStatistics<B> statistics{largest.view(), inverse.view(), {}};
   const Sequences batch = Sequences::rectangular(sequences, tokens);
-  const auto problem = [&](int i) { return AttentionProblem<B, W>{heads, &batch, window, false, q[i].view(), k[i].view(), v[i].view(), {}}; };
+  const auto problem = [&](int i) {
+    return AttentionProblem<B, W>{heads, &batch, window, false, q[i].view(), k[i].view(), v[i].view(), {}};
+  };
   double pairs = 0;  // of a query and a key it sees
   for (Index n = 0; n < tokens; ++n) pairs += static_cast<double>(n + 1 - window.begin(n));
   const double flops = 4 * pairs * static_cast<double>(sequences * heads.queries * heads.size);
@@ -88,7 +93,8 @@ void measure(const Heads& heads, Index sequences, Index tokens, W window, int re
   Tape<B> tape;
   const auto both = [&](int i) {
     forward(i);
-    hopper::softmax_backward(tape, problem(i), y[i].view(), dy[i].view(), statistics, {{dq[i].view()}, {dk[i].view()}, {dv[i].view()}, {}, {}});
+    hopper::softmax_backward(tape, problem(i), y[i].view(), dy[i].view(), statistics,
+                             {{dq[i].view()}, {dk[i].view()}, {dv[i].view()}, {}, {}});
   };
   report("softmax forward+backward", sequences, tokens, milliseconds(repeats, both), 3.5 * flops, "tflops");
 }
@@ -105,7 +111,8 @@ void measure_decode(const Heads& heads, Index sequences, Index tokens, int repea
     }
     cuda::softmax_decode<bf16>(B{}.stream(), heads, slots, q[i].data(), y[i].data());
   };
-  report("softmax decode", sequences, tokens, milliseconds(repeats, run), 4.0 * static_cast<double>(key.size()), "terabytes_per_second");
+  report("softmax decode", sequences, tokens, milliseconds(repeats, run), 4.0 * static_cast<double>(key.size()),
+         "terabytes_per_second");
 }
 
 }  // namespace

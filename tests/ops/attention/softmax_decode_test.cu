@@ -74,7 +74,8 @@ void check(Heads heads, const std::vector<int>& counts, Rng& rng) {
       for (double& x : p) sum += x = std::exp(x - largest);
       for (Index i = 0; i < D; ++i) {
         double w = 0;
-        for (Index j = 0; j < counts[static_cast<std::size_t>(n)]; ++j) w += p[static_cast<std::size_t>(j)] / sum * v[at(j, i)];
+        for (Index j = 0; j < counts[static_cast<std::size_t>(n)]; ++j)
+          w += p[static_cast<std::size_t>(j)] / sum * v[at(j, i)];
         scale = std::max(scale, std::abs(w));
         const double error = std::abs(got[static_cast<std::size_t>((n * H + h) * D + i)] - w);
         worst = error == error ? std::max(worst, error) : std::numeric_limits<double>::infinity();

@@ -83,14 +83,16 @@ __device__ __forceinline__ float exp2_quick(float x) {
 
 /// Block (split, key head and its batch of R query heads, slot).  `Lanes` lanes share a key, eight columns each.
 template <class T, int Lanes, int R>
-__global__ __launch_bounds__(decode_threads) void softmax_decode(const __grid_constant__ DecodeSlots<T> slots, const T* q, T* y, int query_heads,
-                                                                int key_heads, int size, float scale_log2, DecodePartials partials) {
+__global__ __launch_bounds__(decode_threads) void softmax_decode(const __grid_constant__ DecodeSlots<T> slots,
+                                                                 const T* q, T* y, int query_heads, int key_heads,
+                                                                 int size, float scale_log2, DecodePartials partials) {
   constexpr int groups = decode_threads / Lanes;  // of lanes; each takes keys of its own
   constexpr int unroll = 2;                       // keys of a group at once; as many more are on their way
   extern __shared__ float memory[];               // (groups, R, D), then (groups, R) pairs
   const DecodeSlot<T>& slot = slots.slots[blockIdx.z];
   const int group_size = query_heads / key_heads, batches = (group_size + R - 1) / R;
-  const int g = static_cast<int>(blockIdx.y) / batches, first_head = g * group_size + static_cast<int>(blockIdx.y) % batches * R;
+  const int g = static_cast<int>(blockIdx.y) / batches,
+            first_head = g * group_size + static_cast<int>(blockIdx.y) % batches * R;
   const int heads = min(R, (g + 1) * group_size - first_head);
   const int splits = static_cast<int>(gridDim.x);
   const int per_split = (slot.count + splits - 1) / splits;
@@ -210,7 +212,8 @@ __global__ __launch_bounds__(decode_threads) void softmax_decode(const __grid_co
 
 /// Block (head, slot), a thread per column: the splits put together.
 template <class T>
-__global__ void softmax_decode_join(const __grid_constant__ DecodeSlots<T> slots, T* y, int splits, int size, DecodePartials partials) {
+__global__ void softmax_decode_join(const __grid_constant__ DecodeSlots<T> slots, T* y, int splits, int size,
+                                    DecodePartials partials) {
   const int query_heads = static_cast<int>(gridDim.x);
   const Index at = (static_cast<Index>(blockIdx.y) * query_heads + blockIdx.x) * splits;
   float top = decode_lowest;
@@ -223,7 +226,8 @@ __global__ void softmax_decode_join(const __grid_constant__ DecodeSlots<T> slots
       x = fmaf(partials.sums[(at + n) * size + d], shrink, x);
       weight = fmaf(scale.y, shrink, weight);
     }
-    y[(static_cast<Index>(slots.slots[blockIdx.y].row) * query_heads + blockIdx.x) * size + d] = from_float<T>(x / weight);
+    y[(static_cast<Index>(slots.slots[blockIdx.y].row) * query_heads + blockIdx.x) * size + d] =
+        from_float<T>(x / weight);
   }
 }
 
@@ -235,7 +239,8 @@ inline bool softmax_decode_takes(const Heads& heads) { return heads.size % 8 == 
 /// y (M, H * D) in the rows of `slots` of q (M, H * D); every pointer is aligned to 16 bytes.
 template <class T>
 void softmax_decode(cudaStream_t stream, const Heads& heads, std::span<const DecodeSlot<T>> slots, const T* q, T* y) {
-  require<ShapeError>(softmax_decode_takes(heads), "softmax_decode: head size {}, expected a multiple of 8 up to 256", heads.size);
+  require<ShapeError>(softmax_decode_takes(heads), "softmax_decode: head size {}, expected a multiple of 8 up to 256",
+                      heads.size);
   const int H = static_cast<int>(heads.queries), G = static_cast<int>(heads.keys), D = static_cast<int>(heads.size);
   const int group = H / G;
   const float scale_log2 = 1.4426950408889634F / std::sqrt(static_cast<float>(D));
@@ -255,12 +260,14 @@ void softmax_decode(cudaStream_t stream, const Heads& heads, std::span<const Dec
       const detail::DecodePartials partials{sums.data(), scales.data()};
       const std::size_t shared = sizeof(float) * (detail::decode_threads / Lanes) * R * static_cast<std::size_t>(D + 2);
       launch("softmax_decode", detail::softmax_decode<T, Lanes, R>,
-             {dim3(static_cast<unsigned>(splits), static_cast<unsigned>(G * batches), static_cast<unsigned>(count)), detail::decode_threads, stream, shared},
+             {dim3(static_cast<unsigned>(splits), static_cast<unsigned>(G * batches), static_cast<unsigned>(count)),
+              detail::decode_threads, stream, shared},
              some, q, y, H, G, D, scale_log2, partials);
       if (splits > 1) {
         launch("softmax_decode_join", detail::softmax_decode_join<T>,
-               {dim3(static_cast<unsigned>(H), static_cast<unsigned>(count)), static_cast<unsigned>((D + 31) / 32 * 32), stream}, some, y, splits, D,
-               partials);
+               {dim3(static_cast<unsigned>(H), static_cast<unsigned>(count)), static_cast<unsigned>((D + 31) / 32 * 32),
+                stream},
+               some, y, splits, D, partials);
       }
     };
     const auto with_batch = [&]<int Lanes>() {

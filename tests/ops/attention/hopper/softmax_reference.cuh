@@ -14,9 +14,9 @@ struct Inputs {
   lolcats::Heads heads;
   std::vector<lolcats::Extent> extents;
   long rows = 0;
-  long window = 1L << 40;         // near keys of query n: [max(0, n - window + 1), n]
-  std::vector<double> q, k, v;    // (M, H * D), (M, G * D), (M, G * D)
-  std::vector<double> dy;         // (M, H * D)
+  long window = 1L << 40;       // near keys of query n: [max(0, n - window + 1), n]
+  std::vector<double> q, k, v;  // (M, H * D), (M, G * D), (M, G * D)
+  std::vector<double> dy;       // (M, H * D)
 };
 
 /// Outputs; rows outside every extent are zero.
@@ -61,7 +61,8 @@ inline Outputs run(const Inputs& in, bool gradients) {
         }
         for (long j = begin; j <= n; ++j) {
           p[static_cast<std::size_t>(j)] /= sum;
-          for (std::size_t i = 0; i < size; ++i) out.y[query(n) + i] += p[static_cast<std::size_t>(j)] * in.v[key(j) + i];
+          for (std::size_t i = 0; i < size; ++i)
+            out.y[query(n) + i] += p[static_cast<std::size_t>(j)] * in.v[key(j) + i];
         }
         out.largest[static_cast<std::size_t>((e.row + n) * H + h)] = largest;
         out.inverse_denominator[static_cast<std::size_t>((e.row + n) * H + h)] = 1 / sum;

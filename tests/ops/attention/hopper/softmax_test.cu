@@ -69,7 +69,8 @@ Case plain(Heads heads, Index length, Index window = unlimited) { return {heads,
 std::string text(const Case& c) {
   std::string lengths;
   for (const Extent& e : c.extents) lengths += fmt::format(" {}+{}", e.row, e.length);
-  return fmt::format("H {} G {} D {} rows {} extents{} window {}", c.heads.queries, c.heads.keys, c.heads.size, c.rows, lengths, c.window);
+  return fmt::format("H {} G {} D {} rows {} extents{} window {}", c.heads.queries, c.heads.keys, c.heads.size, c.rows,
+                     lengths, c.window);
 }
 
 /// Random inputs, rounded to bf16, with NaN in the rows that belong to nobody.
@@ -79,7 +80,8 @@ Inputs random_inputs(const Case& c, Rng& rng) {
   for (const Extent& e : c.extents) std::fill_n(used.begin() + e.row, e.length, true);
   const auto fill = [&](std::vector<double>& x, Index heads, double scale) {
     for (Index n = 0; n < c.rows; ++n) {
-      for (Index i = 0; i < heads * c.heads.size; ++i) x.push_back(used[static_cast<std::size_t>(n)] ? rounded(scale * rng.normal()) : nan);
+      for (Index i = 0; i < heads * c.heads.size; ++i)
+        x.push_back(used[static_cast<std::size_t>(n)] ? rounded(scale * rng.normal()) : nan);
     }
   };
   fill(in.q, c.heads.queries, 2);
@@ -96,7 +98,8 @@ double distance(const std::vector<double>& got, const std::vector<double>& want)
     difference += (got[i] - want[i]) * (got[i] - want[i]);
     norm += want[i] * want[i];
   }
-  return difference == difference ? std::sqrt(difference / std::max(norm, 1e-6 * static_cast<double>(want.size()))) : std::numeric_limits<double>::infinity();
+  return difference == difference ? std::sqrt(difference / std::max(norm, 1e-6 * static_cast<double>(want.size())))
+                                  : std::numeric_limits<double>::infinity();
 }
 
 double largest_error(const std::vector<double>& got, const std::vector<double>& want, double& at_most) {
@@ -114,7 +117,8 @@ double largest_error(const std::vector<double>& got, const std::vector<double>& 
 std::vector<double> rows_in_extents(const std::vector<double>& x, const Case& c) {
   std::vector<double> kept;
   for (const Extent& e : c.extents) {
-    for (Index i = e.row * c.heads.queries; i < (e.row + e.length) * c.heads.queries; ++i) kept.push_back(x[static_cast<std::size_t>(i)]);
+    for (Index i = e.row * c.heads.queries; i < (e.row + e.length) * c.heads.queries; ++i)
+      kept.push_back(x[static_cast<std::size_t>(i)]);
   }
   return kept;
 }
@@ -131,8 +135,19 @@ struct OnDevice {
   Tape<B> tape;
 
   OnDevice(const Case& c, const Inputs& inputs, W w)
-      : in(inputs), sequences(c.rows, c.extents), window(w), q(in.q), k(in.k), v(in.v), dy(in.dy), y(static_cast<Index>(in.q.size())),
-        dq(y.size), dk(k.size), dv(k.size), largest(c.rows * c.heads.queries), inverse(c.rows * c.heads.queries) {}
+      : in(inputs),
+        sequences(c.rows, c.extents),
+        window(w),
+        q(in.q),
+        k(in.k),
+        v(in.v),
+        dy(in.dy),
+        y(static_cast<Index>(in.q.size())),
+        dq(y.size),
+        dk(k.size),
+        dv(k.size),
+        largest(c.rows * c.heads.queries),
+        inverse(c.rows * c.heads.queries) {}
 
   Shape query_shape() const { return {in.rows, in.heads.queries * in.heads.size}; }
   Shape key_shape() const { return {in.rows, in.heads.keys * in.heads.size}; }
@@ -156,7 +171,8 @@ struct OnDevice {
  private:
   void poison_scratch() {
     const Tape<B>::Scope scope(tape);
-    const Index rows = in.rows + 128 * static_cast<Index>(in.extents.size()), bytes = rows * in.heads.queries * (4 * in.heads.size + 64);
+    const Index rows = in.rows + 128 * static_cast<Index>(in.extents.size()),
+                bytes = rows * in.heads.queries * (4 * in.heads.size + 64);
     const View<float> memory = tape.template scratch<float>(Shape{bytes / 4});
     cuda::check(cudaMemsetAsync(memory.data, 0xff, static_cast<std::size_t>(bytes), B{}.stream()), "poison");
   }
@@ -165,7 +181,8 @@ struct OnDevice {
 const std::vector<Case> cases = [] {
   std::vector<Case> list;
   for (const Index size : {Index{64}, Index{128}}) {
-    for (const Index length : {1, 3, 63, 64, 65, 127, 128, 129, 200, 257, 1000}) list.push_back(plain({2, 1, size}, length));
+    for (const Index length : {1, 3, 63, 64, 65, 127, 128, 129, 200, 257, 1000})
+      list.push_back(plain({2, 1, size}, length));
     for (const Index window : {1, 8, 63, 64, 65, 128, 129, 200}) list.push_back(plain({2, 2, size}, 700, window));
     list.push_back(plain({2, 2, size}, 1500, 1000));
     list.push_back(plain({3, 1, size}, 300));

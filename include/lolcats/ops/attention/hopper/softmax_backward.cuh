@@ -10,179 +10,16 @@
 // After FlashAttention-3: Shah et al. 2024, arXiv:2407.08608.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/softmax_backward_rows.cuh>
+#include <lolcats/ops/attention/hopper/softmax_backward_steps.cuh>
 #include <lolcats/ops/attention/hopper/softmax_forward.cuh>
 
 namespace lolcats::hopper {
 
-/// Shared memory of the backward kernel; tiles are panels of 64 columns, swizzled.
-template <int D>
-struct SoftmaxBackwardShared {
-  static constexpr int stages = 3;      // of queries; where 228 KB allow no more of everything, these count most
-  static constexpr int dq_buffers = 1;  // shares of dq on their way out
-  bf16 k[softmax_tile * D], v[softmax_tile * D];  // (128, D)
-  bf16 q[stages][softmax_query_tile * D];         // (64, D)
-  bf16 dy[stages][softmax_query_tile * D];        // (64, D)
-  bf16 ds[2][softmax_tile * softmax_query_tile];  // (128 keys, 64 queries), of even and odd steps
-  float dq[dq_buffers][softmax_query_tile * D];   // in the order of fragments
-  SoftmaxRows rows[stages];
-  Barrier keys_full, keys_empty, raw;
-  Barrier q_full[stages], q_empty[stages], dy_full[stages], dy_empty[stages];
-  Barrier dq_full[dq_buffers], dq_empty[dq_buffers];
-};
-
-template <class W>
-struct SoftmaxBackwardArguments {
-  TiledExtents extents;
-  W window;
-  int key_heads, group;
-  float scale;  // 1 / sqrt(D)
-  SoftmaxScratch scratch;
-  bf16 *dk, *dv;  // (M, G * D) or null
-  bool add_k, add_v;
-};
-
 namespace detail {
 
-/// The query tiles that see a key tile: `last` down to `first`.
-struct QueryTiles {
-  int first, last;
-
-  template <class W>
-  __device__ __forceinline__ QueryTiles(const W& window, int length, int key_tile)
-      : first(key_tile * (softmax_tile / softmax_query_tile)), last((length - 1) / softmax_query_tile) {
-    const Index end = static_cast<Index>(key_tile + 1) * softmax_tile;
-    int blind = last + 1;  // first tile that sees nothing of it; begin never decreases
-    last = first;
-    while (blind - last > 1) {
-      const int middle = (last + blind) / 2;
-      (window.begin(static_cast<Index>(middle) * softmax_query_tile) < end ? last : blind) = middle;
-    }
-  }
-};
-
-/// Calls f(item, query head, query tile) for all steps of a block, and before the steps of an item begin(item).
-template <class W, class Begin, class Step>
-__device__ __forceinline__ void for_softmax_backward(const SoftmaxBackwardArguments<W>& a, Begin&& begin, Step&& step) {
-  for (DearestFirst item(a.extents, a.key_heads); item; item.advance()) {
-    const QueryTiles tiles(a.window, item.extent().length, item.key_tile());
-    begin(item);
-    for (int head = item.head() * a.group; head < (item.head() + 1) * a.group; ++head) {
-      for (int tile = tiles.last; tile >= tiles.first; --tile) step(item, head, tile);
-    }
-  }
-}
-
-/// Copies between shared and device memory of whole multiples of 16 bytes, by the copy engine.
-__device__ __forceinline__ void load_bytes(void* to, const void* from, int bytes, Barrier& barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)), "l"(from),
-               "r"(bytes), "r"(shared_address(&barrier))
-               : "memory");
-}
-__device__ __forceinline__ void store_floats(float* to, const float* from, int bytes, bool add) {
-  if (add) {
-    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)), "r"(bytes)
-                 : "memory");
-  } else {
-    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)), "r"(bytes) : "memory");
-  }
-  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
-}
-
-template <int D, class W>
-__device__ __forceinline__ void feed_softmax_backward(const SoftmaxBackwardArguments<W>& a, const CUtensorMap& q, const CUtensorMap& k,
-                                                      const CUtensorMap& v, const CUtensorMap& dy, SoftmaxBackwardShared<D>& shared) {
-  using Shared = SoftmaxBackwardShared<D>;
-  constexpr int query_bytes = softmax_query_tile * D * static_cast<int>(sizeof(bf16));
-  const bool leader = lane_id() == 0;
-  RingPosition<Shared::stages> at;
-  RingPosition<1> keys_at;
-  int raw_phase = 0;
-  const auto await_raw = [&] {
-    shared.raw.wait(raw_phase);
-    raw_phase ^= 1;
-  };
-  const auto begin = [&](const DearestFirst& item) {
-    const int row = item.extent().row + item.key_tile() * softmax_tile, column = item.head() * D;
-    const int valid = item.extent().length - item.key_tile() * softmax_tile;
-    shared.keys_empty.wait(keys_at.phase ^ 1);
-    Barrier& full = valid < softmax_tile ? shared.raw : shared.keys_full;
-    if (leader) {
-      full.arrive_expecting(2 * softmax_tile * D * static_cast<int>(sizeof(bf16)));
-      load_panels<softmax_tile, D>(shared.k, k, row, column, full);
-      load_panels<softmax_tile, D>(shared.v, v, row, column, full);
-    }
-    if (valid < softmax_tile) {
-      await_raw();
-      clear_tail<softmax_tile, D>(shared.k, valid);
-      clear_tail<softmax_tile, D>(shared.v, valid);
-      if (leader) shared.keys_full.arrive();
-    }
-    keys_at.advance();
-  };
-  const auto step = [&](const DearestFirst& item, int head, int tile) {
-    const auto& extent = item.extent();
-    const int row = extent.row + tile * softmax_query_tile, column = head * D;
-    const int valid = extent.length - tile * softmax_query_tile;
-    const bool whole = valid >= softmax_query_tile;
-    shared.q_empty[at.stage].wait(at.phase ^ 1);
-    if (leader) {
-      Barrier& full = whole ? shared.q_full[at.stage] : shared.raw;
-      full.arrive_expecting(query_bytes + static_cast<int>(sizeof(SoftmaxRows)));
-      load_panels<softmax_query_tile, D>(shared.q[at.stage], q, row, column, full);
-      load_bytes(&shared.rows[at.stage], a.scratch.rows + a.scratch.at(head, extent, tile), sizeof(SoftmaxRows), full);
-    }
-    if (!whole) {
-      await_raw();
-      clear_tail<softmax_query_tile, D>(shared.q[at.stage], valid);
-      if (leader) shared.q_full[at.stage].arrive();
-    }
-    shared.dy_empty[at.stage].wait(at.phase ^ 1);
-    if (leader) {
-      Barrier& full = whole ? shared.dy_full[at.stage] : shared.raw;
-      full.arrive_expecting(query_bytes);
-      load_panels<softmax_query_tile, D>(shared.dy[at.stage], dy, row, column, full);
-    }
-    if (!whole) {
-      await_raw();
-      clear_tail<softmax_query_tile, D>(shared.dy[at.stage], valid);
-      if (leader) shared.dy_full[at.stage].arrive();
-    }
-    at.advance();
-  };
-  for_softmax_backward(a, begin, step);
-}
-
-/// One thread passes the block's shares of dq on, each when its turn has come.
-template <int D, class W>
-__device__ __forceinline__ void add_softmax_dq(const SoftmaxBackwardArguments<W>& a, SoftmaxBackwardShared<D>& shared) {
-  RingPosition<SoftmaxBackwardShared<D>::dq_buffers> from;
-  const auto step = [&](const DearestFirst& item, int head, int tile) {
-    const Index at = a.scratch.at(head, item.extent(), tile);
-    const int key_tile = item.key_tile();
-    const int begin = static_cast<int>(a.window.begin(static_cast<Index>(tile) * softmax_query_tile) / softmax_tile);
-    int* turn = a.scratch.turn + at;
-    shared.dq_full[from.stage].wait(from.phase);
-    int tries = 0;
-    for (int now = begin; key_tile != begin;) {
-      asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(now) : "l"(turn) : "memory");
-      if (now == key_tile) break;
-      if (tries_of_wait != 0 && ++tries > (1 << 22)) __trap();
-    }
-    asm volatile("fence.proxy.async;" ::: "memory");
-    store_floats(a.scratch.dq + at * softmax_query_tile * D, shared.dq[from.stage], softmax_query_tile * D * static_cast<int>(sizeof(float)), key_tile != begin);
-    asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
-    shared.dq_empty[from.stage].arrive();
-    from.advance();
-    asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
-    asm volatile("fence.proxy.async;" ::: "memory");
-    asm volatile("st.release.gpu.global.s32 [%0], %1;" ::"l"(turn), "r"(key_tile + 1) : "memory");
-  };
-  for_softmax_backward(a, [](const DearestFirst&) {}, step);
-}
-
 template <int D, bool Queries, class W>
-__device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardArguments<W>& a, SoftmaxBackwardShared<D>& shared, int consumer) {
+__device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardArguments<W>& a,
+                                                         SoftmaxBackwardShared<D>& shared, int consumer) {
   using Shared = SoftmaxBackwardShared<D>;
   constexpr int exchange = 1;  // named barrier of both warpgroups
   constexpr float log2_e = 1.4426950408889634F;
@@ -193,9 +30,11 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
   constexpr bool turns = D == 64;
   const float scale_log2 = a.scale * log2_e;
   const int thread = static_cast<int>(threadIdx.x) % warpgroup, warp = thread / 32;
-  const std::uint32_t own = 64 * panel_row_bytes * static_cast<std::uint32_t>(consumer);  // this warpgroup's rows in a panel of keys
+  const std::uint32_t own =
+      64 * panel_row_bytes * static_cast<std::uint32_t>(consumer);  // this warpgroup's rows in a panel of keys
   const std::uint32_t k_tile = shared_address(shared.k), v_tile = shared_address(shared.v);
-  const std::uint32_t q_tiles = shared_address(shared.q), dy_tiles = shared_address(shared.dy), ds_tiles = shared_address(shared.ds);
+  const std::uint32_t q_tiles = shared_address(shared.q), dy_tiles = shared_address(shared.dy),
+                      ds_tiles = shared_address(shared.ds);
   RingPosition<Shared::stages> at;
   RingPosition<1> keys_at;
   RingPosition<Shared::dq_buffers> dq_at;
@@ -211,8 +50,8 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
     const int steps = (tiles.last - tiles.first + 1) * a.group;
     const int top_key = item.key_tile() * softmax_tile + 64 * consumer;  // first key of this warpgroup
 
-    float dk[D / 2], dv[D / 2];            // (64 keys, D)
-    float s[32], dp[32];                   // scores and weights; gradients of weights (64 keys, 64 queries)
+    float dk[D / 2], dv[D / 2];  // (64 keys, D)
+    float s[32], dp[32];         // scores and weights; gradients of weights (64 keys, 64 queries)
     std::uint32_t p_words[16], ds_words[16];
 #pragma unroll
     for (int i = 0; i < D / 2; ++i) dk[i] = dv[i] = 0;
@@ -223,7 +62,8 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
       wgmma_fence();
 #pragma unroll
       for (int i = 0; i < D / 16; ++i) {
-        wgmma<Contiguous::k, Contiguous::k>(s, columns_descriptor<softmax_tile>(k_tile + own, i), columns_descriptor<softmax_query_tile>(q_tile, i), i > 0);
+        wgmma<Contiguous::k, Contiguous::k>(s, columns_descriptor<softmax_tile>(k_tile + own, i),
+                                            columns_descriptor<softmax_query_tile>(q_tile, i), i > 0);
       }
       wgmma_commit();
     };
@@ -244,7 +84,8 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
       wgmma_fence();
 #pragma unroll
       for (int i = 0; i < D / 16; ++i) {  // dp = v dy^T
-        wgmma<Contiguous::k, Contiguous::k>(dp, columns_descriptor<softmax_tile>(v_tile + own, i), columns_descriptor<softmax_query_tile>(dy_tile, i), i > 0);
+        wgmma<Contiguous::k, Contiguous::k>(dp, columns_descriptor<softmax_tile>(v_tile + own, i),
+                                            columns_descriptor<softmax_query_tile>(dy_tile, i), i > 0);
       }
       wgmma_commit();
       {
@@ -279,7 +120,8 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
       pin(dp);
       wgmma_fence();
 #pragma unroll
-      for (int i = 0; i < 4; ++i) wgmma<Contiguous::mn>(dv, p_words + 4 * i, rows_descriptor<softmax_query_tile>(dy_tile, i));  // dv += p dy
+      for (int i = 0; i < 4; ++i)
+        wgmma<Contiguous::mn>(dv, p_words + 4 * i, rows_descriptor<softmax_query_tile>(dy_tile, i));  // dv += p dy
       wgmma_commit();
       {
         const auto* delta = reinterpret_cast<const float2*>(rows.delta) + (lane_id() & 3);
@@ -297,7 +139,8 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
         const int row = 64 * consumer + 16 * warp + (matrix & 1) * 8 + (lane & 7);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          store_matrices(ds_tile + swizzled(row, 2 * i + (matrix >> 1)), ds_words[4 * i], ds_words[4 * i + 1], ds_words[4 * i + 2], ds_words[4 * i + 3]);
+          store_matrices(ds_tile + swizzled(row, 2 * i + (matrix >> 1)), ds_words[4 * i], ds_words[4 * i + 1],
+                         ds_words[4 * i + 2], ds_words[4 * i + 3]);
         }
         async_proxy_fence();
       }
@@ -311,14 +154,17 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
         wgmma_fence();
 #pragma unroll
         for (int i = 0; i < softmax_tile / 16; ++i) {  // dq = ds k
-          wgmma<Contiguous::mn, Contiguous::mn>(dq, rows_descriptor<softmax_tile>(ds_tile, i),
-                                                rows_descriptor<softmax_tile>(k_tile + (turns ? 0 : consumer * softmax_tile * panel_row_bytes), i), i > 0);
+          wgmma<Contiguous::mn, Contiguous::mn>(
+              dq, rows_descriptor<softmax_tile>(ds_tile, i),
+              rows_descriptor<softmax_tile>(k_tile + (turns ? 0 : consumer * softmax_tile * panel_row_bytes), i),
+              i > 0);
         }
         wgmma_commit();
       }
       wgmma_fence();
 #pragma unroll
-      for (int i = 0; i < 4; ++i) wgmma<Contiguous::mn>(dk, ds_words + 4 * i, rows_descriptor<softmax_query_tile>(q_tile, i));  // dk += ds q
+      for (int i = 0; i < 4; ++i)
+        wgmma<Contiguous::mn>(dk, ds_words + 4 * i, rows_descriptor<softmax_query_tile>(q_tile, i));  // dk += ds q
       wgmma_commit();
       // The next step's scores; in the last step these once more, which nobody reads: a branch here would cost more.
       RingPosition<Shared::stages> next = at;
@@ -332,7 +178,8 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
           auto* to = reinterpret_cast<float4*>(shared.dq[dq_at.stage]);
 #pragma unroll
           for (int b = 0; b < 8; ++b) {
-            to[fragment_order(turns ? 0 : consumer, b, thread)] = float4{dq[4 * b], dq[4 * b + 1], dq[4 * b + 2], dq[4 * b + 3]};
+            to[fragment_order(turns ? 0 : consumer, b, thread)] =
+                float4{dq[4 * b], dq[4 * b + 1], dq[4 * b + 2], dq[4 * b + 3]};
           }
           async_proxy_fence();
           release(shared.dq_full[dq_at.stage]);
@@ -354,8 +201,12 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
     const int warp_key = top_key + 16 * warp, valid = extent.length - warp_key;
     const Index stride = static_cast<Index>(a.key_heads) * D;
     const Index first = (extent.row + warp_key) * stride + item.head() * D;
-    if (a.dk) store_rows<softmax_tile, D, true>(dk, a.scale, a.scale, k_tile, 64 * consumer + 16 * warp, a.dk + first, stride, valid, a.add_k);
-    if (a.dv) store_rows<softmax_tile, D, true>(dv, 1, 1, v_tile, 64 * consumer + 16 * warp, a.dv + first, stride, valid, a.add_v);
+    if (a.dk)
+      store_rows<softmax_tile, D, true>(dk, a.scale, a.scale, k_tile, 64 * consumer + 16 * warp, a.dk + first, stride,
+                                        valid, a.add_k);
+    if (a.dv)
+      store_rows<softmax_tile, D, true>(dv, 1, 1, v_tile, 64 * consumer + 16 * warp, a.dv + first, stride, valid,
+                                        a.add_v);
     async_proxy_fence();
     release(shared.keys_empty);
     keys_at.advance();
@@ -363,11 +214,12 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
 }
 
 template <int D, bool Queries, class W>
-__global__ __launch_bounds__(3 * warpgroup, 1) void softmax_backward_kernel(const __grid_constant__ SoftmaxBackwardArguments<W> a,
-                                                                            const __grid_constant__ CUtensorMap q,
-                                                                            const __grid_constant__ CUtensorMap k,
-                                                                            const __grid_constant__ CUtensorMap v,
-                                                                            const __grid_constant__ CUtensorMap dy) {
+__global__ __launch_bounds__(3 * warpgroup,
+                             1) void softmax_backward_kernel(const __grid_constant__ SoftmaxBackwardArguments<W> a,
+                                                             const __grid_constant__ CUtensorMap q,
+                                                             const __grid_constant__ CUtensorMap k,
+                                                             const __grid_constant__ CUtensorMap v,
+                                                             const __grid_constant__ CUtensorMap dy) {
   using Shared = SoftmaxBackwardShared<D>;
   extern __shared__ __align__(1024) std::uint8_t memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
@@ -405,8 +257,9 @@ __global__ __launch_bounds__(3 * warpgroup, 1) void softmax_backward_kernel(cons
 /// Gradients of q (M, H * D), k and v (M, G * D), those that have a sink, from y, dy and the forward pass's `largest` and
 /// `inverse_denominator`; `largest_at` is not read (see softmax_forward).  Equal calls give equal bits.
 template <class W>
-void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>, W>& p, View<const bf16> y, View<const bf16> dy,
-                      const AttentionStatistics<Cuda<bf16>>& statistics, const AttentionSinks<Cuda<bf16>>& sinks) {
+void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>, W>& p, View<const bf16> y,
+                      View<const bf16> dy, const AttentionStatistics<Cuda<bf16>>& statistics,
+                      const AttentionSinks<Cuda<bf16>>& sinks) {
   const Cuda<bf16>& backend = tape.backend();
   const Index rows = p.q.rows();
   const Heads& heads = p.heads;
@@ -425,7 +278,9 @@ void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>,
     const Index tiles = 2 * key_tiles;
     SoftmaxScratch scratch{static_cast<int>(tiles), nullptr, nullptr, nullptr};
     scratch.rows = reinterpret_cast<SoftmaxRows*>(
-        tape.template scratch<float>(Shape{heads.queries * tiles, static_cast<Index>(sizeof(SoftmaxRows) / sizeof(float))}).data);
+        tape.template scratch<float>(
+                Shape{heads.queries * tiles, static_cast<Index>(sizeof(SoftmaxRows) / sizeof(float))})
+            .data);
     scratch.turn = tape.template scratch<int>(Shape{heads.queries, tiles}).data;
     if (Queries) scratch.dq = tape.template scratch<float>(Shape{heads.queries * tiles, softmax_query_tile * D}).data;
     const float scale = 1 / std::sqrt(static_cast<float>(D));
@@ -435,26 +290,22 @@ void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>,
     const CUtensorMap dy_map = tensor_map(dy.data, rows, dy.cols(), softmax_query_tile);
     const dim3 by_query_tile(static_cast<unsigned>(tiles), static_cast<unsigned>(heads.queries));
     for (const TiledExtents& extents : tiled_extents(p.sequences->extents())) {
-      cuda::launch("softmax_backward_begin", detail::softmax_backward_begin<D, W>, {by_query_tile, 256, backend.stream()}, extents, p.window, y.data,
-                   dy.data, statistics.largest.data, statistics.inverse_denominator.data, scratch);
-      const SoftmaxBackwardArguments<W> arguments{extents,
-                                                  p.window,
-                                                  static_cast<int>(heads.keys),
-                                                  static_cast<int>(heads.group()),
-                                                  scale,
-                                                  scratch,
-                                                  sinks.k.gradient.data,
-                                                  sinks.v.gradient.data,
-                                                  sinks.k.add,
-                                                  sinks.v.add};
+      cuda::launch("softmax_backward_begin", detail::softmax_backward_begin<D, W>,
+                   {by_query_tile, 256, backend.stream()}, extents, p.window, y.data, dy.data, statistics.largest.data,
+                   statistics.inverse_denominator.data, scratch);
+      const SoftmaxBackwardArguments<W> arguments{
+          extents,     p.window,   static_cast<int>(heads.keys), static_cast<int>(heads.group()),
+          scale,       scratch,    sinks.k.gradient.data,        sinks.v.gradient.data,
+          sinks.k.add, sinks.v.add};
       Index items = 0;
       for (int n = 0; n < extents.count; ++n) items += extents.tiles(n) * heads.keys;
       const auto blocks = static_cast<unsigned>(std::min<Index>(items, cuda::device().multiprocessors));
       cuda::launch("softmax_backward", detail::softmax_backward_kernel<D, Queries, W>,
-                   {blocks, 3 * warpgroup, backend.stream(), sizeof(SoftmaxBackwardShared<D>)}, arguments, q, k, v, dy_map);
+                   {blocks, 3 * warpgroup, backend.stream(), sizeof(SoftmaxBackwardShared<D>)}, arguments, q, k, v,
+                   dy_map);
       if constexpr (Queries) {
-        cuda::launch("softmax_backward_end", detail::softmax_backward_end<D>, {by_query_tile, 256, backend.stream()}, extents, scratch, scale,
-                     sinks.q.gradient.data, sinks.q.add);
+        cuda::launch("softmax_backward_end", detail::softmax_backward_end<D>, {by_query_tile, 256, backend.stream()},
+                     extents, scratch, scale, sinks.q.gradient.data, sinks.q.add);
       }
     }
   };

@@ -31,7 +31,9 @@ struct SoftmaxScratch {
 
 /// Where four neighbouring entries of (64, 64) fragments, columns 8 block ... of thread `thread`, lie in quads of floats:
 /// whole warps touch consecutive memory.
-__device__ __forceinline__ int fragment_order(int half, int block, int thread) { return (half * 8 + block) * 128 + thread; }
+__device__ __forceinline__ int fragment_order(int half, int block, int thread) {
+  return (half * 8 + block) * 128 + thread;
+}
 
 namespace detail {
 
@@ -46,13 +48,15 @@ __device__ __forceinline__ int find_extent(const TiledExtents& extents, int tile
 
 /// One block per (query tile, head) of the extents: shift, delta and the first turn.
 template <int D, class W>
-__global__ __launch_bounds__(256) void softmax_backward_begin(const __grid_constant__ TiledExtents extents, const W window, const bf16* y,
-                                                             const bf16* dy, const float* largest, const float* inverse_denominator,
-                                                             SoftmaxScratch scratch) {
+__global__ __launch_bounds__(256) void softmax_backward_begin(const __grid_constant__ TiledExtents extents,
+                                                              const W window, const bf16* y, const bf16* dy,
+                                                              const float* largest, const float* inverse_denominator,
+                                                              SoftmaxScratch scratch) {
   const int n = find_extent(extents, static_cast<int>(blockIdx.x));
   if (n < 0) return;
   const auto& e = extents.entries[n];
-  const int tile = static_cast<int>(blockIdx.x) - 2 * e.storage, head = static_cast<int>(blockIdx.y), heads = static_cast<int>(gridDim.y);
+  const int tile = static_cast<int>(blockIdx.x) - 2 * e.storage, head = static_cast<int>(blockIdx.y),
+            heads = static_cast<int>(gridDim.y);
   SoftmaxRows& rows = scratch.rows[scratch.at(head, e, tile)];
   constexpr int lanes = D / 8;  // of a row, 8 columns each
   const int lane = static_cast<int>(threadIdx.x) % lanes;
@@ -75,19 +79,21 @@ __global__ __launch_bounds__(256) void softmax_backward_begin(const __grid_const
     }
   }
   if (threadIdx.x == 0) {
-    scratch.turn[scratch.at(head, e, tile)] = static_cast<int>(window.begin(static_cast<Index>(tile) * softmax_query_tile) / softmax_tile);
+    scratch.turn[scratch.at(head, e, tile)] =
+        static_cast<int>(window.begin(static_cast<Index>(tile) * softmax_query_tile) / softmax_tile);
   }
 }
 
 /// One block per (query tile, head): dq (M, H * D) from its sums.
 template <int D>
-__global__ __launch_bounds__(256) void softmax_backward_end(const __grid_constant__ TiledExtents extents, SoftmaxScratch scratch, float scale, bf16* dq,
-                                                           bool add) {
+__global__ __launch_bounds__(256) void softmax_backward_end(const __grid_constant__ TiledExtents extents,
+                                                            SoftmaxScratch scratch, float scale, bf16* dq, bool add) {
   __shared__ float tile_rows[softmax_query_tile][D + 4];
   const int n = find_extent(extents, static_cast<int>(blockIdx.x));
   if (n < 0) return;
   const auto& e = extents.entries[n];
-  const int tile = static_cast<int>(blockIdx.x) - 2 * e.storage, head = static_cast<int>(blockIdx.y), heads = static_cast<int>(gridDim.y);
+  const int tile = static_cast<int>(blockIdx.x) - 2 * e.storage, head = static_cast<int>(blockIdx.y),
+            heads = static_cast<int>(gridDim.y);
   const int valid = e.length - tile * softmax_query_tile;
   if (valid <= 0) return;
   const auto* sums = reinterpret_cast<const float4*>(scratch.dq + scratch.at(head, e, tile) * softmax_query_tile * D);
@@ -102,7 +108,8 @@ __global__ __launch_bounds__(256) void softmax_backward_end(const __grid_constan
   for (int i = static_cast<int>(threadIdx.x); i < softmax_query_tile * D / 8; i += 256) {
     const int row = i / (D / 8), column = i % (D / 8) * 8;
     if (row >= valid) break;
-    auto& out = reinterpret_cast<cuda::Pack<bf16>*>(dq + (static_cast<Index>(e.row + tile * softmax_query_tile + row) * heads + head) * D)[column / 8];
+    auto& out = reinterpret_cast<cuda::Pack<bf16>*>(
+        dq + (static_cast<Index>(e.row + tile * softmax_query_tile + row) * heads + head) * D)[column / 8];
     cuda::Pack<bf16> words{};
     if (add) words = out;
 #pragma unroll

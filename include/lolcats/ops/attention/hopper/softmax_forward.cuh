@@ -52,8 +52,9 @@ __device__ __forceinline__ int first_key_tile(const W& window, int query_tile) {
 }
 
 template <int D, class W>
-__device__ __forceinline__ void feed_softmax_forward(const SoftmaxForwardArguments<W>& a, const CUtensorMap& q, const CUtensorMap& k,
-                                                     const CUtensorMap& v, SoftmaxForwardShared<D>& shared) {
+__device__ __forceinline__ void feed_softmax_forward(const SoftmaxForwardArguments<W>& a, const CUtensorMap& q,
+                                                     const CUtensorMap& k, const CUtensorMap& v,
+                                                     SoftmaxForwardShared<D>& shared) {
   using Shared = SoftmaxForwardShared<D>;
   constexpr int tile_bytes = Shared::tile_size * static_cast<int>(sizeof(bf16));
   const bool leader = lane_id() == 0;
@@ -68,7 +69,8 @@ __device__ __forceinline__ void feed_softmax_forward(const SoftmaxForwardArgumen
       shared.k_empty[k_at.stage].wait(k_at.phase ^ 1);
       if (leader) {
         shared.k_full[k_at.stage].arrive_expecting(tile_bytes);
-        load_panels<softmax_tile, D>(shared.k[k_at.stage], k, extent.row + tile * softmax_tile, key_column, shared.k_full[k_at.stage]);
+        load_panels<softmax_tile, D>(shared.k[k_at.stage], k, extent.row + tile * softmax_tile, key_column,
+                                     shared.k_full[k_at.stage]);
       }
       k_at.advance();
     };
@@ -94,7 +96,8 @@ __device__ __forceinline__ void feed_softmax_forward(const SoftmaxForwardArgumen
     shared.q_empty[q_at.stage].wait(q_at.phase ^ 1);
     if (leader) {
       shared.q_full[q_at.stage].arrive_expecting(tile_bytes);
-      load_panels<softmax_tile, D>(shared.q[q_at.stage], q, extent.row + last * softmax_tile, query_column, shared.q_full[q_at.stage]);
+      load_panels<softmax_tile, D>(shared.q[q_at.stage], q, extent.row + last * softmax_tile, query_column,
+                                   shared.q_full[q_at.stage]);
     }
     q_at.advance();
     load_keys(last);
@@ -139,14 +142,16 @@ struct RunningSoftmax {
 };
 
 template <int D, class W>
-__device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArguments<W>& a, SoftmaxForwardShared<D>& shared, int consumer) {
+__device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArguments<W>& a,
+                                                        SoftmaxForwardShared<D>& shared, int consumer) {
   using Shared = SoftmaxForwardShared<D>;
   constexpr int turn = 1, staging = 3;  // named barriers: turn + consumer, staging + consumer
   constexpr float log2_e = 1.4426950408889634F;
   constexpr int tile_bytes = Shared::tile_size * static_cast<int>(sizeof(bf16));
   const float scale_log2 = a.scale * log2_e;
   const int warp = (static_cast<int>(threadIdx.x) % warpgroup) / 32;
-  const std::uint32_t q_tiles = shared_address(shared.q), k_tiles = shared_address(shared.k), v_tiles = shared_address(shared.v);
+  const std::uint32_t q_tiles = shared_address(shared.q), k_tiles = shared_address(shared.k),
+                      v_tiles = shared_address(shared.v);
   RingPosition<2> q_at;
   RingPosition<Shared::stages> k_at, v_at;
 
@@ -159,15 +164,17 @@ __device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArgu
 
   for (DearestFirst item(a.extents, a.query_heads); item; item.advance()) {
     const int last = item.query_tile(), first = first_key_tile(a.window, last);
-    const int top_row = last * softmax_tile + 64 * consumer;             // first query of this warpgroup
-    const int own_row = top_row + 16 * warp + (lane_id() >> 2);          // first query of this thread; the other is 8 below
+    const int top_row = last * softmax_tile + 64 * consumer;     // first query of this warpgroup
+    const int own_row = top_row + 16 * warp + (lane_id() >> 2);  // first query of this thread; the other is 8 below
     const int begin[2] = {static_cast<int>(a.window.begin(own_row)), static_cast<int>(a.window.begin(own_row + 8))};
-    const int edge = static_cast<int>(a.window.begin(top_row + 63));     // tiles that start before it have keys outside some window
-    const std::uint32_t q_tile = q_tiles + static_cast<std::uint32_t>(q_at.stage * tile_bytes) + 64 * panel_row_bytes * static_cast<std::uint32_t>(consumer);
+    const int edge =
+        static_cast<int>(a.window.begin(top_row + 63));  // tiles that start before it have keys outside some window
+    const std::uint32_t q_tile = q_tiles + static_cast<std::uint32_t>(q_at.stage * tile_bytes) +
+                                 64 * panel_row_bytes * static_cast<std::uint32_t>(consumer);
 
-    float s[64];            // scores, then weights (64, 128)
-    float y[D / 2];         // (64, D)
-    std::uint32_t p[32];    // weights as factors (64, 128)
+    float s[64];          // scores, then weights (64, 128)
+    float y[D / 2];       // (64, D)
+    std::uint32_t p[32];  // weights as factors (64, 128)
     RunningSoftmax softmax;
 #pragma unroll
     for (int i = 0; i < D / 2; ++i) y[i] = 0;
@@ -178,7 +185,8 @@ __device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArgu
       wgmma_fence();
 #pragma unroll
       for (int i = 0; i < D / 16; ++i) {
-        wgmma<Contiguous::k, Contiguous::k>(s, columns_descriptor<softmax_tile>(q_tile, i), columns_descriptor<softmax_tile>(k_tile, i), i > 0);
+        wgmma<Contiguous::k, Contiguous::k>(s, columns_descriptor<softmax_tile>(q_tile, i),
+                                            columns_descriptor<softmax_tile>(k_tile, i), i > 0);
       }
       wgmma_commit();
     };
@@ -187,7 +195,8 @@ __device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArgu
       const std::uint32_t v_tile = v_tiles + static_cast<std::uint32_t>(v_at.stage * tile_bytes);
       wgmma_fence();
 #pragma unroll
-      for (int i = 0; i < softmax_tile / 16; ++i) wgmma<Contiguous::mn>(y, p + 4 * i, rows_descriptor<softmax_tile>(v_tile, i));
+      for (int i = 0; i < softmax_tile / 16; ++i)
+        wgmma<Contiguous::mn>(y, p + 4 * i, rows_descriptor<softmax_tile>(v_tile, i));
       wgmma_commit();
     };
     const auto end_scores = [&] {
@@ -259,9 +268,10 @@ __device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArgu
     named_barrier(staging + consumer, warpgroup);
     const int warp_row = top_row + 16 * warp;
     const Index stride = static_cast<Index>(a.query_heads) * D;
-    store_rows<softmax_tile, D>(y, inverse.of[0], inverse.of[1], q_tiles + static_cast<std::uint32_t>(q_at.stage * tile_bytes),
-                                64 * consumer + 16 * warp, a.y + (extent.row + warp_row) * stride + item.head() * D, stride,
-                                extent.length - warp_row);
+    store_rows<softmax_tile, D>(y, inverse.of[0], inverse.of[1],
+                                q_tiles + static_cast<std::uint32_t>(q_at.stage * tile_bytes),
+                                64 * consumer + 16 * warp, a.y + (extent.row + warp_row) * stride + item.head() * D,
+                                stride, extent.length - warp_row);
     async_proxy_fence();
     __syncwarp();
     release(shared.q_empty[q_at.stage]);
@@ -270,10 +280,11 @@ __device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArgu
 }
 
 template <int D, class W>
-__global__ __launch_bounds__(3 * warpgroup, 1) void softmax_forward_kernel(const __grid_constant__ SoftmaxForwardArguments<W> a,
-                                                                           const __grid_constant__ CUtensorMap q,
-                                                                           const __grid_constant__ CUtensorMap k,
-                                                                           const __grid_constant__ CUtensorMap v) {
+__global__ __launch_bounds__(3 * warpgroup,
+                             1) void softmax_forward_kernel(const __grid_constant__ SoftmaxForwardArguments<W> a,
+                                                            const __grid_constant__ CUtensorMap q,
+                                                            const __grid_constant__ CUtensorMap k,
+                                                            const __grid_constant__ CUtensorMap v) {
   using Shared = SoftmaxForwardShared<D>;
   extern __shared__ __align__(1024) std::uint8_t memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
@@ -308,8 +319,8 @@ __global__ __launch_bounds__(3 * warpgroup, 1) void softmax_forward_kernel(const
 /// Can `softmax_forward` and `softmax_backward` do this problem?  Heads of 64 or 128, on a Hopper GPU.
 template <class W>
 bool softmax_takes(const AttentionProblem<Cuda<bf16>, W>& p) {
-  return W::has_near && cuda::device().capability == 90 && (p.heads.size == 64 || p.heads.size == 128) && p.q.rows() > 0 &&
-         p.q.rows() < std::numeric_limits<int>::max() - softmax_tile;
+  return W::has_near && cuda::device().capability == 90 && (p.heads.size == 64 || p.heads.size == 128) &&
+         p.q.rows() > 0 && p.q.rows() < std::numeric_limits<int>::max() - softmax_tile;
 }
 
 /// y (M, H * D) and, where the views are not null, `largest` and `inverse_denominator`.  `largest_at` stays unset: without

@@ -54,8 +54,8 @@ __device__ __forceinline__ void clear_tail(bf16* tile, int valid) {
 ///
 /// `tile` is the shared address of a tile of panels of `Rows` rows, `row` the first of the warp's rows in it.
 template <int Rows, int D, bool Add = false>
-__device__ __forceinline__ void store_rows(const float (&x)[D / 2], float scale_0, float scale_1, std::uint32_t tile, int row, bf16* to,
-                                           Index stride, int valid, bool add = false) {
+__device__ __forceinline__ void store_rows(const float (&x)[D / 2], float scale_0, float scale_1, std::uint32_t tile,
+                                           int row, bf16* to, Index stride, int valid, bool add = false) {
   const int lane = lane_id();
   const int matrix = lane >> 3;
   const int own = row + (matrix & 1) * 8 + (lane & 7);
@@ -63,23 +63,28 @@ __device__ __forceinline__ void store_rows(const float (&x)[D / 2], float scale_
   for (int i = 0; i < D / 16; ++i) {
     const int chunk = 2 * i + (matrix >> 1);
     store_matrices(tile + static_cast<std::uint32_t>((chunk >> 3) * Rows * panel_row_bytes) + swizzled(own, chunk & 7),
-                   pack_bf16(x[8 * i] * scale_0, x[8 * i + 1] * scale_0), pack_bf16(x[8 * i + 2] * scale_1, x[8 * i + 3] * scale_1),
-                   pack_bf16(x[8 * i + 4] * scale_0, x[8 * i + 5] * scale_0), pack_bf16(x[8 * i + 6] * scale_1, x[8 * i + 7] * scale_1));
+                   pack_bf16(x[8 * i] * scale_0, x[8 * i + 1] * scale_0),
+                   pack_bf16(x[8 * i + 2] * scale_1, x[8 * i + 3] * scale_1),
+                   pack_bf16(x[8 * i + 4] * scale_0, x[8 * i + 5] * scale_0),
+                   pack_bf16(x[8 * i + 6] * scale_1, x[8 * i + 7] * scale_1));
   }
   __syncwarp();
-  constexpr int chunks = D / 8;       // of 16 bytes in a row
-  constexpr int rows = 32 / chunks;   // that a warp writes at once
+  constexpr int chunks = D / 8;      // of 16 bytes in a row
+  constexpr int rows = 32 / chunks;  // that a warp writes at once
   const int chunk = lane % chunks;
 #pragma unroll
   for (int i = 0; i < 16 / rows; ++i) {
     const int r = i * rows + lane / chunks;
-    uint4 words = load_shared_16(tile + static_cast<std::uint32_t>((chunk >> 3) * Rows * panel_row_bytes) + swizzled(row + r, chunk & 7));
+    uint4 words = load_shared_16(tile + static_cast<std::uint32_t>((chunk >> 3) * Rows * panel_row_bytes) +
+                                 swizzled(row + r, chunk & 7));
     if (r < valid) {
       auto* target = reinterpret_cast<uint4*>(to + r * stride + chunk * 8);
       if constexpr (Add) {
         if (add) {
           const uint4 before = *target;
-          const auto sum = [](std::uint32_t a, std::uint32_t b) { return pack_bf16(low_bf16(a) + low_bf16(b), high_bf16(a) + high_bf16(b)); };
+          const auto sum = [](std::uint32_t a, std::uint32_t b) {
+            return pack_bf16(low_bf16(a) + low_bf16(b), high_bf16(a) + high_bf16(b));
+          };
           words = {sum(words.x, before.x), sum(words.y, before.y), sum(words.z, before.z), sum(words.w, before.w)};
         }
       }

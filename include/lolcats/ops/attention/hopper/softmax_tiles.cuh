@@ -55,7 +55,8 @@ inline std::vector<TiledExtents> tiled_extents(std::span<const Extent> extents) 
 /// which every item's predecessors come earlier in some block's share: blocks may wait for each other along it.
 class DearestFirst {
  public:
-  __device__ __forceinline__ DearestFirst(const TiledExtents& extents, int heads) : extents_(extents), heads_(heads), level_(extents.levels()) {
+  __device__ __forceinline__ DearestFirst(const TiledExtents& extents, int heads)
+      : extents_(extents), heads_(heads), level_(extents.levels()) {
     at_ = static_cast<int>(blockIdx.x);
     admit();
     settle();
@@ -94,7 +95,7 @@ class DearestFirst {
   int heads_;
   int level_;
   int members_ = 0;
-  int at_ = 0;          // among the items of this level
+  int at_ = 0;         // among the items of this level
   bool forth_ = true;  // direction of the deal
 };
 
