@@ -23,7 +23,7 @@ using namespace lolcats;
 /// Numbers that backends must agree on.
 struct Outcome {
   double teacher = 0, swapped = 0, tuned = 0;   // perplexity
-  std::vector<double> transfer, finetune, pretrain;  // losses of updates
+  std::vector<double> transfer, weighed, finetune, pretrain;  // losses of updates; weighed: with a loss on weights
   std::vector<double> mse_per_layer, attention_error;
 };
 
@@ -50,12 +50,14 @@ inline std::vector<double> losses(const TrainingResult& result) {
 /// Both stages and pretraining, over ragged rows with ignored labels, dropout and recomputation.
 template <Backend B>
 Outcome run() {
-  const DataSet data = tiny::data(12, {70, 33, 65, 1, 128}, 5, 67), validation = tiny::data(4, {40, 64, 100}, 6, 67);
+  const DataSet data = tiny::data(12, {70, 33, 65, 2, 128}, 5, 67), validation = tiny::data(4, {40, 64, 100}, 6, 67);
   Outcome o;
   auto teacher = random_llama<Llama<B>>(config(), 1, 0.2);
   o.teacher = perplexity(teacher, validation).perplexity;
   auto student = convert<Student<B>>(teacher, 1);
   o.swapped = perplexity(student, validation).perplexity;
+  auto other = convert<Student<B>>(teacher, 1);
+  o.weighed = losses(transfer_attention(other, data, validation, {.epochs = 1, .batch = 4, .xent_factor = 1}).blocks.front());
   const auto transferred = transfer_attention(student, data, validation, {.epochs = 2, .batch = 4, .micro_batch = 2});
   o.transfer = losses(transferred.blocks.front());
   o.mse_per_layer = transferred.mse_per_layer;
@@ -73,7 +75,7 @@ struct Text {
 };
 
 inline TokenLists prompts() {
-  const DataSet rows = tiny::data(3, {50, 1, 130}, 9, 67);
+  const DataSet rows = tiny::data(3, {50, 2, 130}, 9, 67);
   return {rows[0].tokens, rows[1].tokens, rows[2].tokens};
 }
 

@@ -28,6 +28,7 @@ void compare(const Outcome& want, const Outcome& got, double values, double erro
   CHECK(close(want.finetune, got.finetune, values));
   CHECK(close(want.pretrain, got.pretrain, values));
   CHECK(close(want.transfer, got.transfer, errors));
+  CHECK(close(want.weighed, got.weighed, errors));
   CHECK(close(want.mse_per_layer, got.mse_per_layer, errors));
   CHECK(close(want.attention_error, got.attention_error, errors));
 }
@@ -83,7 +84,7 @@ TEST_CASE("equal updates take no new memory, and an interrupted run goes on with
   }
 }
 
-TEST_CASE("transfer block by block, over residuals in a file, with losses on weights") {
+TEST_CASE("transfer block by block, over residuals in a file") {
   if (!have_gpu()) return;
   using B = Cuda<float>;
   const DataSet data = tiny::data(8, {40, 25}, 5, 67);
@@ -95,7 +96,4 @@ TEST_CASE("transfer block by block, over residuals in a file, with losses on wei
   recipe.residuals = folder / "stream";
   const auto got = transfer_attention(in_blocks, data, data, recipe);
   CHECK(testing::same(want.mse_per_layer, got.mse_per_layer));
-  auto weighed = convert<Student<B>>(teacher, 1);
-  const auto result = transfer_attention(weighed, data, data, {.epochs = 2, .batch = 4, .xent_factor = 1.0});
-  CHECK(result.blocks[0].history.back().loss < result.blocks[0].history.front().loss);
 }
