@@ -122,3 +122,17 @@ TEST_CASE("backward refuses what is no loss, and what nothing trained leads to")
   CHECK_THROWS_WITH_AS(tape.backward(sum(tape, tape.constant(value.view()))),
                        "backward: the loss does not depend on anything that is trained", Error);
 }
+
+TEST_CASE("a backward pass over a long tape needs the memory of a few gradients") {
+  using B = Cpu<float>;
+  Tape<B> tape;
+  const std::vector<double> ones(1 << 20, 1.0);
+  const auto value = array<B>(Shape{1 << 20}, ones);
+  const auto x = tape.variable(value.view());
+  Var<B> y = x;
+  for (int i = 0; i < 20; ++i) y = add(tape, y, scale(tape, x, 1.0));
+  const std::size_t values = tape.peak_bytes();
+  tape.backward(sum(tape, y));
+  CHECK(tape.peak_bytes() - values < 5 * sizeof(float) << 20);
+  CHECK(same(std::vector<double>(1 << 20, 21.0), x.gradient()));
+}

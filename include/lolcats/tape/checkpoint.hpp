@@ -28,7 +28,7 @@ Var<B> checkpoint(Tape<B>& tape, F f, Var<B> x) {
     const typename Tape<B>::Scope scope(tape);
     tape.recording_ = true;
     const Var<B> again(new (tape.host_.allocate(sizeof(detail::Node<B, Scalar<B>>))) detail::Node<B, Scalar<B>>{
-        x.value(), outer.gradient, wanted, outer.add, &tape.values_});
+        x.value(), outer.gradient, wanted, outer.add, &tape.gradients_});
     const Var<B> output = f(tape, again);
     tape.recording_ = false;
     if (!output.wants_gradient()) {

@@ -21,14 +21,48 @@ struct Sink {
 };
 
 namespace detail {
+
+/// Memory of gradients: from the arena, or from a value of the same size whose pullback has run, since nobody reads its
+/// gradient again.  So a backward pass needs a few gradients at a time, however long the tape is.
+template <class Space>
+class GradientMemory {
+ public:
+  explicit GradientMemory(Arena<Space>& arena) : arena_(arena) {}
+
+  void* take(std::size_t bytes) {
+    for (std::size_t i = free_.size(); i-- > 0;) {
+      if (free_[i].bytes != bytes) continue;
+      void* memory = free_[i].memory;
+      free_.erase(free_.begin() + static_cast<std::ptrdiff_t>(i));
+      return memory;
+    }
+    return arena_.allocate(bytes);
+  }
+  void give_back(void* memory, std::size_t bytes) { free_.push_back({memory, bytes}); }
+
+  struct Piece {
+    void* memory;
+    std::size_t bytes;
+  };
+  /// What lies idle; a scope sets it aside, because its own pieces disappear with it.
+  std::vector<Piece>& idle() { return free_; }
+
+ private:
+  Arena<Space>& arena_;
+  std::vector<Piece> free_;
+};
+
 template <Backend B, class T>
 struct Node {
   View<const T> value;
   View<T> gradient;
-  bool wanted = false;       // someone downstream of a trained value
+  bool wanted = false;        // someone downstream of a trained value
   bool has_gradient = false;  // the gradient has been written
-  Arena<typename B::Space>* arena = nullptr;
+  GradientMemory<typename B::Space>* memory = nullptr;
+
+  std::size_t bytes() const { return sizeof(T) * static_cast<std::size_t>(value.size()); }
 };
+
 }  // namespace detail
 
 /// A value on a tape.  A handle: copying it copies nothing, and it is valid until the tape's scope ends.
@@ -48,15 +82,22 @@ class Var {
   bool wants_gradient() const { return node_->wanted; }
   /// Has a gradient arrived?
   bool has_gradient() const { return node_->has_gradient; }
+  /// After `backward` only that of a `variable` is still there: others have made room.
   View<const T> gradient() const { return node_->gradient; }
 
   /// Where to put the next contribution to the gradient.
   Sink<T> sink() const {
-    if (!node_->gradient) node_->gradient = node_->arena->template allocate<T>(shape());
+    if (!node_->gradient) node_->gradient = {static_cast<T*>(node_->memory->take(node_->bytes())), shape()};
     return {node_->gradient, std::exchange(node_->has_gradient, true)};
   }
 
  private:
+  template <Backend C>
+  friend class Tape;
+
+  /// The gradient has been read for the last time.
+  void drop_gradient() const { node_->memory->give_back(node_->gradient.data, node_->bytes()); }
+
   detail::Node<B, T>* node_ = nullptr;
 };
 
@@ -95,13 +136,18 @@ class Tape {
   class Scope {
    public:
     explicit Scope(Tape& tape)
-        : tape_(tape), values_(tape.values_.mark()), host_(tape.host_.mark()), records_(tape.records_.size()) {}
+        : tape_(tape),
+          values_(tape.values_.mark()),
+          host_(tape.host_.mark()),
+          idle_(std::exchange(tape.gradients_.idle(), {})),
+          records_(tape.records_.size()) {}
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
     ~Scope() {
       tape_.records_.resize(records_);
       tape_.values_.rewind(values_);
       tape_.host_.rewind(host_);
+      tape_.gradients_.idle() = std::move(idle_);
     }
     std::size_t first_record() const { return records_; }
 
@@ -109,6 +155,7 @@ class Tape {
     Tape& tape_;
     typename Arena<typename B::Space>::Mark values_;
     Arena<Host>::Mark host_;
+    std::vector<typename detail::GradientMemory<typename B::Space>::Piece> idle_;
     std::size_t records_;
   };
 
@@ -149,7 +196,9 @@ class Tape {
     void* memory = host_.allocate(sizeof(Closure));
     records_.push_back({[](void* closure) {
                           auto& c = *static_cast<Closure*>(closure);
-                          if (c.output.has_gradient()) c.pullback();
+                          if (!c.output.has_gradient()) return;
+                          c.pullback();
+                          c.output.drop_gradient();
                         },
                         new (memory) Closure{output, std::move(pullback)}});
   }
@@ -195,7 +244,7 @@ class Tape {
   template <class T>
   Var<B, T> make(View<const T> value, bool wanted) {
     using Node = detail::Node<B, T>;
-    return Var<B, T>(new (host_.allocate(sizeof(Node))) Node{value, {}, wanted, false, &values_});
+    return Var<B, T>(new (host_.allocate(sizeof(Node))) Node{value, {}, wanted, false, &gradients_});
   }
 
   template <Backend C, class F>
@@ -203,6 +252,7 @@ class Tape {
 
   B backend_;
   Arena<typename B::Space> values_;
+  detail::GradientMemory<typename B::Space> gradients_{values_};
   Arena<Host> host_{std::size_t{1} << 16};
   std::vector<Record> records_;
   bool recording_ = true;
