@@ -147,6 +147,7 @@ Case one(Index length, Heads heads) { return {{{0, length, 0}}, length, heads}; 
 
 struct Result {
   Doubles dq, dk, dv, dwq, dwk, dbq, dbk, factors;
+  double factor_terms = 0;  // what the factors' gradients are the small difference of, a norm
 };
 
 double rounded(double x) { return static_cast<float>(bf16(static_cast<float>(x))); }
@@ -169,8 +170,19 @@ Inputs make_inputs(const Case& c) {
   const Index f = Map::projected;
   const Index bias = Map::bias == Bias::none ? 0 : Map::bias == Bias::head ? 1 : f;
   const double spread = 1.4 / std::sqrt(static_cast<double>(D));
-  return {fill(c.rows * H * D, 1), fill(c.rows * G * D, 1), fill(c.rows * G * D, 1), fill(c.rows * H * D, 1),
-          fill(H * D * f, spread), fill(H * D * f, spread), fill(H * bias, 0.5), fill(H * bias, 0.5), fill(H, 1.5), {}, {}, {}, {}};
+  return {fill(c.rows * H * D, 1),
+          fill(c.rows * G * D, 1),
+          fill(c.rows * G * D, 1),
+          fill(c.rows * H * D, 1),
+          fill(H * D * f, spread),
+          fill(H * D * f, spread),
+          fill(H * bias, 0.5),
+          fill(H * bias, 0.5),
+          fill(H, 1.5),
+          {},
+          {},
+          {},
+          {}};
 }
 
 /// Forward and backward of all heads.  Sums over a group and over sequences are taken in a fixed order.
@@ -181,7 +193,8 @@ Result reference(const Case& c, Inputs& in) {
   const Index bias = Map::bias == Bias::none ? 0 : Map::bias == Bias::head ? 1 : f;
   const W window{};
   in.y.assign(in.q.size(), 0);
-  for (Doubles* x : {&in.largest, &in.inverse_denominator, &in.largest_at}) x->assign(static_cast<std::size_t>(M * H), 0);
+  for (Doubles* x : {&in.largest, &in.inverse_denominator, &in.largest_at})
+    x->assign(static_cast<std::size_t>(M * H), 0);
   Result out;
   out.dq.assign(in.q.size(), 0);
   out.dk.assign(in.k.size(), 0);
@@ -192,13 +205,16 @@ Result reference(const Case& c, Inputs& in) {
   out.dbk.assign(in.bk.size(), 0);
   out.factors.assign(in.factors.size(), 0);
 
+  Doubles terms(static_cast<std::size_t>(H));
   const auto head = [&](Index h, Index g) {
     const double gamma = W::has_near ? 1 / (1 + std::exp(-in.factors[h])) : 0;
     const double beta = c.affine ? 1 - gamma : 1;
     double dgamma = 0, dbeta = 0;
     for (const Extent& e : c.extents) {
       const Index T = e.length;
-      const auto at = [&](const Doubles& x, Index heads, Index n, Index i) { return x.data() + ((e.row + n) * heads + i) * D; };
+      const auto at = [&](const Doubles& x, Index heads, Index n, Index i) {
+        return x.data() + ((e.row + n) * heads + i) * D;
+      };
       const auto dot = [](const double* a, const double* b, Index count) {
         double s = 0;
         for (Index i = 0; i < count; ++i) s += a[i] * b[i];
@@ -256,13 +272,15 @@ Result reference(const Case& c, Inputs& in) {
             axpy(ds, q, out.dk.data() + ((e.row + j) * G + g) * D, D);
           }
         }
+        terms[h] += dot(dy, dy, D) * dot(y, y, D) / static_cast<double>(D);
         if (W::has_near) dgamma += near / gamma;
         dbeta += far / beta;
         in.largest[(e.row + n) * H + h] = c_n;
         in.inverse_denominator[(e.row + n) * H + h] = 1 / den;
         in.largest_at[(e.row + n) * H + h] = static_cast<double>(best);
       }
-      const auto pull = [&](const Doubles& z, const Doubles& dphi, const double* x, const Doubles& w, double* dx, Doubles& dw, Doubles& db) {
+      const auto pull = [&](const Doubles& z, const Doubles& dphi, const double* x, const Doubles& w, double* dx,
+                            Doubles& dw, Doubles& db) {
         const Doubles dz = Plain<Map>::pull(z, dphi);
         for (Index d = 0; d < D; ++d) {
           dx[d] += dot(dz.data(), w.data() + (h * D + d) * f, f);
@@ -284,6 +302,8 @@ Result reference(const Case& c, Inputs& in) {
     });
   }
   for (std::thread& t : threads) t.join();
+  for (const double x : terms) out.factor_terms += x;
+  out.factor_terms = std::sqrt(out.factor_terms);
   return out;
 }
 
@@ -338,23 +358,28 @@ Result run(const Case& c, const Inputs& in, double before, int launches = 1) {
   const Index bias = Map::bias == Bias::none ? 0 : Map::bias == Bias::head ? 1 : f;
   const double nan = std::nan("");
   Guarded<bf16> q(with_padding(in.q, c, H * D)), k(with_padding(in.k, c, G * D)), v(with_padding(in.v, c, G * D)),
-      y(with_padding(in.y, c, H * D)), dy(with_padding(in.dy, c, H * D)), wq(in.wq), wk(in.wk), bq(in.bq), bk(in.bk), factors(in.factors);
+      y(with_padding(in.y, c, H * D)), dy(with_padding(in.dy, c, H * D)), wq(in.wq), wk(in.wk), bq(in.bq), bk(in.bk),
+      factors(in.factors);
   Guarded<float> largest(with_padding(in.largest, c, H)), inverse(with_padding(in.inverse_denominator, c, H));
   std::vector<std::int32_t> best(in.largest_at.begin(), in.largest_at.end());
   Array<B, std::int32_t> largest_at(Shape{M, H});
   B{}.upload(best.data(), largest_at.data(), largest_at.size());
-  Guarded<bf16> dq(M * H * D, c.add ? before : nan), dk(M * G * D, c.add ? before : nan), dv(M * G * D, c.add ? before : nan);
-  Guarded<float> dwq(H * D * f, before), dwk(H * D * f, before), dbq(H * bias, before), dbk(H * bias, before), df(H, before);
+  Guarded<bf16> dq(M * H * D, c.add ? before : nan), dk(M * G * D, c.add ? before : nan),
+      dv(M * G * D, c.add ? before : nan);
+  Guarded<float> dwq(H * D * f, before), dwk(H * D * f, before), dbq(H * bias, before), dbk(H * bias, before),
+      df(H, before);
 
   const Sequences sequences(M, c.extents);
-  AttentionProblem<B, W> problem{c.heads, &sequences, W{}, c.affine, q.view({M, H * D}), k.view({M, G * D}), v.view({M, G * D}), {}};
+  AttentionProblem<B, W> problem{
+      c.heads, &sequences, W{}, c.affine, q.view({M, H * D}), k.view({M, G * D}), v.view({M, G * D}), {}};
   problem.weights.query_map = {wq.view({H, D, f}), c.query_map ? dwq.view({H, D, f}) : View<float>{}};
   problem.weights.key_map = {wk.view({H, D, f}), c.key_map ? dwk.view({H, D, f}) : View<float>{}};
   if (bias) {
     problem.weights.query_bias = {bq.view({H, bias}), c.query_map ? dbq.view({H, bias}) : View<float>{}};
     problem.weights.key_bias = {bk.view({H, bias}), c.key_map ? dbk.view({H, bias}) : View<float>{}};
   }
-  if (W::has_near) problem.weights.window_factors = {factors.view({1, H, 1, 1}), c.factors ? df.view({1, H, 1, 1}) : View<float>{}};
+  if (W::has_near)
+    problem.weights.window_factors = {factors.view({1, H, 1, 1}), c.factors ? df.view({1, H, 1, 1}) : View<float>{}};
   const AttentionStatistics<B> statistics{largest.view({M, H}), inverse.view({M, H}), largest_at.view()};
   AttentionSinks<B> sinks;
   if (c.q) sinks.q = {dq.view({M, H * D}), c.add};
@@ -363,7 +388,8 @@ Result run(const Case& c, const Inputs& in, double before, int launches = 1) {
   Tape<B> tape;
   const bool taken = hopper::takes_backward<Map>(problem);
   REQUIRE(taken);
-  for (int i = 0; i < launches; ++i) hopper::backward<Map>(tape, problem, y.view({M, H * D}), dy.view({M, H * D}), statistics, sinks);
+  for (int i = 0; i < launches; ++i)
+    hopper::backward<Map>(tape, problem, y.view({M, H * D}), dy.view({M, H * D}), statistics, sinks);
   tape.backend().synchronize();
   return {dq.read(), dk.read(), dv.read(), dwq.read(), dwk.read(), dbq.read(), dbk.read(), df.read()};
 }
@@ -374,9 +400,8 @@ bool on_hopper() {
   return found;
 }
 
-/// `floor` is what counts as nothing: where no key is far, the factors' gradients are zero but for rounding.
-double norm_ratio(const Doubles& got, const Doubles& want, double before) {
-  constexpr double floor = 1e-3;
+/// `floor` is added to the norm of what is wanted.
+double norm_ratio(const Doubles& got, const Doubles& want, double before, double floor) {
   double error = 0, size = floor * floor;
   for (std::size_t i = 0; i < want.size(); ++i) {
     error += (got[i] - before - want[i]) * (got[i] - before - want[i]);
@@ -385,8 +410,11 @@ double norm_ratio(const Doubles& got, const Doubles& want, double before) {
   return std::sqrt(error / size);
 }
 
-/// Norms of the errors relative to the norms of the gradients.  y, dy and the gradients of weights, features and scores are rounded to
-/// bf16 on the way (2^-9 each); dk and the maps' gradients are sums with cancellation.
+/// Norms of the errors relative to the norms of the gradients.  y, dy and the gradients of features and scores are rounded
+/// to bf16 on the way (2^-9 each); the gradients of the maps and of gamma are sums with cancellation, most of all
+/// that of one bias for a whole head.  The latter are even
+/// what is left of sum_n phi_n.dphi_n when far keys have nearly all the weight, as with T2R: there an error is judged by
+/// the terms, in which dy.y has been taken of rounded y.
 void compare(const std::string& what, const Case& c, const Result& got, const Result& want, double before) {
   const struct {
     const char* name;
@@ -394,21 +422,22 @@ void compare(const std::string& what, const Case& c, const Result& got, const Re
     const Doubles &got, &want;
     double tolerance;
     double before;
+    double floor = 1e-3;
   } rows[] = {
       {"dq", c.q, got.dq, want.dq, 6e-3, c.add ? before : 0},
       {"dk", c.k, got.dk, want.dk, 6e-3, c.add ? before : 0},
       {"dv", c.v, got.dv, want.dv, 6e-3, c.add ? before : 0},
-      {"dWq", c.query_map, got.dwq, want.dwq, 8e-3, before},
-      {"dWk", c.key_map, got.dwk, want.dwk, 8e-3, before},
-      {"dbq", c.query_map, got.dbq, want.dbq, 1e-2, before},
-      {"dbk", c.key_map, got.dbk, want.dbk, 1e-2, before},
-      {"factor", c.factors, got.factors, want.factors, 1e-2, before},
+      {"dWq", c.query_map, got.dwq, want.dwq, 1e-2, before},
+      {"dWk", c.key_map, got.dwk, want.dwk, 1e-2, before},
+      {"dbq", c.query_map, got.dbq, want.dbq, 3e-2, before},
+      {"dbk", c.key_map, got.dbk, want.dbk, 3e-2, before},
+      {"factor", c.factors, got.factors, want.factors, 1e-2, before, 1e-3 + 0.3 * want.factor_terms},
   };
   static const bool print = std::getenv("LOLCATS_PRINT") != nullptr;
   if (print) std::printf("%-44s", what.c_str());
   for (const auto& row : rows) {
     if (row.wanted) {
-      const double error = norm_ratio(row.got, row.want, row.before);
+      const double error = norm_ratio(row.got, row.want, row.before, row.floor);
       if (print && !row.want.empty()) std::printf(" %s %.1e", row.name, error);
       CHECK_MESSAGE(error < row.tolerance, what, ": ", std::string(row.name), " is off by ", error);
     } else {
@@ -426,8 +455,8 @@ void check(const Case& c) {
   Inputs in = make_inputs<Map>(c);
   const Result want = reference<Map, W>(c, in);
   const double before = 0.5;
-  std::string what = Map::name() + " " + W::name() + " D" + std::to_string(c.heads.size) + " H" + std::to_string(c.heads.queries) + "/" +
-                     std::to_string(c.heads.keys);
+  std::string what = Map::name() + " " + W::name() + " D" + std::to_string(c.heads.size) + " H" +
+                     std::to_string(c.heads.queries) + "/" + std::to_string(c.heads.keys);
   for (const Extent& e : c.extents) what += " " + std::to_string(e.length);
   compare(what, c, run<Map, W>(c, in, before), want, before);
 }
@@ -446,7 +475,8 @@ TEST_CASE("lengths around the tiles, Hedgehog and two terraces") {
 }
 
 TEST_CASE("grouped heads") {
-  for (const Heads heads : {Heads{2, 2, 128}, Heads{4, 1, 128}, Heads{16, 2, 128}}) check<Hedgehog<64>, Terraced<64>>(one(300, heads));
+  for (const Heads heads : {Heads{2, 2, 128}, Heads{4, 1, 128}, Heads{16, 2, 128}})
+    check<Hedgehog<64>, Terraced<64>>(one(300, heads));
 }
 
 TEST_CASE("ragged sequences between rows of NaN; a walk in several chunks") {
@@ -489,8 +519,8 @@ TEST_CASE("the same bits at every launch") {
   const Result first = run<Hedgehog<64>, Terraced<64>>(c, in, 0);
   for (int i = 0; i < 20; ++i) {
     const Result again = run<Hedgehog<64>, Terraced<64>>(c, in, 0);
-    CHECK((again.dq == first.dq && again.dk == first.dk && again.dv == first.dv && again.dwq == first.dwq && again.dwk == first.dwk &&
-           again.factors == first.factors));
+    CHECK((again.dq == first.dq && again.dk == first.dk && again.dv == first.dv && again.dwq == first.dwq &&
+           again.dwk == first.dwk && again.factors == first.factors));
   }
 }
 #endif
@@ -505,7 +535,8 @@ TEST_CASE("other windows") {
     check<Hedgehog<64>, Nothing>(c);
   }
   check<Hedgehog<64>, Terraced<24>>(one(333, {4, 2, 128}));
-  check<Hedgehog<64>, Sliding<16>>({{{0, 70, 0}, {75, 200, 0}, {275, 1, 0}, {300, 64, 0}, {364, 129, 0}}, 500, {4, 2, 128}});
+  check<Hedgehog<64>, Sliding<16>>(
+      {{{0, 70, 0}, {75, 200, 0}, {275, 1, 0}, {300, 64, 0}, {364, 129, 0}}, 500, {4, 2, 128}});
 }
 #endif
 

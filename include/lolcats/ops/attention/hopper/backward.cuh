@@ -17,9 +17,9 @@ namespace lolcats::hopper {
 template <class Map, class W>
 inline constexpr bool has_backward = false;
 template <FeatureMap Map, Window W>
-  requires(W::has_far && (Map::projected == 64 || Map::projected == 128) &&
-           (Map::count * Map::projected == 64 || Map::count * Map::projected == 128))
-inline constexpr bool has_backward<Map, W> = !Map::skip;
+requires(W::has_far && (Map::projected == 64 || Map::projected == 128) &&
+         (Map::count * Map::projected == 64 ||
+          Map::count * Map::projected == 128)) inline constexpr bool has_backward<Map, W> = !Map::skip;
 
 /// Does `backward` take this problem?  Training only: every sequence starts at position 0, key maps are per query head.
 template <class Map, class W>
@@ -36,7 +36,7 @@ bool takes_backward(const AttentionProblem<Cuda<bf16>, W>& p) {
   }
 }
 
-namespace detail {
+namespace backward_pass {
 
 /// Launches the kernels for one batch of at most TileTable::capacity sequences.
 template <class Map, int D, class W>
@@ -46,7 +46,8 @@ class BackwardPass {
 
  public:
   BackwardPass(Tape<B>& tape, const AttentionProblem<B, W>& problem, View<const bf16> y, View<const bf16> dy,
-               const AttentionStatistics<B>& statistics, const AttentionSinks<B>& sinks, std::span<const Extent> extents)
+               const AttentionStatistics<B>& statistics, const AttentionSinks<B>& sinks,
+               std::span<const Extent> extents)
       : tape_(tape), stream_(tape.backend().stream()), problem_(problem), sinks_(sinks) {
     const Heads& heads = problem.heads;
     const AttentionWeights<B>& w = problem.weights;
@@ -111,7 +112,8 @@ class BackwardPass {
     s.chunks = (longest_ + s.chunk - 1) / s.chunk;
     const Index states = Index{a_.query_heads} * tiles_;
     const Index prefixes = s.chunks > 1 ? Index{a_.query_heads} * a_.table.count * s.chunks : 0;
-    a_.statistics = reinterpret_cast<QueryStatistics*>(scratch<std::byte>(states * static_cast<Index>(sizeof(QueryStatistics))));
+    a_.statistics =
+        reinterpret_cast<QueryStatistics*>(scratch<std::byte>(states * static_cast<Index>(sizeof(QueryStatistics))));
     s.states = scratch<std::byte>(states * Sizes::state_bytes);
     s.normalizers = scratch<float>(states * Sizes::F);
     s.prefixes = scratch<std::byte>(prefixes * Sizes::state_bytes);
@@ -127,7 +129,8 @@ class BackwardPass {
     if (a_.state.chunks == 1) return;
     constexpr int threads = 128, work = Sizes::state_bytes / 16 + Sizes::F / 4;
     const dim3 prefix_grid((work + threads - 1) / threads, a_.table.count, a_.query_heads);
-    cuda::launch("attention backward, prefixes", state_prefixes_kernel<side, Map, D, W>, {prefix_grid, threads, stream_}, a_);
+    cuda::launch("attention backward, prefixes", state_prefixes_kernel<side, Map, D, W>,
+                 {prefix_grid, threads, stream_}, a_);
   }
 
   void pull_queries() {
@@ -163,7 +166,8 @@ class BackwardPass {
                    {dim3((size + threads - 1) / threads, heads), threads, stream_}, from, count, size, to);
     };
     if (map.trained()) add(partials.map, copies, D * Sizes::f, map.gradient.data);
-    if (Map::bias == Bias::vector && bias.trained()) add(partials.bias, 2 * partials.parts, Sizes::f, bias.gradient.data);
+    if (Map::bias == Bias::vector && bias.trained())
+      add(partials.bias, 2 * partials.parts, Sizes::f, bias.gradient.data);
     if (Map::bias == Bias::head && bias.trained()) {
       cuda::launch("attention backward, sums", add_numbers_kernel<>, {dim3(heads), 32, stream_}, partials.bias,
                    2 * partials.parts * Sizes::f, bias.gradient.data);
@@ -183,27 +187,30 @@ class BackwardPass {
   int tiles_ = 0, longest_ = 0;
 };
 
-}  // namespace detail
+}  // namespace backward_pass
 
 /// AttentionKernel::backward for the problems that `takes_backward` takes.
 template <class Map, class W>
-void backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>, W>& problem, View<const bf16> y, View<const bf16> dy,
-              const AttentionStatistics<Cuda<bf16>>& statistics, const AttentionSinks<Cuda<bf16>>& sinks) {
+void backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>, W>& problem, View<const bf16> y,
+              View<const bf16> dy, const AttentionStatistics<Cuda<bf16>>& statistics,
+              const AttentionSinks<Cuda<bf16>>& sinks) {
   const Sequences& sequences = *problem.sequences;
   Index covered = 0;
   for (const Extent& e : sequences.extents()) covered += e.length;
   // Rows outside every sequence have no gradient.
   for (const Sink<bf16>* sink : {&sinks.q, &sinks.k, &sinks.v}) {
-    if (sink->gradient && !sink->add && covered < sequences.rows()) tape.backend().zero(sink->gradient.data, sink->gradient.size());
+    if (sink->gradient && !sink->add && covered < sequences.rows())
+      tape.backend().zero(sink->gradient.data, sink->gradient.size());
   }
-  for (Index first = 0; first < sequences.count(); first += TileTable::capacity) {
+  for (Index first = 0; first < sequences.count(); first += backward_pass::TileTable::capacity) {
     const auto extents = sequences.extents().subspan(
-        static_cast<std::size_t>(first), static_cast<std::size_t>(std::min<Index>(TileTable::capacity, sequences.count() - first)));
+        static_cast<std::size_t>(first),
+        static_cast<std::size_t>(std::min<Index>(backward_pass::TileTable::capacity, sequences.count() - first)));
     const typename Tape<Cuda<bf16>>::Scope scope(tape);
     if (problem.heads.size == 128) {
-      detail::BackwardPass<Map, 128, W>(tape, problem, y, dy, statistics, sinks, extents).run();
+      backward_pass::BackwardPass<Map, 128, W>(tape, problem, y, dy, statistics, sinks, extents).run();
     } else {
-      detail::BackwardPass<Map, 64, W>(tape, problem, y, dy, statistics, sinks, extents).run();
+      backward_pass::BackwardPass<Map, 64, W>(tape, problem, y, dy, statistics, sinks, extents).run();
     }
   }
 }

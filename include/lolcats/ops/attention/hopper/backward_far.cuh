@@ -3,7 +3,7 @@
 
 #include <lolcats/ops/attention/hopper/backward_tiles.cuh>
 
-namespace lolcats::hopper {
+namespace lolcats::hopper::backward_pass {
 
 /// Issues z (64, f) = x W, x (64, D) and W (D, f) in shared memory.
 template <int D, int f>
@@ -57,7 +57,8 @@ __device__ __forceinline__ void mask_far_of_queries(Fragment<tile_rows>& g, PerR
   }
 }
 /// The same for v dy^T (keys, queries), the factor being in the features that it meets; rows are keys from `key` on.
-__device__ __forceinline__ void mask_far_of_keys(Fragment<tile_rows>& g, const QueryStatistics& queries, const int (&key)[2]) {
+__device__ __forceinline__ void mask_far_of_keys(Fragment<tile_rows>& g, const QueryStatistics& queries,
+                                                 const int (&key)[2]) {
   const int lane = lane_id();
 #pragma unroll
   for (int j = 0; j < tile_rows / 8; ++j) {
@@ -76,7 +77,8 @@ __device__ __forceinline__ void mask_far_of_keys(Fragment<tile_rows>& g, const Q
 /// becomes phi.dphi per row, if asked for.
 template <class Map>
 __device__ __forceinline__ Fragment<Map::projected> pull_features(const Fragment<Map::projected>& z,
-                                                                  const Fragment<Map::projected * Map::count>& dphi, PerRow* far) {
+                                                                  const Fragment<Map::projected * Map::count>& dphi,
+                                                                  PerRow* far) {
   constexpr int size = Fragment<Map::projected>::size;
   const auto phi = Map::features(z);
   Features<Fragment<Map::projected>, Map::count> gated;
@@ -94,4 +96,4 @@ __device__ __forceinline__ Fragment<Map::projected> pull_features(const Fragment
   return Map::pullback(z, phi, gated);
 }
 
-}  // namespace lolcats::hopper
+}  // namespace lolcats::hopper::backward_pass

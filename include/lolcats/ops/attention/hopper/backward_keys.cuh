@@ -3,7 +3,7 @@
 
 #include <lolcats/ops/attention/hopper/backward_far.cuh>
 
-namespace lolcats::hopper {
+namespace lolcats::hopper::backward_pass {
 
 template <class Map, int D>
 struct KeysShared {
@@ -20,7 +20,8 @@ struct KeysShared {
   alignas(1024) std::byte ds[tile_rows * tile_rows * 2];    // (64, 64) keys by queries, from one warpgroup to the other
   alignas(16) float normalizer[Sizes::F];                   // r
   alignas(16) QueryStatistics statistics[stages];
-  Barrier inputs_full[2], inputs_empty[2], state_full, state_empty, weight_full, weight_empty, pair_full[stages], pair_empty[stages];
+  Barrier inputs_full[2], inputs_empty[2], state_full, state_empty, weight_full, weight_empty, pair_full[stages],
+      pair_empty[stages];
   Barrier ds_full, ds_empty;
 };
 
@@ -49,7 +50,8 @@ struct RingCursor {
 /// One thread fetches for all tiles of the block, as far ahead as there is room: the tile, then head by head the map, the states,
 /// the mixed and the near pairs.
 template <class Map, int D, class W>
-__device__ __forceinline__ void fetch_for_keys(const BackwardArguments<W>& a, KeysShared<Map, D>& shared, int key_head, int part, int parts) {
+__device__ __forceinline__ void fetch_for_keys(const BackwardArguments<W>& a, KeysShared<Map, D>& shared, int key_head,
+                                               int part, int parts) {
   using Sizes = BackwardSizes<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f, stages = KeysShared<Map, D>::stages;
   RingCursor<2> inputs;
@@ -81,8 +83,10 @@ __device__ __forceinline__ void fetch_for_keys(const BackwardArguments<W>& a, Ke
       const int row = tile.row + t * tile_rows;
       const int front = mixed ? Sizes::phi_bytes : Sizes::tile_bytes;
       full.arrive_expecting(front + Sizes::tile_bytes + static_cast<int>(sizeof(QueryStatistics)));
-      if (mixed) load_linear(slot, a.state.features + record * Sizes::phi_bytes, Sizes::phi_bytes, full);
-      else load_tile<tile_rows, D>(slot, a.q, row, head * D, full);
+      if (mixed)
+        load_linear(slot, a.state.features + record * Sizes::phi_bytes, Sizes::phi_bytes, full);
+      else
+        load_tile<tile_rows, D>(slot, a.q, row, head * D, full);
       load_tile<tile_rows, D>(slot + front, a.dy, row, head * D, full);
       load_linear(&shared.statistics[pair.stage], &a.statistics[record], sizeof(QueryStatistics), full);
       pair.advance();
@@ -118,8 +122,9 @@ struct KeysPosition {
 /// dk or dv (64, D) of a tile.  The far part of dk costs more than that of dv, so the warpgroup of dv computes the gradients of the
 /// scores of each head's first near pair for both.
 template <bool Values, class Map, int D, class W>
-__device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysShared<Map, D>& shared, const TileTable::Tile& tile, int key_head,
-                                          KeysPosition<Map, D>& at, Fragment<D>& sum) {
+__device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysShared<Map, D>& shared,
+                                          const TileTable::Tile& tile, int key_head, KeysPosition<Map, D>& at,
+                                          Fragment<D>& sum) {
   using Sizes = BackwardSizes<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f;
   constexpr bool pure = WindowTiles<W>::pure;
@@ -141,8 +146,10 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
     const int valid = tile.length - t * tile_rows;
     if (valid < tile_rows) {
       std::byte* const slot = shared.pair[at.pair.stage];
-      if (Values) zero_tail<D>(slot + (mixed ? Sizes::phi_bytes : Sizes::tile_bytes), valid, thread);
-      else if (!mixed) zero_tail<D>(slot, valid, thread);
+      if (Values)
+        zero_tail<D>(slot + (mixed ? Sizes::phi_bytes : Sizes::tile_bytes), valid, thread);
+      else if (!mixed)
+        zero_tail<D>(slot, valid, thread);
       named_barrier(1, 2 * group_threads);
     }
     return shared.pair[at.pair.stage];
@@ -215,7 +222,7 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
           release_pair();
         }
       } else {
-        constexpr bool early = f == 64;  // there are registers for z beside dphi and scores
+        constexpr bool early = f == 64;                           // there are registers for z beside dphi and scores
         auto dphi = Fragment<F>::from([](int) { return 0.0F; });  // (64, F)
         if (early) project();
 #pragma unroll 1
@@ -242,7 +249,8 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
           wgmma_commit();
           wgmma_wait();
           pin(g.x);
-          const int key[2] = {tile.position() + fragment_row_in_tile(warp, 0), tile.position() + fragment_row_in_tile(warp, 1)};
+          const int key[2] = {tile.position() + fragment_row_in_tile(warp, 0),
+                              tile.position() + fragment_row_in_tile(warp, 1)};
           mask_far_of_keys(g, shared.statistics[at.pair.stage], key);
           std::uint32_t words[tile_rows / 4];
           pack(g, words);
@@ -310,7 +318,8 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
         const int column = 8 * j + 2 * (lane & 3);
         const float2 shift = *reinterpret_cast<const float2*>(queries.shift + column);
 #pragma unroll
-        for (int e = 4 * j; e < 4 * j + 4; ++e) p.x[e] = exp2_fast(fmaf(p.x[e], score_exponent<D>, e & 1 ? shift.y : shift.x));
+        for (int e = 4 * j; e < 4 * j + 4; ++e)
+          p.x[e] = exp2_fast(fmaf(p.x[e], score_exponent<D>, e & 1 ? shift.y : shift.x));
         if (masked) {
           const int2 begin = *reinterpret_cast<const int2*>(queries.begin + column);
 #pragma unroll
@@ -370,7 +379,8 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
 ///
 /// A warpgroup for dk, one for dv, and a thread that fetches.
 template <class Map, int D, class W>
-__global__ __launch_bounds__(3 * group_threads, 1) void keys_kernel(const __grid_constant__ BackwardArguments<W> a, KeySinks sinks) {
+__global__ __launch_bounds__(3 * group_threads, 1) void keys_kernel(const __grid_constant__ BackwardArguments<W> a,
+                                                                    KeySinks sinks) {
   extern __shared__ __align__(1024) std::byte memory[];
   auto& shared = *reinterpret_cast<KeysShared<Map, D>*>(memory);
   const int key_head = blockIdx.x, part = blockIdx.y, parts = gridDim.y;
@@ -404,8 +414,10 @@ __global__ __launch_bounds__(3 * group_threads, 1) void keys_kernel(const __grid
     for (int i = part; i < a.tiles(); i += parts) {
       const TileTable::Tile tile = a.table.ordered(Side::keys, i);
       auto sum = Fragment<D>::from([](int) { return 0.0F; });  // (64, D)
-      if (role == 0) pull_keys<false>(a, shared, tile, key_head, at, sum);
-      else pull_keys<true>(a, shared, tile, key_head, at, sum);
+      if (role == 0)
+        pull_keys<false>(a, shared, tile, key_head, at, sum);
+      else
+        pull_keys<true>(a, shared, tile, key_head, at, sum);
       std::uint32_t words[D / 4];
       pack(sum, words);
       named_barrier(1, 2 * group_threads);  // k and v have been read for the last time
@@ -426,4 +438,4 @@ __global__ __launch_bounds__(3 * group_threads, 1) void keys_kernel(const __grid
   }
 }
 
-}  // namespace lolcats::hopper
+}  // namespace lolcats::hopper::backward_pass

@@ -4,7 +4,7 @@
 #include <lolcats/ops/attention/hopper/backward_far.cuh>
 #include <lolcats/ops/attention/hopper/backward_rows.cuh>
 
-namespace lolcats::hopper {
+namespace lolcats::hopper::backward_pass {
 
 template <class Map, int D>
 struct MapsShared {
@@ -15,20 +15,20 @@ struct MapsShared {
     alignas(1024) std::byte slot[Sizes::pair_bytes];  // the state, then mixed pairs
     alignas(1024) std::byte dz[Sizes::dz_bytes];      // (64, f)
   };
-  alignas(1024) std::byte weight[Sizes::weight_bytes];       // (D, f)
-  alignas(1024) std::byte x[2][2][Sizes::tile_bytes];        // (step parity, warpgroup): (64, D) q or k
+  alignas(1024) std::byte weight[Sizes::weight_bytes];  // (D, f)
+  alignas(1024) std::byte x[2][2][Sizes::tile_bytes];   // (step parity, warpgroup): (64, D) q or k
   Group group[2];
   alignas(16) float normalizer[2][Sizes::F];
-  alignas(128) std::uint16_t ones[8 * 16];                   // (16, 8) ones, unswizzled
+  alignas(128) std::uint16_t ones[8 * 16];  // (16, 8) ones, unswizzled
   Barrier weight_full, x_full[2][2], y_full[2], slot_full[2];
 };
 
 /// Partial sums of each block, added in order by the kernels below.
 struct MapPartials {
-  int parts = 0;              // blocks per head
-  float* map = nullptr;       // (H, parts * map_copies, D * f)
-  float* bias = nullptr;      // (H, 2 parts, f)
-  float* far = nullptr;       // (H, 8 parts), phi_q.dphi_q; queries only
+  int parts = 0;          // blocks per head
+  float* map = nullptr;   // (H, parts * map_copies, D * f)
+  float* bias = nullptr;  // (H, 2 parts, f)
+  float* far = nullptr;   // (H, 8 parts), phi_q.dphi_q; queries only
 };
 /// At D = 128 the warpgroups of a block divide the rows of dW among them; at 64 each has its tile's sum.
 constexpr int map_copies(int D) { return D == 128 ? 1 : 2; }
@@ -39,7 +39,8 @@ constexpr int map_copies(int D) { return D == 128 ? 1 : 2; }
 ///
 /// Two warpgroups walk over the block's tiles two by two and meet for dW.
 template <Side side, class Map, int D, class W>
-__global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid_constant__ BackwardArguments<W> a, MapPartials partials) {
+__global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid_constant__ BackwardArguments<W> a,
+                                                                    MapPartials partials) {
   using Sizes = BackwardSizes<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f;
   constexpr bool queries = side == Side::queries, has_bias = Map::bias != Bias::none;
@@ -71,7 +72,8 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
   };
   const auto load_mixed = [&](const TileTable::Tile& tile, int partner) {
     slot_full.arrive_expecting(Sizes::phi_bytes + Sizes::tile_bytes);
-    load_linear(mine.slot, a.state.features + a.record(head, tile, partner) * Sizes::phi_bytes, Sizes::phi_bytes, slot_full);
+    load_linear(mine.slot, a.state.features + a.record(head, tile, partner) * Sizes::phi_bytes, Sizes::phi_bytes,
+                slot_full);
     load_tile<tile_rows, D>(mine.slot + Sizes::phi_bytes, queries ? a.v : a.dy, tile.row + partner * tile_rows,
                             (queries ? head / a.group() : head) * D, slot_full);
   };
@@ -82,8 +84,10 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
     const Partners partners = partners_of<side>(a.window, tile, a.state.chunk);
     shared.y_full[group].arrive_expecting(Sizes::tile_bytes);
     load_tile<tile_rows, D>(mine.y, queries ? a.dy : a.v, tile.first_row(), x_column, shared.y_full[group]);
-    if (partners.folded > 0) load_state(a.state.states, a.state.normalizers, a.record(head, tile, partners.folded));
-    else if (partners.far()) load_mixed(tile, partners.mixed_begin);
+    if (partners.folded > 0)
+      load_state(a.state.states, a.state.normalizers, a.record(head, tile, partners.folded));
+    else if (partners.far())
+      load_mixed(tile, partners.mixed_begin);
   };
 
   if (threadIdx.x == 0) {
@@ -157,7 +161,8 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
           load_state(a.state.prefixes, a.state.prefix_normalizers, a.prefix(head, tile, partners.chunk));
         }
       }
-      if (thread == 0 && partners.folded > 0 && partners.mixed_begin < partners.mixed_end) load_mixed(tile, partners.mixed_begin);
+      if (thread == 0 && partners.folded > 0 && partners.mixed_begin < partners.mixed_end)
+        load_mixed(tile, partners.mixed_begin);
 #pragma unroll 1
       for (int partner = partners.mixed_begin; partner < partners.mixed_end; ++partner) {
         slot_full.wait(slot_parity);
@@ -177,7 +182,8 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
           const int first_far[2] = {rows.begin[0] - partner * tile_rows, rows.begin[1] - partner * tile_rows};
           mask_far_of_queries(g, shift, first_far);
         } else {
-          const int key[2] = {tile.position() + fragment_row_in_tile(warp, 0), tile.position() + fragment_row_in_tile(warp, 1)};
+          const int key[2] = {tile.position() + fragment_row_in_tile(warp, 0),
+                              tile.position() + fragment_row_in_tile(warp, 1)};
           mask_far_of_keys(g, a.statistics[a.record(head, tile, partner)], key);
         }
         std::uint32_t words[tile_rows / 4];
@@ -207,7 +213,8 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
         pack(pull_features<Map>(z, dphi * rows.weight, &far), dz);
         if ((lane_id() & 3) == 0) far_sum += far.of[0] + far.of[1];
         constexpr float scale = score_scale<D>;
-        rows.write(a.statistics[a.record(head, tile, tile.index)], shift, {{far.of[0] * scale, far.of[1] * scale}}, warp);
+        rows.write(a.statistics[a.record(head, tile, tile.index)], shift, {{far.of[0] * scale, far.of[1] * scale}},
+                   warp);
       } else {
         pack(pull_features<Map>(z, dphi, nullptr), dz);
       }
@@ -306,10 +313,11 @@ __global__ void add_numbers_kernel(const float* numbers, int count, float* gradi
 /// d window_factor += -(1 - gamma) sum phi_q.dphi_q, gamma (1 - gamma) being the sigmoid's slope; where affine, beta's share
 /// makes it -sum phi_q.dphi_q.
 template <class W>
-__global__ void add_factor_kernel(const __grid_constant__ BackwardArguments<W> a, const float* far, int count, float* gradient) {
+__global__ void add_factor_kernel(const __grid_constant__ BackwardArguments<W> a, const float* far, int count,
+                                  float* gradient) {
   const int head = blockIdx.x;
   const float sum = sum_of_warp(far + static_cast<Index>(head) * count, count);
   if (threadIdx.x == 0) gradient[head] -= a.affine ? sum : sum * (1 - a.gamma(head));
 }
 
-}  // namespace lolcats::hopper
+}  // namespace lolcats::hopper::backward_pass

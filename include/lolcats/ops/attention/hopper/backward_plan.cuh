@@ -18,7 +18,7 @@
 #include <cstdint>
 #include <numbers>
 
-namespace lolcats::hopper {
+namespace lolcats::hopper::backward_pass {
 
 /// Rows of a tile: tokens of one sequence from a multiple of 64 on.
 inline constexpr int tile_rows = 64;
@@ -29,7 +29,7 @@ inline constexpr float score_scale = D == 128 ? 0.08838834764831845F : 0.125F;
 template <int D>
 inline constexpr float log2_score_scale = D == 128 ? -3.5F : -3.0F;
 template <int D>
-inline constexpr float score_exponent = score_scale<D> * std::numbers::log2e_v<float>;
+inline constexpr float score_exponent = score_scale<D>* std::numbers::log2e_v<float>;
 
 /// Which tokens a kernel has in its rows: queries look back at a state of keys, keys forward at a state of queries.
 enum class Side { queries, keys };
@@ -42,12 +42,12 @@ struct BackwardSizes {
   static constexpr int F = f * Map::count;
   static_assert((f == 64 || f == 128) && (F == 64 || F == 128) && (D == 64 || D == 128));
 
-  static constexpr int tile_bytes = tile_rows * D * 2;   // (64, D)
-  static constexpr int phi_bytes = tile_rows * F * 2;    // (64, F)
-  static constexpr int dz_bytes = tile_rows * f * 2;     // (64, f)
-  static constexpr int weight_bytes = D * f * 2;         // (D, f)
-  static constexpr int state_bytes = F * D * 2;          // (F, D)
-  static constexpr int normalizer_bytes = F * 4;         // (F), fp32
+  static constexpr int tile_bytes = tile_rows * D * 2;  // (64, D)
+  static constexpr int phi_bytes = tile_rows * F * 2;   // (64, F)
+  static constexpr int dz_bytes = tile_rows * f * 2;    // (64, f)
+  static constexpr int weight_bytes = D * f * 2;        // (D, f)
+  static constexpr int state_bytes = F * D * 2;         // (F, D)
+  static constexpr int normalizer_bytes = F * 4;        // (F), fp32
   /// A slot that holds a state, or a pair of tiles: features or rows, and values.
   static constexpr int pair_bytes = std::max({state_bytes, 2 * tile_bytes, phi_bytes + tile_bytes});
 };
@@ -55,11 +55,11 @@ struct BackwardSizes {
 /// The tiles of up to `capacity` sequences, numbered from 0; small enough to be an argument of a kernel.
 struct TileTable {
   static constexpr int capacity = 64;
-  int count = 0;                 // sequences
-  int rows[capacity];            // their first rows
+  int count = 0;       // sequences
+  int rows[capacity];  // their first rows
   int lengths[capacity];
-  int firsts[capacity + 1];      // their first tiles; then the number of tiles
-  int uniform = 0;               // tiles of each sequence, if they agree
+  int firsts[capacity + 1];  // their first tiles; then the number of tiles
+  int uniform = 0;           // tiles of each sequence, if they agree
 
   struct Tile {
     int sequence, row, length, first, tiles;  // of the sequence: its number, first row, length, first tile, tiles
@@ -84,7 +84,10 @@ struct TileTable {
     } else {
       while (low < high) {
         const int middle = (low + high + 1) / 2;
-        if (firsts[middle] <= i) low = middle; else high = middle - 1;
+        if (firsts[middle] <= i)
+          low = middle;
+        else
+          high = middle - 1;
       }
     }
     Tile found = sequence(low);
@@ -112,7 +115,9 @@ struct WindowTiles {
   W window;
 
   /// Key tiles before this one are far for every query of tile t.
-  __device__ __forceinline__ int far(int t) const { return static_cast<int>(window.begin(Index{t} * tile_rows) / tile_rows); }
+  __device__ __forceinline__ int far(int t) const {
+    return static_cast<int>(window.begin(Index{t} * tile_rows) / tile_rows);
+  }
   /// Key tiles in [far(t), mixed_end(t)) are far for some queries of tile t and not for others.
   __device__ __forceinline__ int mixed_end(int t) const {
     if constexpr (pure) return far(t);
@@ -137,12 +142,12 @@ struct WindowTiles {
 /// What later kernels need to know about the queries of a tile, 1.5 KB per (head, tile).  Rows past the end of the
 /// sequence weigh nothing.
 struct QueryStatistics {
-  float weight[tile_rows];   // beta / den_n
-  float delta[tile_rows];    // dy_n . y_n
-  float shift[tile_rows];    // p_nj / den_n = 2^(q.k log2(e) / sqrt(D) + shift) for near j
-  float far[tile_rows];      // phi_q.dphi_q / sqrt(D), what the score of key `at` receives through c_n
-  int at[tile_rows];         // the near key with the largest score
-  int begin[tile_rows];      // the window's begin
+  float weight[tile_rows];  // beta / den_n
+  float delta[tile_rows];   // dy_n . y_n
+  float shift[tile_rows];   // p_nj / den_n = 2^(q.k log2(e) / sqrt(D) + shift) for near j
+  float far[tile_rows];     // phi_q.dphi_q / sqrt(D), what the score of key `at` receives through c_n
+  int at[tile_rows];        // the near key with the largest score
+  int begin[tile_rows];     // the window's begin
 };
 
 /// Sums over tiles as the tensor cores read them: S or R (F, D) in bf16, in panels of (F, 64), swizzled; z or r (F) in fp32.
@@ -151,19 +156,19 @@ struct QueryStatistics {
 /// a sequence), the sum over the tiles of b's chunk before b; `prefixes` and `prefix_normalizers`, for (head, sequence, c), the
 /// sum over the chunks before c.
 struct StateBuffers {
-  std::byte* states = nullptr;           // (H, tiles, F * D)
-  float* normalizers = nullptr;          // (H, tiles, F)
-  std::byte* prefixes = nullptr;         // (H, sequences, chunks, F * D)
-  float* prefix_normalizers = nullptr;   // (H, sequences, chunks, F)
-  std::byte* features = nullptr;         // (H, tiles, 64 * F), what was folded; windows with mixed tiles only
-  int chunk = 1;                         // tiles
-  int chunks = 1;                        // most of any sequence
+  std::byte* states = nullptr;          // (H, tiles, F * D)
+  float* normalizers = nullptr;         // (H, tiles, F)
+  std::byte* prefixes = nullptr;        // (H, sequences, chunks, F * D)
+  float* prefix_normalizers = nullptr;  // (H, sequences, chunks, F)
+  std::byte* features = nullptr;        // (H, tiles, 64 * F), what was folded; windows with mixed tiles only
+  int chunk = 1;                        // tiles
+  int chunks = 1;                       // most of any sequence
 };
 
 /// What a tile meets on the other side: keys for a tile of queries, queries for a tile of keys.
 struct Partners {
-  int folded;                  // tiles in the state that it reads: key tiles from the first on, query tiles from the last back
-  int chunk;                   // of that state
+  int folded;  // tiles in the state that it reads: key tiles from the first on, query tiles from the last back
+  int chunk;   // of that state
   int mixed_begin, mixed_end;  // tiles that are far in part
   int near_begin, near_end;    // tiles that are near, in part at least
 
@@ -192,14 +197,14 @@ __device__ __forceinline__ Partners partners_of(const WindowTiles<W>& window, co
 template <Side of, class W>
 __device__ __forceinline__ int last_read(const WindowTiles<W>& window, TileTable::Tile tile) {
   tile.index = of == Side::keys ? tile.tiles - 1 : 0;
-  return partners_of<of == Side::keys ? Side::queries : Side::keys>(window, tile, 1).folded;
+  return partners_of < of == Side::keys ? Side::queries : Side::keys > (window, tile, 1).folded;
 }
 
 /// The arguments of every kernel of the backward pass.
 template <class W>
 struct BackwardArguments {
-  CUtensorMap q, dy, k, v;               // boxes of (64, 64)
-  CUtensorMap query_map, key_map;        // (H * D, f), boxes of (D, 64)
+  CUtensorMap q, dy, k, v;         // boxes of (64, 64)
+  CUtensorMap query_map, key_map;  // (H * D, f), boxes of (D, 64)
   TileTable table;
   WindowTiles<W> window;
   int query_heads = 0, key_heads = 0;
@@ -232,4 +237,4 @@ struct BackwardArguments {
   __device__ __forceinline__ float beta(int head) const { return affine ? 1 - gamma(head) : 1.0F; }
 };
 
-}  // namespace lolcats::hopper
+}  // namespace lolcats::hopper::backward_pass

@@ -4,7 +4,7 @@
 #include <lolcats/ops/attention/hopper/backward_far.cuh>
 #include <lolcats/ops/attention/hopper/backward_rows.cuh>
 
-namespace lolcats::hopper {
+namespace lolcats::hopper::backward_pass {
 
 template <class Map, int D>
 struct QueriesShared {
@@ -34,7 +34,8 @@ struct QuerySink {
 ///
 /// What the next tile needs is fetched as soon as there is room, to come while this tile is worked on.
 template <class Map, int D, class W>
-__global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_constant__ BackwardArguments<W> a, QuerySink sink) {
+__global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_constant__ BackwardArguments<W> a,
+                                                                   QuerySink sink) {
   using Sizes = BackwardSizes<Map, D>;
   using Shared = QueriesShared<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f;
@@ -70,8 +71,10 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
   };
   const auto load_mixed = [&](const TileTable::Tile& tile, int j) {
     shared.first_full.arrive_expecting(Sizes::phi_bytes + Sizes::tile_bytes);
-    load_linear(shared.first, a.state.features + a.record(head, tile, j) * Sizes::phi_bytes, Sizes::phi_bytes, shared.first_full);
-    load_tile<tile_rows, D>(shared.first + Sizes::phi_bytes, a.v, tile.row + j * tile_rows, key_column, shared.first_full);
+    load_linear(shared.first, a.state.features + a.record(head, tile, j) * Sizes::phi_bytes, Sizes::phi_bytes,
+                shared.first_full);
+    load_tile<tile_rows, D>(shared.first + Sizes::phi_bytes, a.v, tile.row + j * tile_rows, key_column,
+                            shared.first_full);
   };
   const auto load_near = [&](const TileTable::Tile& tile, const Partners& p, int i) {
     const int j = p.near_begin + i;
@@ -84,13 +87,18 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
   };
   // What a tile wants first in each slot.
   const auto load_first = [&](const TileTable::Tile& tile, const Partners& p) {
-    if (p.folded > 0) load_state(a.state.states, a.state.normalizers, a.record(head, tile, p.folded));
-    else if (p.far()) load_mixed(tile, p.mixed_begin);
-    else load_near(tile, p, 0);
+    if (p.folded > 0)
+      load_state(a.state.states, a.state.normalizers, a.record(head, tile, p.folded));
+    else if (p.far())
+      load_mixed(tile, p.mixed_begin);
+    else
+      load_near(tile, p, 0);
   };
   const auto load_second = [&](const TileTable::Tile& tile, const Partners& p) {
-    if (!Shared::keeps_map && p.far()) load_map(shared.second_full);
-    else load_near(tile, p, 1);
+    if (!Shared::keeps_map && p.far())
+      load_map(shared.second_full);
+    else
+      load_near(tile, p, 1);
   };
   const auto load_next_first = [&](int i) {
     if (i + parts >= a.tiles()) return;
@@ -163,10 +171,14 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
         subtract_normalizer(dphi, delta, shared.normalizer);
         __syncthreads();
         if (thread == 0) {
-          if (part + 1 < p.state_parts()) load_state(a.state.prefixes, a.state.prefix_normalizers, a.prefix(head, tile, p.chunk));
-          else if (p.mixed_begin < p.mixed_end) load_mixed(tile, p.mixed_begin);
-          else if (p.near_begin < p.near_end) load_near(tile, p, 0);
-          else load_next_first(i);
+          if (part + 1 < p.state_parts())
+            load_state(a.state.prefixes, a.state.prefix_normalizers, a.prefix(head, tile, p.chunk));
+          else if (p.mixed_begin < p.mixed_end)
+            load_mixed(tile, p.mixed_begin);
+          else if (p.near_begin < p.near_end)
+            load_near(tile, p, 0);
+          else
+            load_next_first(i);
         }
       }
       wgmma_wait();
@@ -197,9 +209,12 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
         pin(dphi.x);
         __syncthreads();
         if (thread == 0) {
-          if (j + 1 < p.mixed_end) load_mixed(tile, j + 1);
-          else if (p.near_begin < p.near_end) load_near(tile, p, 0);
-          else load_next_first(i);
+          if (j + 1 < p.mixed_end)
+            load_mixed(tile, j + 1);
+          else if (p.near_begin < p.near_end)
+            load_near(tile, p, 0);
+          else
+            load_next_first(i);
         }
       }
       add_bias<Map>(z, a.query_bias, head);
@@ -208,7 +223,8 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
       far = {{far.of[0] * scale, far.of[1] * scale}};
       wgmma_fence();
 #pragma unroll
-      for (int s = 0; s < f / 16; ++s) wgmma<Contiguous::k>(dq.x, dz + 4 * s, columns_descriptor<D>(shared_address(map), s));
+      for (int s = 0; s < f / 16; ++s)
+        wgmma<Contiguous::k>(dq.x, dz + 4 * s, columns_descriptor<D>(shared_address(map), s));
       wgmma_commit();
       wgmma_wait();
       pin(dq.x);
@@ -218,7 +234,6 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
       }
     }
     rows.write(a.statistics[a.record(head, tile, tile.index)], delta, far, warp);
-    load_rows(i + parts);
 
     if constexpr (W::has_near) {
 #pragma unroll 1
@@ -238,7 +253,8 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
           zero_tail<D>(values, tile.valid(), thread);
           __syncthreads();
         }
-        Fragment<tile_rows> s, g;  // (64, 64): scores, then weights / (den sqrt(D)); gradients of weights, then of scores
+        Fragment<tile_rows> s,
+            g;  // (64, 64): scores, then weights / (den sqrt(D)); gradients of weights, then of scores
         wgmma_fence();
         issue_product<D>(s, shared.q, keys, false);
         issue_product<D>(g, shared.dy, values, false);
@@ -276,20 +292,23 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
         pin(dq.x);
         __syncthreads();
         if (thread == 0) {
-          if (j + 2 < p.near_end) load_near(tile, p, n + 2);
-          else if (n % 2 == 0) load_next_first(i);
+          if (j + 2 < p.near_end)
+            load_near(tile, p, n + 2);
+          else if (n % 2 == 0)
+            load_next_first(i);
         }
       }
     }
 
+    load_rows(i + parts);  // not earlier: it would cost registers that there are not
     if (sink.dq) {
       std::uint32_t words[D / 4];
       pack(dq, words);
       store_tile<tile_rows, D>(shared.second, 0, words, warp);
       async_proxy_fence();
       __syncthreads();
-      write_rows<D>(shared.second, sink.dq + static_cast<Index>(tile.first_row()) * stride + head * D, stride, tile.valid(), sink.add,
-                    thread);
+      write_rows<D>(shared.second, sink.dq + static_cast<Index>(tile.first_row()) * stride + head * D, stride,
+                    tile.valid(), sink.add, thread);
     }
     __syncthreads();
     if (thread == 0 && i + parts < a.tiles()) {
@@ -301,4 +320,4 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
   }
 }
 
-}  // namespace lolcats::hopper
+}  // namespace lolcats::hopper::backward_pass

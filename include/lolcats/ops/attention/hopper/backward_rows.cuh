@@ -3,7 +3,7 @@
 
 #include <lolcats/ops/attention/hopper/backward_tiles.cuh>
 
-namespace lolcats::hopper {
+namespace lolcats::hopper::backward_pass {
 
 /// dy_n . y_n of the rows of a tile: dy in shared memory, y in device memory, read early so that it arrives in time; the
 /// result is in every lane that holds the row.
@@ -38,7 +38,8 @@ struct RowProducts {
 #pragma unroll
       for (int i = 0; i < D / 32; ++i) {
         const int chunk = 4 * i + (lane & 3);
-        const uint4 g = load_shared_16(shared_address(dy) + (chunk / 8) * tile_rows * panel_row_bytes + swizzled(row, chunk % 8));
+        const uint4 g =
+            load_shared_16(shared_address(dy) + (chunk / 8) * tile_rows * panel_row_bytes + swizzled(row, chunk % 8));
         add(g.x, y[r][i].x);
         add(g.y, y[r][i].y);
         add(g.z, y[r][i].z);
@@ -81,16 +82,17 @@ struct QueryRows {
   PerRow weight;  // beta / den_n
   PerRow shift;   // p_nj / den_n = 2^(q.k log2(e) / sqrt(D) + shift)
   int at[2];
-  int begin[2];   // the window's begin
+  int begin[2];  // the window's begin
 
   template <class W>
-  __device__ __forceinline__ QueryRows(const RawRows& raw, const WindowTiles<W>& window, const TileTable::Tile& tile, float beta,
-                                       float log2_gamma, int warp) {
+  __device__ __forceinline__ QueryRows(const RawRows& raw, const WindowTiles<W>& window, const TileTable::Tile& tile,
+                                       float beta, float log2_gamma, int warp) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int row = fragment_row_in_tile(warp, r);
       weight.of[r] = beta * raw.inverse[r];
-      shift.of[r] = log2_gamma + __log2f(raw.inverse[r]) - raw.largest[r] * std::numbers::log2e_v<float>;  // -inf past the end
+      shift.of[r] =
+          log2_gamma + __log2f(raw.inverse[r]) - raw.largest[r] * std::numbers::log2e_v<float>;  // -inf past the end
       at[r] = raw.at[r];
       begin[r] = row < tile.valid() ? static_cast<int>(window.window.begin(tile.position() + row)) : 0;
     }
@@ -111,4 +113,4 @@ struct QueryRows {
   }
 };
 
-}  // namespace lolcats::hopper
+}  // namespace lolcats::hopper::backward_pass

@@ -3,15 +3,15 @@
 
 #include <lolcats/ops/attention/hopper/backward_tiles.cuh>
 
-namespace lolcats::hopper {
+namespace lolcats::hopper::backward_pass {
 
 /// Shared memory of a walk; small enough for two blocks on a multiprocessor.
 template <class Map, int D>
 struct StatesShared {
   using Sizes = BackwardSizes<Map, D>;
-  alignas(1024) std::byte mapped[Sizes::tile_bytes];     // (64, D) k or q
-  alignas(1024) std::byte values[Sizes::tile_bytes];     // (64, D) v or dy
-  alignas(1024) std::byte weight[Sizes::weight_bytes];   // (D, f)
+  alignas(1024) std::byte mapped[Sizes::tile_bytes];    // (64, D) k or q
+  alignas(1024) std::byte values[Sizes::tile_bytes];    // (64, D) v or dy
+  alignas(1024) std::byte weight[Sizes::weight_bytes];  // (D, f)
   /// (64, F) features while a tile is folded, then (F, D) sums on their way out.
   alignas(1024) std::byte image[Sizes::state_bytes];
   /// (64, 8) factors of the normalizer, unswizzled: columns 0 and 1 are the high and low halves, the others zero.
@@ -45,12 +45,14 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
   const auto load_mapped = [&] {
     shared.mapped_full.arrive_expecting(Sizes::tile_bytes);
     const int column = side == Side::keys ? head / a.group() * D : head * D;
-    load_tile<tile_rows, D>(shared.mapped, side == Side::keys ? a.k : a.q, tile.first_row(), column, shared.mapped_full);
+    load_tile<tile_rows, D>(shared.mapped, side == Side::keys ? a.k : a.q, tile.first_row(), column,
+                            shared.mapped_full);
   };
   const auto load_values = [&] {
     shared.values_full.arrive_expecting(Sizes::tile_bytes);
     const int column = side == Side::keys ? head / a.group() * D : head * D;
-    load_tile<tile_rows, D>(shared.values, side == Side::keys ? a.v : a.dy, tile.first_row(), column, shared.values_full);
+    load_tile<tile_rows, D>(shared.values, side == Side::keys ? a.v : a.dy, tile.first_row(), column,
+                            shared.values_full);
   };
   locate(begin);
   if (thread == 0) {
@@ -71,8 +73,8 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
   __syncthreads();
   if (side == Side::keys && thread < tile_rows) set_unit(thread, 0, 0x3F80);  // 1
 
-  Fragment<D> sums[F / 64];       // (F, D)
-  float normalizer[F / 64][4];    // (F, 8)
+  Fragment<D> sums[F / 64];     // (F, D)
+  float normalizer[F / 64][4];  // (F, 8)
 #pragma unroll
   for (int p = 0; p < F / 64; ++p) {
     sums[p] = Fragment<D>::from([](int) { return 0.0F; });
@@ -113,8 +115,10 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
       wgmma_wait();
       pin(z.x);
       add_bias<Map>(z, side == Side::keys ? a.key_bias : a.query_bias, head);
-      if constexpr (side == Side::keys) pack_features<Map>(z, phi);
-      else pack_scaled_features<Map>(z, factor, phi);
+      if constexpr (side == Side::keys)
+        pack_features<Map>(z, phi);
+      else
+        pack_scaled_features<Map>(z, factor, phi);
     }
     if (thread == 0) wait_for_stores();
     __syncthreads();  // `mapped` has been read, and the image has left
@@ -133,7 +137,8 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
     async_proxy_fence();
     __syncthreads();
     if (exports && thread == 0) {
-      store_linear(a.state.features + a.record(head, tile, tile.index) * Sizes::phi_bytes, shared.image, Sizes::phi_bytes);
+      store_linear(a.state.features + a.record(head, tile, tile.index) * Sizes::phi_bytes, shared.image,
+                   Sizes::phi_bytes);
     }
 
     shared.values_full.wait(parity);
@@ -143,7 +148,8 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
 #pragma unroll
       for (int p = 0; p < F / 64; ++p) {
         const auto features = rows_descriptor<tile_rows>(shared_address(shared.image), s, p);
-        wgmma<Contiguous::mn, Contiguous::mn>(sums[p].x, features, rows_descriptor<tile_rows>(shared_address(shared.values), s));
+        wgmma<Contiguous::mn, Contiguous::mn>(sums[p].x, features,
+                                              rows_descriptor<tile_rows>(shared_address(shared.values), s));
         wgmma<Contiguous::mn, Contiguous::k>(normalizer[p], features,
                                              plain_descriptor(shared_address(shared.unit) + s * 256, 128, 128));
       }
@@ -224,4 +230,4 @@ __global__ void state_prefixes_kernel(const __grid_constant__ BackwardArguments<
   }
 }
 
-}  // namespace lolcats::hopper
+}  // namespace lolcats::hopper::backward_pass

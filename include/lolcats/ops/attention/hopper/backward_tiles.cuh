@@ -3,14 +3,15 @@
 
 #include <lolcats/ops/attention/hopper/backward_plan.cuh>
 
-namespace lolcats::hopper {
+namespace lolcats::hopper::backward_pass {
 
 /// Threads of a warpgroup.
 inline constexpr int group_threads = 128;
 
 /// One thread fetches (Rows, Columns) of a matrix at (row, column), panel by panel.
 template <int Rows, int Columns>
-__device__ __forceinline__ void load_tile(std::byte* to, const CUtensorMap& map, int row, int column, Barrier& barrier) {
+__device__ __forceinline__ void load_tile(std::byte* to, const CUtensorMap& map, int row, int column,
+                                          Barrier& barrier) {
 #pragma unroll
   for (int panel = 0; panel < Columns / panel_columns; ++panel) {
     load_box(to + panel * Rows * panel_row_bytes, map, row, column + panel * panel_columns, barrier);
@@ -18,13 +19,15 @@ __device__ __forceinline__ void load_tile(std::byte* to, const CUtensorMap& map,
 }
 /// One thread fetches `bytes`, a multiple of 16, that lie together.
 __device__ __forceinline__ void load_linear(void* to, const void* from, int bytes, Barrier& barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)),
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(to)),
                "l"(from), "r"(bytes), "r"(shared_address(&barrier))
                : "memory");
 }
 /// One thread writes `bytes` of shared memory behind a fence and a barrier; they must stay until `wait_for_stores`.
 __device__ __forceinline__ void store_linear(void* to, const void* from, int bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)), "r"(bytes)
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)),
+               "r"(bytes)
                : "memory");
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
@@ -38,8 +41,8 @@ __device__ __forceinline__ void zero_tail(std::byte* tile, int valid, int thread
   constexpr int chunks = Columns / 8;  // of 16 bytes per row
   for (int i = thread; i < (tile_rows - valid) * chunks; i += group_threads) {
     const int row = valid + i / chunks, chunk = i % chunks;
-    *reinterpret_cast<uint4*>(tile + (chunk / 8) * tile_rows * panel_row_bytes + row * panel_row_bytes + chunk % 8 * 16) =
-        uint4{0, 0, 0, 0};
+    *reinterpret_cast<uint4*>(tile + (chunk / 8) * tile_rows * panel_row_bytes + row * panel_row_bytes +
+                              chunk % 8 * 16) = uint4{0, 0, 0, 0};
   }
   async_proxy_fence();
 }
@@ -53,8 +56,8 @@ __device__ __forceinline__ void store_tile(std::byte* tile, int first_row, const
 #pragma unroll
   for (int s = 0; s < Columns / 16; ++s) {
     const int chunk = 2 * s + (lane >> 4);
-    store_matrices(base + (chunk / 8) * Rows * panel_row_bytes + swizzled(row, chunk % 8), words[4 * s], words[4 * s + 1],
-                   words[4 * s + 2], words[4 * s + 3]);
+    store_matrices(base + (chunk / 8) * Rows * panel_row_bytes + swizzled(row, chunk % 8), words[4 * s],
+                   words[4 * s + 1], words[4 * s + 2], words[4 * s + 3]);
   }
 }
 
@@ -63,13 +66,15 @@ __device__ __forceinline__ int fragment_row_in_tile(int warp, int r) { return 16
 
 /// Writes rows [0, valid) of a (64, D) tile to out (rows `stride` elements apart), or adds to what is there.
 template <int D>
-__device__ __forceinline__ void write_rows(const std::byte* tile, bf16* out, Index stride, int valid, bool add, int thread) {
+__device__ __forceinline__ void write_rows(const std::byte* tile, bf16* out, Index stride, int valid, bool add,
+                                           int thread) {
   constexpr int chunks = D / 8;
 #pragma unroll 4
   for (int i = thread; i < tile_rows * chunks; i += group_threads) {
     const int row = i / chunks, chunk = i % chunks;
     if (row >= valid) break;
-    uint4 value = *reinterpret_cast<const uint4*>(tile + (chunk / 8) * tile_rows * panel_row_bytes + swizzled(row, chunk % 8));
+    uint4 value =
+        *reinterpret_cast<const uint4*>(tile + (chunk / 8) * tile_rows * panel_row_bytes + swizzled(row, chunk % 8));
     auto* to = reinterpret_cast<uint4*>(out + row * stride + chunk * 8);
     if (add) {
       const uint4 before = *to;
@@ -102,7 +107,8 @@ __device__ __forceinline__ void add_bias(Fragment<Map::projected>& z, const bf16
 
 /// phi (64, F), clamped as the map says, times a number per row, packed as factors; F / 4 words.
 template <class Map>
-__device__ __forceinline__ void pack_scaled_features(const Fragment<Map::projected>& z, PerRow factor, std::uint32_t* words) {
+__device__ __forceinline__ void pack_scaled_features(const Fragment<Map::projected>& z, PerRow factor,
+                                                     std::uint32_t* words) {
   constexpr int f = static_cast<int>(Map::projected);
   const auto phi = Map::features(z);
 #pragma unroll
@@ -116,4 +122,4 @@ __device__ __forceinline__ void pack_scaled_features(const Fragment<Map::project
   }
 }
 
-}  // namespace lolcats::hopper
+}  // namespace lolcats::hopper::backward_pass
