@@ -10,7 +10,7 @@ using namespace lolcats::testing;
 namespace {
 
 /// phi by loops that share nothing with the library.
-std::vector<double> plain(const detail::FeatureMapCase<T2R<5>>& c) {
+std::vector<double> plain(const lolcats::testing::detail::FeatureMapCase<T2R<5>>& c) {
   const naive::FeatureMapSizes& n = c.sizes;
   std::vector<double> phi;
   for (Index row = 0; row < n.rows; ++row) {
@@ -32,7 +32,7 @@ std::vector<double> plain(const detail::FeatureMapCase<T2R<5>>& c) {
 TEST_CASE("features are clamped max(xW + b, 0), head by head") {
   using B = Cpu<double>;
   for (const Index rows : {1, 3, 63, 64, 65, 130}) {
-    const auto c = detail::random_feature_map_case<T2R<5>>(rows, 3, 7, 2);
+    const auto c = lolcats::testing::detail::random_feature_map_case<T2R<5>>(rows, 3, 7, 2);
     const auto want = plain(c);
     CHECK(close(want, naive::feature_map(c.sizes, c.x, c.map, c.bias, naive::relu, 1e-12), 1e-14));
     auto x = array<B>(Shape{rows, 21}, c.x), map = array<B>(Shape{3, 7, 5}, c.map), bias = array<B>(Shape{3, 5}, c.bias);
@@ -49,15 +49,15 @@ TEST_CASE("features are clamped max(xW + b, 0), head by head") {
 TEST_CASE_TEMPLATE("values and gradients against plain loops, around the tiles of the kernel", B, Cpu<double>, Cpu<float>) {
   const double tolerance = std::is_same_v<B, Cpu<double>> ? 1e-13 : 1e-5, gradient = std::is_same_v<B, Cpu<double>> ? 1e-8 : 1e-4;
   for (const Index rows : {1, 3, 63, 64, 65, 129}) {
-    detail::check_feature_map_against_reference<Hedgehog<dynamic>, B>(rows, 5, 1, tolerance, gradient);
-    detail::check_feature_map_against_reference<Skip<Biased<HedgehogExp<dynamic>>>, B>(rows, 4, 1, tolerance, gradient);
+    lolcats::testing::detail::check_feature_map_against_reference<Hedgehog<dynamic>, B>(rows, 5, 1, tolerance, gradient);
+    lolcats::testing::detail::check_feature_map_against_reference<Skip<Biased<HedgehogExp<dynamic>>>, B>(rows, 4, 1, tolerance, gradient);
   }
 }
 
 TEST_CASE("a bias where the map has none is an error, and so is none where it has one") {
   using B = Cpu<double>;
-  auto x = array<B>(Shape{2, 4}, detail::filled(8, 0.5)), map = array<B>(Shape{1, 4, 3}, detail::filled(12, 0.5)),
-       bias = array<B>(Shape{1, 3}, detail::filled(3, 0.5));
+  auto x = array<B>(Shape{2, 4}, lolcats::testing::detail::filled(8, 0.5)), map = array<B>(Shape{1, 4, 3}, lolcats::testing::detail::filled(12, 0.5)),
+       bias = array<B>(Shape{1, 3}, lolcats::testing::detail::filled(3, 0.5));
   Tape<B> tape;
   const auto input = tape.constant(View<const double>(x.view()));
   const Weight<B> w{map.view(), {}}, b{bias.view(), {}};

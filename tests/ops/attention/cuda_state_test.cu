@@ -49,8 +49,8 @@ TEST_CASE("softmax: a key/value cache that grows, and one that does not") {
 TEST_CASE("given features") { check_steps<OverGiven>(Sliding<>(9)); }
 
 TEST_CASE("wide heads and many features") {
-  check_steps<Hybrid<Hedgehog<dynamic>, Terraced<>>>(Terraced<>(64), {.lengths = {200}, .sizes = {128}});
-  check_steps<Hybrid<HedgehogHalf<70>, Sliding<>, KeyMapsPerGroup>>(Sliding<>(64), {.lengths = {200}, .sizes = {160}});
+  check_steps<Hybrid<Hedgehog<dynamic>, Terraced<>>>(Terraced<>(16), {.lengths = {90}, .sizes = {128}});
+  check_steps<Hybrid<HedgehogHalf<70>, Sliding<>, KeyMapsPerGroup>>(Sliding<>(16), {.lengths = {90}, .sizes = {160}});
 }
 
 TEST_CASE("more slots than one launch takes, at positions of their own") {

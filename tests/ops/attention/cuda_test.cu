@@ -13,12 +13,15 @@ namespace {
 // Head sizes and feature counts that no fused kernel takes, around the 64 rows and columns of a tile.
 const AttentionSuite small{.lengths = {1, 3, 63, 64, 65, 127, 200}};
 
-/// A pass in float, and in bf16 on inputs that were rounded before: gradients then carry the rounding of y alone.
+/// A pass in float, and in bf16 on inputs that were rounded before: gradients then carry the rounding of y alone.  It
+/// enters gamma's through dy . y, whose errors add up over the rows while the gradient itself may nearly cancel.
 template <AttentionPolicy A>
 void check_general(typename A::Window window, const AttentionSuite& suite = small) {
   if (!have_gpu()) return;
   check_attention_against_reference<A, Cuda<float>>(window, suite, 1e-5, 1e-4);
-  check_attention_against_reference<A, Cuda<bf16>>(window, suite, 1e-2, 3e-2);
+  AttentionSuite rough = suite;
+  rough.factor_tolerance = 0.2;
+  check_attention_against_reference<A, Cuda<bf16>>(window, rough, 1e-2, 3e-2);
 }
 
 /// Attention over features that are given, one block per query head or per key/value head.

@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(tile_threads) decode_features(const __grid_con
   if constexpr (M::bias != Bias::none) {
     bias = (query ? p.query_bias : p.key_bias) + static_cast<std::int64_t>(m) * (M::bias == Bias::head ? 1 : p.width);
   }
-  project<T, M>(z, left, right, GatheredRows<T>{rows, size}, count, weight, bias);
+  project<T, M>(z, left, right, GatheredRows<T>{rows, size, size % 4 == 0}, count, weight, bias);
   float* phi = query ? p.phi_q : p.phi_k;
   const std::int64_t maps = query ? p.heads.queries : p.key_maps;
   for_rows<Lanes, Count>(z, p.width, [&](int r, const LaneRow<Lanes, Count>& zr) {
@@ -101,30 +101,41 @@ template <int Width, class T>
 struct Elements {
   float values[Width];
 
-  static __device__ __forceinline__ Elements load(const T* from) {
-    struct alignas(Width * sizeof(T)) Raw {
-      T values[Width];
-    };
-    const Raw raw = *reinterpret_cast<const Raw*>(from);
-    Elements result;
+  struct alignas(Width * sizeof(T)) Raw {
+    T values[Width];
+  };
+  __device__ __forceinline__ explicit Elements(const Raw& raw) {
 #pragma unroll
-    for (int i = 0; i < Width; ++i) result.values[i] = cuda::to_float(raw.values[i]);
-    return result;
+    for (int i = 0; i < Width; ++i) values[i] = cuda::to_float(raw.values[i]);
   }
+  static __device__ __forceinline__ Raw load(const T* from) { return *reinterpret_cast<const Raw*>(from); }
 };
 
 inline constexpr int decode_keys = 128;          // near keys per block of scores
 inline constexpr int decode_largest_size = 256;  // of a head
 
+/// Asks for `bytes` from `from` on to be in the L2 cache soon.  All threads of the block take part.
+__device__ __forceinline__ void prefetch(const void* from, std::int64_t bytes) {
+  const char* at = static_cast<const char*>(from);
+  for (std::int64_t i = 128LL * threadIdx.x; i < bytes; i += 128LL * tile_threads) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at + i));
+  }
+}
+
 /// y of one head of one sequence, and its state moved on.  Grid: heads, slots.
 ///
 /// Columns are spread over `across` threads, `Width` each; the 256 / across rows of threads share keys and features.
-/// S is read once, with every load of a thread in flight, and written where a key leaves the window.
+/// What counts is that memory is busy: S is asked for first, and loads are issued many at a time.
 template <class T, int Width>
-__global__ void __launch_bounds__(tile_threads) decode(const __grid_constant__ DecodeSlots<T> slots, const __grid_constant__ Decode<T> p) {
-  constexpr int steps = decode_largest_size / 32 / Width;  // most columns of a thread, in groups of Width
-  extern __shared__ float phi[];                           // (F)
+__global__ void __launch_bounds__(tile_threads, 3) decode(const __grid_constant__ DecodeSlots<T> slots, const __grid_constant__ Decode<T> p) {
+  constexpr int steps = decode_largest_size / 32 / Width;              // most columns of a thread, in groups of Width
+  constexpr int wide = Width == 1 ? 1 : 16 / static_cast<int>(sizeof(T));  // elements of a key per load
+  constexpr int at_once = 8;                                           // values of a thread in flight
+  using Values = Elements<Width, T>;
+  using State = Elements<Width, float>;
+  extern __shared__ float phi[];  // (F)
   __shared__ float scores[decode_keys];
+  __shared__ float query[decode_largest_size];
   __shared__ float parts[tile_threads * Width];
   const DecodeSlot<T>& s = slots.slots[blockIdx.y];
   const int head = static_cast<int>(blockIdx.x), key_head = head / p.heads.group, thread = static_cast<int>(threadIdx.x);
@@ -142,33 +153,47 @@ __global__ void __launch_bounds__(tile_threads) decode(const __grid_constant__ D
     }
   };
   const float gamma = gamma_of(p.window_factors, head), beta = p.affine ? 1.0F - gamma : 1.0F;
+  float* state = p.far ? s.sums + static_cast<std::int64_t>(head) * F * size : nullptr;
+  if (p.far) prefetch(state, static_cast<std::int64_t>(sizeof(float)) * F * size);
 
   float sums[steps][Width] = {};
   float denominator = 0;
+  for (int c = thread; c < size; c += tile_threads) query[c] = cuda::to_float(p.q[at_q + c]);
   if (p.far) {
     const float* own = p.phi_q + (static_cast<std::int64_t>(blockIdx.y) * p.heads.queries + head) * F;
     for (int f = thread; f < F; f += tile_threads) phi[f] = beta * own[f];
   }
+  __syncthreads();
 
   if (p.near) {
     float largest = -INFINITY, weight = 0;  // the same in all threads
     const float scale = rsqrtf(static_cast<float>(size));
     for (int block = s.near_begin; block <= s.kept; block += decode_keys) {
       const int keys = min(decode_keys, s.kept + 1 - block);
-      __syncthreads();
-      for (int j = thread / 8; j < decode_keys; j += tile_threads / 8) {  // eight threads per key
-        float sum = 0;
-        if (j < keys) {
-          const T* k = p.key_row(s, s.keys, p.k, block + j) + at_k;
-          for (int c = thread % 8 * Width; c < size; c += 8 * Width) {
-            const auto a = Elements<Width, T>::load(p.q + at_q + c), b = Elements<Width, T>::load(k + c);
+      {
+        constexpr int each = decode_keys * 8 / tile_threads;  // keys of a group of eight threads
+        const T* k[each];
+        float sum[each] = {};
 #pragma unroll
-            for (int i = 0; i < Width; ++i) sum = fmaf(a.values[i], b.values[i], sum);
+        for (int i = 0; i < each; ++i) k[i] = p.key_row(s, s.keys, p.k, block + min(thread / 8 + 32 * i, keys - 1)) + at_k;
+#pragma unroll 2
+        for (int c = thread % 8 * wide; c < size; c += 8 * wide) {
+          typename Elements<wide, T>::Raw raw[each];
+#pragma unroll
+          for (int i = 0; i < each; ++i) raw[i] = Elements<wide, T>::load(k[i] + c);
+#pragma unroll
+          for (int i = 0; i < each; ++i) {
+            const Elements<wide, T> x(raw[i]);
+#pragma unroll
+            for (int e = 0; e < wide; ++e) sum[i] = fmaf(query[c + e], x.values[e], sum[i]);
           }
         }
 #pragma unroll
-        for (int offset = 1; offset < 8; offset *= 2) sum += __shfl_xor_sync(cuda::full_warp, sum, offset);
-        if (thread % 8 == 0) scores[j] = j < keys ? sum * scale : -INFINITY;
+        for (int i = 0; i < each; ++i) {
+#pragma unroll
+          for (int offset = 1; offset < 8; offset *= 2) sum[i] += __shfl_xor_sync(cuda::full_warp, sum[i], offset);
+          if (thread % 8 == 0) scores[thread / 8 + 32 * i] = thread / 8 + 32 * i < keys ? sum[i] * scale : -INFINITY;
+        }
       }
       __syncthreads();
       float own[decode_keys / 32], top = largest;  // every warp looks at all scores
@@ -198,15 +223,23 @@ __global__ void __launch_bounds__(tile_threads) decode(const __grid_constant__ D
 #pragma unroll
         for (int i = 0; i < Width; ++i) sums[step][i] *= shrink;
       }
-      for (int j = own_row; j < keys; j += down) {
-        const T* v = p.key_row(s, s.values, p.v, block + j) + at_k;
-        const float weight_j = scores[j];
-        for_columns([&](int step, int c) {
-          const auto x = Elements<Width, T>::load(v + c);
+      for_columns([&](int step, int c) {
+        for (int j = own_row; j < keys; j += at_once * down) {
+          typename Values::Raw raw[at_once];
 #pragma unroll
-          for (int i = 0; i < Width; ++i) sums[step][i] = fmaf(weight_j, x.values[i], sums[step][i]);
-        });
-      }
+          for (int i = 0; i < at_once; ++i) {
+            raw[i] = Values::load(p.key_row(s, s.values, p.v, block + min(j + i * down, keys - 1)) + at_k + c);
+          }
+#pragma unroll
+          for (int i = 0; i < at_once; ++i) {
+            const float weight_j = j + i * down < keys ? scores[j + i * down] : 0.0F;
+            const Values v(raw[i]);
+#pragma unroll
+            for (int e = 0; e < Width; ++e) sums[step][e] = fmaf(weight_j, v.values[e], sums[step][e]);
+          }
+        }
+      });
+      __syncthreads();
     }
     denominator = gamma * weight;
 #pragma unroll
@@ -217,52 +250,64 @@ __global__ void __launch_bounds__(tile_threads) decode(const __grid_constant__ D
   }
 
   if (p.far) {
-    __syncthreads();
     const int key_map = p.key_maps == p.heads.queries ? head : key_head;
     const float* leaving = p.phi_k + (static_cast<std::int64_t>(s.leaving_at) * p.key_maps + key_map) * F;
     const std::int64_t leaving_stride = static_cast<std::int64_t>(p.key_maps) * F;
+    // Of the keys that leave, these are far for this token already: without a window, its own.
+    const int early = min(s.near_begin, s.leaving);
     float* z = s.normalizer + static_cast<std::int64_t>(head) * F;
     float weight = 0;
     for (int f = thread; f < F; f += tile_threads) {
       float sum = z[f];
+      for (int j = 0; j < early; ++j) sum += leaving[j * leaving_stride + f];
       weight = fmaf(phi[f], sum, weight);
       if (s.leaving == 0) continue;
-      for (int j = 0; j < s.leaving; ++j) sum += leaving[j * leaving_stride + f];
+      for (int j = early; j < s.leaving; ++j) sum += leaving[j * leaving_stride + f];
       z[f] = sum;
     }
-    float* state = s.sums + static_cast<std::int64_t>(head) * F * size;
     if (s.leaving == 0) {
       for_columns([&](int step, int c) {
-#pragma unroll 8
-        for (int f = own_row; f < F; f += down) {
-          const auto x = Elements<Width, float>::load(state + static_cast<std::int64_t>(f) * size + c);
+        for (int f = own_row; f < F; f += at_once * down) {
+          typename State::Raw raw[at_once];
 #pragma unroll
-          for (int i = 0; i < Width; ++i) sums[step][i] = fmaf(phi[f], x.values[i], sums[step][i]);
+          for (int i = 0; i < at_once; ++i) raw[i] = State::load(state + static_cast<std::int64_t>(min(f + i * down, F - 1)) * size + c);
+#pragma unroll
+          for (int i = 0; i < at_once; ++i) {
+            const float own = f + i * down < F ? phi[f + i * down] : 0.0F;
+#pragma unroll
+            for (int e = 0; e < Width; ++e) sums[step][e] = fmaf(own, raw[i].values[e], sums[step][e]);
+          }
         }
       });
     } else {
-      struct alignas(Width * sizeof(float)) Raw {
-        float values[Width];
-      };
       for_columns([&](int step, int c) {
-        const auto v0 = Elements<Width, T>::load(p.key_row(s, s.values, p.v, 0) + at_k + c);
-#pragma unroll 8
-        for (int f = own_row; f < F; f += down) {
-          Raw& at = *reinterpret_cast<Raw*>(state + static_cast<std::int64_t>(f) * size + c);
-          Raw x = at;
-          const float first = leaving[f];
+        for (int f = own_row; f < F; f += at_once * down) {
+          typename State::Raw x[at_once];
 #pragma unroll
-          for (int i = 0; i < Width; ++i) {
-            sums[step][i] = fmaf(phi[f], x.values[i], sums[step][i]);
-            x.values[i] = fmaf(first, v0.values[i], x.values[i]);
-          }
-          for (int j = 1; j < s.leaving; ++j) {  // more than one where a whole tile leaves
-            const auto v = Elements<Width, T>::load(p.key_row(s, s.values, p.v, j) + at_k + c);
-            const float weight_j = leaving[j * leaving_stride + f];
+          for (int i = 0; i < at_once; ++i) x[i] = State::load(state + static_cast<std::int64_t>(min(f + i * down, F - 1)) * size + c);
+          const auto add = [&](int j) {
+            const Values v(Values::load(p.key_row(s, s.values, p.v, j) + at_k + c));
 #pragma unroll
-            for (int i = 0; i < Width; ++i) x.values[i] = fmaf(weight_j, v.values[i], x.values[i]);
+            for (int i = 0; i < at_once; ++i) {
+              const float weight_j = leaving[j * leaving_stride + min(f + i * down, F - 1)];
+#pragma unroll
+              for (int e = 0; e < Width; ++e) x[i].values[e] = fmaf(weight_j, v.values[e], x[i].values[e]);
+            }
+          };
+          for (int j = 0; j < early; ++j) add(j);
+#pragma unroll
+          for (int i = 0; i < at_once; ++i) {
+            const float own = f + i * down < F ? phi[f + i * down] : 0.0F;
+#pragma unroll
+            for (int e = 0; e < Width; ++e) sums[step][e] = fmaf(own, x[i].values[e], sums[step][e]);
           }
-          at = x;
+          for (int j = early; j < s.leaving; ++j) add(j);  // more than one where a whole tile leaves
+#pragma unroll
+          for (int i = 0; i < at_once; ++i) {
+            if (f + i * down < F) {
+              *reinterpret_cast<typename State::Raw*>(state + static_cast<std::int64_t>(f + i * down) * size + c) = x[i];
+            }
+          }
         }
       });
     }
@@ -294,6 +339,10 @@ __global__ void __launch_bounds__(tile_threads) decode(const __grid_constant__ D
     }
   }
 }
+
+/// Elements of T that a key's row must be a multiple of for the wide loads of `decode`.
+template <class T>
+inline constexpr Index decode_alignment = 16 / static_cast<Index>(sizeof(T));
 
 /// Head sizes that `decode` has columns for.
 inline bool decode_takes(const Heads& heads) { return heads.size <= decode_largest_size; }

@@ -182,7 +182,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
     }
     const cuda::Launch how{dim3(static_cast<unsigned>(H), slot_count), general::tile_threads, stream,
                            sizeof(float) * static_cast<std::size_t>(F)};
-    if (p.heads.size % 4 == 0) cuda::launch("attention: one token", general::decode<T, 4>, how, slots, d);
+    if (p.heads.size % general::decode_alignment<T> == 0) cuda::launch("attention: one token", general::decode<T, 4>, how, slots, d);
     else cuda::launch("attention: one token", general::decode<T, 1>, how, slots, d);
   }
 

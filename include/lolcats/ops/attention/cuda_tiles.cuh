@@ -43,9 +43,10 @@ template <class T>
 struct GatheredRows {
   const T* const* rows = nullptr;
   int width = 0;
+  bool whole = false;  // are all rows aligned for loads of four elements?
 
   __device__ __forceinline__ const T* row(int r) const { return rows[r]; }
-  __device__ __forceinline__ bool aligned() const { return false; }
+  __device__ __forceinline__ bool aligned() const { return whole; }
   __device__ __forceinline__ bool has_extra() const { return false; }
   __device__ __forceinline__ float extra_of(int) const { return 0; }
   __device__ __forceinline__ bool has_factors() const { return false; }
@@ -68,8 +69,24 @@ __device__ __noinline__ void stage(float* to, const Source& from, int first, int
   };
   const int there = min(tile, max(0, from.width - column));
   const bool more = from.width - column < tile && from.width >= column && from.has_extra();
-  const int bits = padded_bits(there + (more ? 1 : 0)) - 2;  // of the number of groups of four columns
   const bool whole = from.aligned();
+  if (whole && there == tile && !from.has_factors()) {  // every load in flight before the first store
+    const int row = static_cast<int>(threadIdx.x) / 16, at = static_cast<int>(threadIdx.x) % 16 * 4;
+    Four fours[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int r = row + 16 * i;
+      fours[i] = r < count ? *reinterpret_cast<const Four*>(from.row(first + r) + column + at) : Four{};
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const T(&x)[4] = fours[i].values;
+      *reinterpret_cast<float4*>(to + (row + 16 * i) * tile_stride + at) =
+          make_float4(cuda::to_float(x[0]), cuda::to_float(x[1]), cuda::to_float(x[2]), cuda::to_float(x[3]));
+    }
+    return;
+  }
+  const int bits = padded_bits(there + (more ? 1 : 0)) - 2;  // of the number of groups of four columns
   for (int i = static_cast<int>(threadIdx.x); i < tile << bits; i += tile_threads) {
     const int row = i >> bits;
     const int at = (i & ((1 << bits) - 1)) * 4;
