@@ -410,11 +410,11 @@ double norm_ratio(const Doubles& got, const Doubles& want, double before, double
   return std::sqrt(error / size);
 }
 
-/// Norms of the errors relative to the norms of the gradients.  y, dy and the gradients of features and scores are rounded
-/// to bf16 on the way (2^-9 each); the gradients of the maps and of gamma are sums with cancellation, most of all
-/// that of one bias for a whole head.  The latter are even
-/// what is left of sum_n phi_n.dphi_n when far keys have nearly all the weight, as with T2R: there an error is judged by
-/// the terms, in which dy.y has been taken of rounded y.
+/// Norms of the errors relative to the norms of the gradients.  y, dy and the gradients of features and scores are
+/// rounded to bf16 on the way (2^-9 each); the gradients of the maps and of gamma are sums with cancellation, most of
+/// all that of one bias for a whole head.  The latter are even what is left of sum_n phi_n.dphi_n when far keys have
+/// nearly all the weight, as with T2R: there an error is judged by the terms, in which dy.y has been taken of rounded
+/// y.
 void compare(const std::string& what, const Case& c, const Result& got, const Result& want, double before) {
   const struct {
     const char* name;

@@ -1,8 +1,9 @@
-// The fused LoLCATs attention backward for Hopper: bf16, heads of 64 or 128, any window, any row map of 64 or 128 features.
+// The fused LoLCATs attention backward for Hopper: bf16, heads of 64 or 128, any window, any row map of 64 or 128
+// features.
 //
-// What is computed follows from what is wanted: the maps and gamma without the near part (attention transfer), dq, dk and dv
-// (finetuning), or both.  The kernels and their order stand in backward_plan.cuh.  Differs from AttentionKernel in nothing but
-// the order of summation.
+// What is computed follows from what is wanted: the maps and gamma without the near part (attention transfer), dq, dk
+// and dv (finetuning), or both.  The kernels and their order stand in backward_plan.cuh.  Differs from AttentionKernel
+// in nothing but the order of summation.
 #pragma once
 
 #include <lolcats/backend/cuda.cuh>

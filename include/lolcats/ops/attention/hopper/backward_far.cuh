@@ -15,7 +15,8 @@ __device__ __forceinline__ void issue_projection(Fragment<f>& z, const std::byte
   }
 }
 
-/// Issues a (64, N) (+)= x y^T, x (64, K) and y (N, K) in shared memory: scores, weight gradients, products with states.
+/// Issues a (64, N) (+)= x y^T, x (64, K) and y (N, K) in shared memory: scores, weight gradients, products with
+/// states.
 template <int K, int N>
 __device__ __forceinline__ void issue_product(Fragment<N>& a, const std::byte* x, const std::byte* y, bool accumulate) {
 #pragma unroll
@@ -46,8 +47,8 @@ __device__ __forceinline__ void subtract_normalizer(Fragment<F>& dphi, PerRow sh
   }
 }
 
-/// From dy v^T (queries, keys) of a mixed tile to the gradient of far weights, up to the factor beta / den_n of the row: minus
-/// delta_n, and zero where the key is not far.  `begin` counts from the first key of the tile.
+/// From dy v^T (queries, keys) of a mixed tile to the gradient of far weights, up to the factor beta / den_n of the
+/// row: minus delta_n, and zero where the key is not far.  `begin` counts from the first key of the tile.
 __device__ __forceinline__ void mask_far_of_queries(Fragment<tile_rows>& g, PerRow delta, const int (&begin)[2]) {
   const int lane = lane_id();
 #pragma unroll

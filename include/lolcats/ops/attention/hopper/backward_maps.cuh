@@ -33,9 +33,11 @@ struct MapPartials {
 /// At D = 128 the warpgroups of a block divide the rows of dW among them; at 64 each has its tile's sum.
 constexpr int map_copies(int D) { return D == 128 ? 1 : 2; }
 
-/// dW (D, f) = sum x^T dz over the tiles of one head, the bias' sum of dz, and the sum of phi_q.dphi_q; grid (H, parts).
+/// dW (D, f) = sum x^T dz over the tiles of one head, the bias' sum of dz, and the sum of phi_q.dphi_q; grid (H,
+/// parts).
 ///
-///   queries   dphi = (beta / den) (S dy - z delta)      keys   dphi = R v - r      and mixed keys or queries pair by pair
+///   queries   dphi = (beta / den) (S dy - z delta), and mixed keys pair by pair
+///   keys      dphi = R v - r, and mixed queries pair by pair
 ///
 /// Two warpgroups walk over the block's tiles two by two and meet for dW.
 template <Side side, class Map, int D, class W>
@@ -310,8 +312,8 @@ __global__ void add_numbers_kernel(const float* numbers, int count, float* gradi
   const float sum = sum_of_warp(numbers + static_cast<Index>(blockIdx.x) * count, count);
   if (threadIdx.x == 0) gradient[blockIdx.x] += sum;
 }
-/// d window_factor += -(1 - gamma) sum phi_q.dphi_q, gamma (1 - gamma) being the sigmoid's slope; where affine, beta's share
-/// makes it -sum phi_q.dphi_q.
+/// d window_factor += -(1 - gamma) sum phi_q.dphi_q, gamma (1 - gamma) being the sigmoid's slope; where affine, beta's
+/// share makes it -sum phi_q.dphi_q.
 template <class W>
 __global__ void add_factor_kernel(const __grid_constant__ BackwardArguments<W> a, const float* far, int count,
                                   float* gradient) {

@@ -1,12 +1,15 @@
 // The fused backward pass: what its kernels are given, and how a window looks in tiles of 64.
 //
-//   states<keys>     walks over key tiles, S and z before every tile that someone reads               backward_states.cuh
-//   queries or maps  per query tile: dphi_q from S, then dq or dW_q; row statistics for what follows   backward_queries.cuh
-//   states<queries>  walks back over query tiles, R and r behind every tile that someone reads         backward_states.cuh
-//   keys or maps     per key tile: dphi_k from R, then dk and dv or dW_k                               backward_keys.cuh
+//   states<keys>     walks over key tiles: S and z before every tile that someone reads      backward_states.cuh
+//   queries          per query tile: dphi_q from S, then dq; what the key side must know     backward_queries.cuh
+//     or maps          the same, then dW_q and the sum for gamma                             backward_maps.cuh
+//   states<queries>  walks back over query tiles: R and r behind every tile                  backward_states.cuh
+//   keys             per key tile: dphi_k from R, then dk and dv of the group                backward_keys.cuh
+//     or maps          the same, then dW_k                                                   backward_maps.cuh
 //
-// All tiles of a launch are independent but for the walks, which fill the chip by heads, sequences and chunks.  Nothing is
-// added atomically: the same bits at each run.  Formulas: docs/math/attention.md.
+// States go through device memory in bf16, so that all tiles are independent but for the walks, which fill the chip by
+// heads, sequences and chunks.  Nothing is added atomically: the same bits at each run.  Formulas:
+// docs/math/attention.md.
 #pragma once
 
 #include <lolcats/ops/attention/attention.hpp>
@@ -74,8 +77,8 @@ struct TileTable {
   __device__ __forceinline__ Tile sequence(int n) const {
     return {n, rows[n], lengths[n], firsts[n], firsts[n + 1] - firsts[n], 0};
   }
-  /// The tiles in an order for kernels that read states: those that the walk has left last, still in the cache, come first.
-  /// That is, for queries from the ends of all sequences to their beginnings, for keys the other way.
+  /// The tiles in an order for kernels that read states: those that the walk has left last, still in the cache, come
+  /// first. That is, for queries from the ends of all sequences to their beginnings, for keys the other way.
   __device__ __forceinline__ Tile ordered(Side side, int i) const {
     if (side == Side::queries) i = firsts[count] - 1 - i;
     int low = 0, high = count - 1;
@@ -97,7 +100,8 @@ struct TileTable {
   int tiles() const { return firsts[count]; }
 };
 
-/// Does `begin` change at multiples of 64 only, and take such values only?  Then a tile of keys is near or far as a whole.
+/// Does `begin` change at multiples of 64 only, and take such values only?  Then a tile of keys is near or far as a
+/// whole.
 template <class W>
 consteval bool has_pure_tiles() {
   const W window{};
@@ -150,11 +154,12 @@ struct QueryStatistics {
   int begin[tile_rows];     // the window's begin
 };
 
-/// Sums over tiles as the tensor cores read them: S or R (F, D) in bf16, in panels of (F, 64), swizzled; z or r (F) in fp32.
+/// Sums over tiles as the tensor cores read them: S or R (F, D) in bf16, in panels of (F, 64), swizzled; z or r (F) in
+/// fp32.
 ///
-/// A walk starts from zero in each chunk of `chunk` tiles.  `states` and `normalizers` hold, for (head, tile number b of
-/// a sequence), the sum over the tiles of b's chunk before b; `prefixes` and `prefix_normalizers`, for (head, sequence, c), the
-/// sum over the chunks before c.
+/// A walk starts from zero in each chunk of `chunk` tiles.  `states` and `normalizers` hold, for (head, tile number b
+/// of a sequence), the sum over the tiles of b's chunk before b; `prefixes` and `prefix_normalizers`, for (head,
+/// sequence, c), the sum over the chunks before c.
 struct StateBuffers {
   std::byte* states = nullptr;          // (H, tiles, F * D)
   float* normalizers = nullptr;         // (H, tiles, F)

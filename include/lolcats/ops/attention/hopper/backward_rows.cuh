@@ -5,8 +5,8 @@
 
 namespace lolcats::hopper::backward_pass {
 
-/// dy_n . y_n of the rows of a tile: dy in shared memory, y in device memory, read early so that it arrives in time; the
-/// result is in every lane that holds the row.
+/// dy_n . y_n of the rows of a tile: dy in shared memory, y in device memory, read early so that it arrives in time;
+/// the result is in every lane that holds the row.
 template <int D>
 struct RowProducts {
   uint4 y[2][D / 32];
@@ -51,8 +51,8 @@ struct RowProducts {
   }
 };
 
-/// The statistics of the forward pass for the two queries of a tile that the calling thread's fragments hold, as they are
-/// in device memory: whoever reads them early must not compute with them, or it would wait for them.
+/// The statistics of the forward pass for the two queries of a tile that the calling thread's fragments hold, as they
+/// are in device memory: whoever reads them early must not compute with them, or it would wait for them.
 struct RawRows {
   float inverse[2];  // 1 / den_n; 0 for rows past the end of the sequence
   float largest[2];  // c_n

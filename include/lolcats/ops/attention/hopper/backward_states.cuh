@@ -1,4 +1,5 @@
-// The walks of the backward pass: sums S, z over key tiles and R, r over query tiles, left where the other side reads them.
+// The walks of the backward pass: sums S, z over key tiles and R, r over query tiles, left where the other side reads
+// them.
 #pragma once
 
 #include <lolcats/ops/attention/hopper/backward_tiles.cuh>
@@ -24,7 +25,8 @@ struct StatesShared {
 ///   keys      S = sum phi_k v^T              z = sum phi_k
 ///   queries   R = sum (beta / den) phi_q dy^T,   r = sum (beta / den) phi_q (dy.y)
 ///
-/// One warpgroup per block, grid (H, chunks, sequences).  Sums stay in registers, in fp32, and are published after each tile.
+/// One warpgroup per block, grid (H, chunks, sequences).  Sums stay in registers, in fp32, and are published after each
+/// tile.
 template <Side side, class Map, int D, class W>
 __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_constant__ BackwardArguments<W> a) {
   using Sizes = BackwardSizes<Map, D>;
