@@ -53,9 +53,9 @@ inline DeviceInfo inspect(int ordinal) {
   const cudaError_t found = cudaFuncGetAttributes(&attributes, probe<>);
   if (found == cudaErrorNoKernelImageForDevice || found == cudaErrorInvalidDeviceFunction) {
     cudaGetLastError();
-    fail<CudaError>("CUDA device {} ({}) has compute capability {}.{}, for which this program was not compiled: "
-                    "configure with -DCMAKE_CUDA_ARCHITECTURES={}",
-                    ordinal, info.name, properties.major, properties.minor, info.capability);
+    fail<CudaError>("CUDA device {} ({}) has compute capability {}.{}, for which this program was not compiled; expected "
+                    "9.0 (H100, H200) unless CMAKE_CUDA_ARCHITECTURES said otherwise; Cpu<float> runs without",
+                    ordinal, info.name, properties.major, properties.minor);
   }
   check(found, "cudaFuncGetAttributes");
   return info;
