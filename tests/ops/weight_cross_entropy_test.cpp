@@ -34,10 +34,17 @@ TEST_CASE_TEMPLATE("value and gradients", B, Cpu<double>, Cpu<float>) {
   weight_entropy::check<Linear<EluPlusOne<3>>, B>({}, {2, 1, 8}, ragged, unlimited, tolerance, gradient);
 }
 
-// Only here do the weights above the floor not sum to what the teacher has there.
-TEST_CASE("weights below the floor, where features vanish") {
+/// Features that vanish altogether, so that some far weights are exactly zero.
+struct BareRelu : Relu<2> {
+  static constexpr bool clamped = false;
+  static std::string name() { return "bare_relu"; }
+};
+
+// Only here do the weights above the floor not sum to what the teacher has there.  The loss has a kink at every weight that
+// starts to exist, so maps stay frozen.
+TEST_CASE("weights below the floor") {
   const Sequences ragged(83, {{2, 70, 0}, {75, 7, 0}});
-  weight_entropy::check<Hybrid<Relu<2>, Sliding<>>, Cpu<double>>(Sliding<>(9), {4, 2, 6}, ragged, unlimited, 1e-11, 1e-6);
+  weight_entropy::check<Hybrid<BareRelu, Sliding<>>, Cpu<double>>(Sliding<>(9), {4, 2, 6}, ragged, unlimited, 1e-11, 1e-7, false);
 }
 
 TEST_CASE("wanting a gradient of q or k is an error") {

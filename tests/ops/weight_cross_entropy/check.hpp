@@ -46,10 +46,10 @@ double plain_loss(const AttentionCase<A>& c, Index teacher_width) {
 }
 
 /// Value and gradients of 0.7 * loss, with an upstream gradient of 2.  Differences of the plain loss take five points a
-/// step of 1e-3 apart, along random directions.
+/// step of 1e-3 apart, along random directions.  Without `maps` only the window factors are trained.
 template <AttentionPolicy A, Backend B>
 void check(typename A::Window window, const Heads& heads, Sequences sequences, Index teacher_width, double tolerance,
-           double gradient_tolerance) {
+           double gradient_tolerance, bool maps = true) {
   INFO(A::name(), " on ", B::name(), ": ", heads.queries, " heads of size ", heads.size, ", longest sequence ", sequences.longest(),
        ", teacher window ", teacher_width);
   constexpr double scale = 0.7, upstream = 2;
@@ -57,7 +57,7 @@ void check(typename A::Window window, const Heads& heads, Sequences sequences, I
   for (auto& [name, values] : c.in) values = rounded<B>(values);
   std::fill(c.in.at("dy").begin(), c.in.at("dy").end(), 0.0);
 
-  AttentionArguments<B, A> weights(c, {false, true, true});
+  AttentionArguments<B, A> weights(c, {false, maps, true});
   Tape<B> tape;
   poison(tape);
   const Var<B> q = weights.var(tape, "q"), k = weights.var(tape, "k");
