@@ -20,7 +20,8 @@ struct TwoTokens {
 template <AttentionPolicy A>
 std::vector<double> run(const TwoTokens& t) {
   AttentionCase<A> c{{1, 1, 1}, 1, {}, Sequences::rectangular(1, 2), {}};
-  c.in = {{"q", {t.q0, t.q1}}, {"k", {t.k0, t.k1}}, {"v", {t.v0, t.v1}}, {"query_map", {1}}, {"key_map", {1}}, {"window_factors", {t.factor}}};
+  c.in = {{"q", {t.q0, t.q1}}, {"k", {t.k0, t.k1}}, {"v", {t.v0, t.v1}},
+          {"query_map", {1}},  {"key_map", {1}},    {"window_factors", {t.factor}}};
   return run_attention<Cpu<double>>(c, {false, false, false}).at("y");
 }
 
@@ -34,9 +35,11 @@ TEST_CASE("two tokens by hand") {
   }
   {  // the first far from the second: the near term is gamma exp(0), as the shift is the score itself
     const double far = phi(t.q1) * phi(t.k0), near = t.gamma();
-    CHECK(close(std::vector{t.v0, (far * t.v0 + near * t.v1) / (far + near)}, run<Hybrid<EluPlusOne<1>, Sliding<1>>>(t), 1e-14));
+    CHECK(close(std::vector{t.v0, (far * t.v0 + near * t.v1) / (far + near)}, run<Hybrid<EluPlusOne<1>, Sliding<1>>>(t),
+                1e-14));
     const double less = (1 - near) * far;
-    CHECK(close(std::vector{t.v0, (less * t.v0 + near * t.v1) / (less + near)}, run<Hybrid<EluPlusOne<1>, Sliding<1>, Affine>>(t), 1e-14));
+    CHECK(close(std::vector{t.v0, (less * t.v0 + near * t.v1) / (less + near)},
+                run<Hybrid<EluPlusOne<1>, Sliding<1>, Affine>>(t), 1e-14));
   }
   {  // linear: the own key is far, too
     const double far0 = phi(t.q1) * phi(t.k0), far1 = phi(t.q1) * phi(t.k1);
@@ -49,10 +52,15 @@ TEST_CASE("a query sees its own sequence and no padding") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   AttentionCase<A> c{{1, 1, 1}, 1, {}, Sequences(5, {{1, 2, 0}, {4, 1, 0}}), {}};
   const TwoTokens t;
-  c.in = {{"q", {nan, t.q0, t.q1, nan, 1}}, {"k", {nan, t.k0, t.k1, nan, 1}}, {"v", {nan, t.v0, t.v1, nan, 7}},
-          {"query_map", {1}}, {"key_map", {1}}, {"window_factors", {t.factor}}};
+  c.in = {{"q", {nan, t.q0, t.q1, nan, 1}},
+          {"k", {nan, t.k0, t.k1, nan, 1}},
+          {"v", {nan, t.v0, t.v1, nan, 7}},
+          {"query_map", {1}},
+          {"key_map", {1}},
+          {"window_factors", {t.factor}}};
   const auto pair = run<A>(t);
-  CHECK(close(std::vector{0.0, pair[0], pair[1], 0.0, 7.0}, run_attention<Cpu<double>>(c, {false, false, false}).at("y"), 1e-15));
+  CHECK(close(std::vector{0.0, pair[0], pair[1], 0.0, 7.0},
+              run_attention<Cpu<double>>(c, {false, false, false}).at("y"), 1e-15));
 }
 
 TEST_CASE("wrong arguments are named") {

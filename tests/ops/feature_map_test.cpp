@@ -18,7 +18,8 @@ std::vector<double> plain(const lolcats::testing::detail::FeatureMapCase<T2R<5>>
       for (Index j = 0; j < 5; ++j) {
         double z = c.bias[static_cast<std::size_t>(head * 5 + j)];
         for (Index i = 0; i < n.size; ++i) {
-          z += c.x[static_cast<std::size_t>((row * n.heads + head) * n.size + i)] * c.map[static_cast<std::size_t>((head * n.size + i) * 5 + j)];
+          z += c.x[static_cast<std::size_t>((row * n.heads + head) * n.size + i)] *
+               c.map[static_cast<std::size_t>((head * n.size + i) * 5 + j)];
         }
         phi.push_back(z > 1e-12 ? z : 1e-12);
       }
@@ -35,7 +36,8 @@ TEST_CASE("features are clamped max(xW + b, 0), head by head") {
     const auto c = lolcats::testing::detail::random_feature_map_case<T2R<5>>(rows, 3, 7, 2);
     const auto want = plain(c);
     CHECK(close(want, naive::feature_map(c.sizes, c.x, c.map, c.bias, naive::relu, 1e-12), 1e-14));
-    auto x = array<B>(Shape{rows, 21}, c.x), map = array<B>(Shape{3, 7, 5}, c.map), bias = array<B>(Shape{3, 5}, c.bias);
+    auto x = array<B>(Shape{rows, 21}, c.x), map = array<B>(Shape{3, 7, 5}, c.map),
+         bias = array<B>(Shape{3, 5}, c.bias);
     Tape<B> tape;
     poison(tape);
     const auto phi = feature_map<T2R<5>>(tape, tape.constant(View<const double>(x.view())), Weight<B>{map.view(), {}},
@@ -46,17 +48,22 @@ TEST_CASE("features are clamped max(xW + b, 0), head by head") {
   }
 }
 
-TEST_CASE_TEMPLATE("values and gradients against plain loops, around the tiles of the kernel", B, Cpu<double>, Cpu<float>) {
-  const double tolerance = std::is_same_v<B, Cpu<double>> ? 1e-13 : 1e-5, gradient = std::is_same_v<B, Cpu<double>> ? 1e-8 : 1e-4;
+TEST_CASE_TEMPLATE("values and gradients against plain loops, around the tiles of the kernel", B, Cpu<double>,
+                   Cpu<float>) {
+  const double tolerance = std::is_same_v<B, Cpu<double>> ? 1e-13 : 1e-5,
+               gradient = std::is_same_v<B, Cpu<double>> ? 1e-8 : 1e-4;
   for (const Index rows : {1, 3, 63, 64, 65, 129}) {
-    lolcats::testing::detail::check_feature_map_against_reference<Hedgehog<dynamic>, B>(rows, 5, 1, tolerance, gradient);
-    lolcats::testing::detail::check_feature_map_against_reference<Skip<Biased<HedgehogExp<dynamic>>>, B>(rows, 4, 1, tolerance, gradient);
+    lolcats::testing::detail::check_feature_map_against_reference<Hedgehog<dynamic>, B>(rows, 5, 1, tolerance,
+                                                                                        gradient);
+    lolcats::testing::detail::check_feature_map_against_reference<Skip<Biased<HedgehogExp<dynamic>>>, B>(
+        rows, 4, 1, tolerance, gradient);
   }
 }
 
 TEST_CASE("a bias where the map has none is an error, and so is none where it has one") {
   using B = Cpu<double>;
-  auto x = array<B>(Shape{2, 4}, lolcats::testing::detail::filled(8, 0.5)), map = array<B>(Shape{1, 4, 3}, lolcats::testing::detail::filled(12, 0.5)),
+  auto x = array<B>(Shape{2, 4}, lolcats::testing::detail::filled(8, 0.5)),
+       map = array<B>(Shape{1, 4, 3}, lolcats::testing::detail::filled(12, 0.5)),
        bias = array<B>(Shape{1, 3}, lolcats::testing::detail::filled(3, 0.5));
   Tape<B> tape;
   const auto input = tape.constant(View<const double>(x.view()));

@@ -6,19 +6,23 @@
 using namespace lolcats;
 
 TEST_CASE("the plain loss is the cross-entropy of log-weights, and its gradient is its derivative") {
-  const std::vector<double> teacher{1, 0, 0, 0.25, 0.75, 0, 0.2, 0.3, 0.5}, student{1, 0, 0, 0.6, 0.4, 0, 0.1, 1e-14, 0.9};
+  const std::vector<double> teacher{1, 0, 0, 0.25, 0.75, 0, 0.2, 0.3, 0.5},
+      student{1, 0, 0, 0.6, 0.4, 0, 0.1, 1e-14, 0.9};
   const double floor = 1e-12;
   const auto loss = [&](const std::vector<double>& a) { return naive::weight_cross_entropy(1, 3, teacher, a, floor); };
   // By hand: the first row is certain; the others are -sum t log a, up to the floor's share in the denominator.
-  const double want = -0.25 * std::log(0.6) - 0.75 * std::log(0.4) - 0.2 * std::log(0.1) - 0.3 * std::log(floor) - 0.5 * std::log(0.9);
+  const double want =
+      -0.25 * std::log(0.6) - 0.75 * std::log(0.4) - 0.2 * std::log(0.1) - 0.3 * std::log(floor) - 0.5 * std::log(0.9);
   CHECK(loss(student) == doctest::Approx(want).epsilon(1e-10));
   const auto gradient = naive::weight_cross_entropy_gradient(1, 3, teacher, student, floor);
   for (std::size_t i = 0; i < student.size(); ++i) {
     auto up = student, down = student;
     up[i] += 1e-6;
     down[i] -= 1e-6;
-    if (student[i] > floor) CHECK(gradient[i] == doctest::Approx((loss(up) - loss(down)) / 2e-6).epsilon(1e-5));
-    else CHECK(gradient[i] == 0);
+    if (student[i] > floor)
+      CHECK(gradient[i] == doctest::Approx((loss(up) - loss(down)) / 2e-6).epsilon(1e-5));
+    else
+      CHECK(gradient[i] == 0);
   }
 }
 
@@ -44,7 +48,8 @@ struct BareRelu : Relu<2> {
 // starts to exist, so maps stay frozen.
 TEST_CASE("weights below the floor") {
   const Sequences ragged(83, {{2, 70, 0}, {75, 7, 0}});
-  weight_entropy::check<Hybrid<BareRelu, Sliding<>>, Cpu<double>>(Sliding<>(9), {4, 2, 6}, ragged, unlimited, 1e-11, 1e-7, false);
+  weight_entropy::check<Hybrid<BareRelu, Sliding<>>, Cpu<double>>(Sliding<>(9), {4, 2, 6}, ragged, unlimited, 1e-11,
+                                                                  1e-7, false);
 }
 
 TEST_CASE("wanting a gradient of q or k is an error") {
@@ -54,5 +59,7 @@ TEST_CASE("wanting a gradient of q or k is an error") {
   lolcats::testing::AttentionArguments<B, A> arguments(c, {true, true, true});
   Tape<B> tape;
   const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k");
-  CHECK_THROWS_AS(weight_cross_entropy<A>(tape, q, k, c.sequences, c.heads, arguments.weights(tape), {}, Sliding<>(unlimited), 1.0), Error);
+  CHECK_THROWS_AS(
+      weight_cross_entropy<A>(tape, q, k, c.sequences, c.heads, arguments.weights(tape), {}, Sliding<>(unlimited), 1.0),
+      Error);
 }

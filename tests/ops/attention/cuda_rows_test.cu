@@ -38,7 +38,8 @@ __global__ void run_words(const float* x, const float* b, float* results, int ro
   if (r >= rows) return;
   for (int word = 0; word < 12; ++word) {
     for (int i = 0; i < Count; ++i) {
-      if (Row::entry(i) < width) results[(word * rows + r) * width + Row::entry(i)] = all[static_cast<std::size_t>(word)].values[i];
+      if (Row::entry(i) < width)
+        results[(word * rows + r) * width + Row::entry(i)] = all[static_cast<std::size_t>(word)].values[i];
     }
   }
 }
@@ -60,7 +61,8 @@ void check_words(Index width) {
   const auto x_there = array<B>(Shape{rows, width}, x), b_there = array<B>(Shape{rows, width}, b);
   Array<B> results(Shape{12, rows, width});
   poison(backend, results.view());
-  run_words<Lanes, Count><<<1, 32, 0, backend.stream()>>>(x_there.data(), b_there.data(), results.data(), static_cast<int>(rows), static_cast<int>(width));
+  run_words<Lanes, Count><<<1, 32, 0, backend.stream()>>>(x_there.data(), b_there.data(), results.data(),
+                                                          static_cast<int>(rows), static_cast<int>(width));
   const auto got = host(backend, results.view());
   std::vector<double> want(got.size());
   for (Index r = 0; r < rows; ++r) {

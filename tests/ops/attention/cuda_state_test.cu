@@ -27,7 +27,6 @@ struct OverGiven {
   static std::string name() { return "given features"; }
 };
 
-
 }  // namespace
 
 TEST_CASE("sliding windows") {
@@ -38,7 +37,9 @@ TEST_CASE("terraced windows") {
   for (const Index width : {1, 8, 64}) check_steps<Hybrid<T2R<dynamic>, Terraced<>, Affine>>(Terraced<>(width));
 }
 
-TEST_CASE("linear attention, one key map per key/value head") { check_steps<Linear<EluPlusOne<3>, KeyMapsPerGroup>>({}); }
+TEST_CASE("linear attention, one key map per key/value head") {
+  check_steps<Linear<EluPlusOne<3>, KeyMapsPerGroup>>({});
+}
 
 TEST_CASE("softmax: a key/value cache that grows, and one that does not") {
   check_steps<Softmax<>>(Sliding<>(unlimited), {.lengths = {1, 3, 65, 600}});
@@ -91,18 +92,20 @@ TEST_CASE_TEMPLATE("outputs and denominators after 32768 tokens are those of dou
 
   Tape<B> tape;
   const Shape x{length, D}, map{1, D, f};
-  const auto q_there = array<B>(x, q), k_there = array<B>(x, k), v_there = array<B>(x, v), wq = array<B>(map, query_map),
-             wk = array<B>(map, key_map), factor_there = array<B>(Shape{1}, factor);
+  const auto q_there = array<B>(x, q), k_there = array<B>(x, k), v_there = array<B>(x, v),
+             wq = array<B>(map, query_map), wk = array<B>(map, key_map), factor_there = array<B>(Shape{1}, factor);
   AttentionWeights<B> w;
   w.query_map.value = wq.view();
   w.key_map.value = wk.view();
   w.window_factors.value = factor_there.view();
   const auto sequences = Sequences::rectangular(1, length);
-  const AttentionProblem<B, Sliding<>> problem{{1, 1, D}, &sequences, Sliding<>(width), false, q_there.view(), k_there.view(), v_there.view(), w};
+  const AttentionProblem<B, Sliding<>> problem{{1, 1, D},      &sequences,     Sliding<>(width), false,
+                                               q_there.view(), k_there.view(), v_there.view(),   w};
   Array<B> y(x);
   Array<B, float> largest(Shape{length, 1}), inverse(Shape{length, 1});
   Array<B, std::int32_t> at(Shape{length, 1});
-  AttentionKernel<B, typename A::Map, Sliding<>>::forward(backend, problem, y.view(), {largest.view(), inverse.view(), at.view()});
+  AttentionKernel<B, typename A::Map, Sliding<>>::forward(backend, problem, y.view(),
+                                                          {largest.view(), inverse.view(), at.view()});
   const auto got_y = host(backend, y.view()), got_inverse = host(backend, inverse.view());
 
   // The recurrence in double.
@@ -116,7 +119,8 @@ TEST_CASE_TEMPLATE("outputs and denominators after 32768 tokens are those of dou
       for (Index a = 0; a < F; ++a) {
         const double phi = phi_k[static_cast<std::size_t>(j * F + a)];
         z[static_cast<std::size_t>(a)] += phi;
-        for (Index d = 0; d < D; ++d) S[static_cast<std::size_t>(a * D + d)] += phi * v[static_cast<std::size_t>(j * D + d)];
+        for (Index d = 0; d < D; ++d)
+          S[static_cast<std::size_t>(a * D + d)] += phi * v[static_cast<std::size_t>(j * D + d)];
       }
     }
     if (n < length - tail) continue;
@@ -124,14 +128,16 @@ TEST_CASE_TEMPLATE("outputs and denominators after 32768 tokens are those of dou
     double denominator = 0, top = -1e30;
     for (Index i = 0; i < width; ++i) {
       double s = 0;
-      for (Index d = 0; d < D; ++d) s += q[static_cast<std::size_t>(n * D + d)] * k[static_cast<std::size_t>((n - i) * D + d)];
+      for (Index d = 0; d < D; ++d)
+        s += q[static_cast<std::size_t>(n * D + d)] * k[static_cast<std::size_t>((n - i) * D + d)];
       scores[static_cast<std::size_t>(i)] = s / std::sqrt(static_cast<double>(D));
       top = std::max(top, scores[static_cast<std::size_t>(i)]);
     }
     for (Index i = 0; i < width; ++i) {
       const double p = gamma * std::exp(scores[static_cast<std::size_t>(i)] - top);
       denominator += p;
-      for (Index d = 0; d < D; ++d) sum[static_cast<std::size_t>(d)] += p * v[static_cast<std::size_t>((n - i) * D + d)];
+      for (Index d = 0; d < D; ++d)
+        sum[static_cast<std::size_t>(d)] += p * v[static_cast<std::size_t>((n - i) * D + d)];
     }
     for (Index a = 0; a < F; ++a) {
       const double phi = phi_q[static_cast<std::size_t>(n * F + a)];
@@ -178,7 +184,8 @@ TEST_CASE("4096 steps of decoding in bf16 are one pass") {
   const std::size_t width = want.size() / length;
   for (std::size_t n = 0; n < length; ++n) {
     if (n % 512 != 511 && n < length - 8) continue;
-    expected.insert(expected.end(), want.begin() + static_cast<std::ptrdiff_t>(n * width), want.begin() + static_cast<std::ptrdiff_t>((n + 1) * width));
+    expected.insert(expected.end(), want.begin() + static_cast<std::ptrdiff_t>(n * width),
+                    want.begin() + static_cast<std::ptrdiff_t>((n + 1) * width));
   }
   CHECK(close(expected, got, 1e-2));
 }

@@ -50,7 +50,8 @@ TEST_CASE("sliding windows") {
 
 TEST_CASE("terraced windows, far keys weighing 1 - gamma, biased maps") {
   using A = Hybrid<T2R<dynamic>, Terraced<>, Affine>;
-  for (const Index width : {1, 32, 64, 100}) check_general<A>(Terraced<>(width), {.lengths = small.lengths, .sizes = {8}});
+  for (const Index width : {1, 32, 64, 100})
+    check_general<A>(Terraced<>(width), {.lengths = small.lengths, .sizes = {8}});
 }
 
 TEST_CASE("linear attention, one key map per key/value head") {

@@ -25,18 +25,19 @@ void check_weights(typename A::Window window, Index size, double tolerance) {
   std::vector<std::vector<double>> got;
   for (const auto& one : want) got.emplace_back(one.size(), 0.0);
   Index last_first = -1;
-  visit_attention_weights<A>(B{}, q.value(), k.value(), c.sequences, c.heads, arguments.weights(tape), window,
-                             [&](Index n, Index h, Index first, const auto& a) {
-                               const Index length = c.sequences[n].length;
-                               if (h == 0 && first == 0) last_first = -1;
-                               if (h == 0) CHECK(first > std::exchange(last_first, first));
-                               for (Index i = 0; i < a.rows(); ++i) {
-                                 for (Index j = 0; j < a.cols(); ++j) {
-                                   got[static_cast<std::size_t>(n)][static_cast<std::size_t>((h * length + first + i) * length + j)] =
-                                       a.data[i * a.cols() + j];
-                                 }
-                               }
-                             });
+  visit_attention_weights<A>(
+      B{}, q.value(), k.value(), c.sequences, c.heads, arguments.weights(tape), window,
+      [&](Index n, Index h, Index first, const auto& a) {
+        const Index length = c.sequences[n].length;
+        if (h == 0 && first == 0) last_first = -1;
+        if (h == 0) CHECK(first > std::exchange(last_first, first));
+        for (Index i = 0; i < a.rows(); ++i) {
+          for (Index j = 0; j < a.cols(); ++j) {
+            got[static_cast<std::size_t>(n)][static_cast<std::size_t>((h * length + first + i) * length + j)] =
+                a.data[i * a.cols() + j];
+          }
+        }
+      });
   for (std::size_t n = 0; n < want.size(); ++n) CHECK(close(want[n], got[n], tolerance));
 }
 

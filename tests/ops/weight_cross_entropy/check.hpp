@@ -50,8 +50,8 @@ double plain_loss(const AttentionCase<A>& c, Index teacher_width) {
 template <AttentionPolicy A, Backend B>
 void check(typename A::Window window, const Heads& heads, Sequences sequences, Index teacher_width, double tolerance,
            double gradient_tolerance, bool maps = true) {
-  INFO(A::name(), " on ", B::name(), ": ", heads.queries, " heads of size ", heads.size, ", longest sequence ", sequences.longest(),
-       ", teacher window ", teacher_width);
+  INFO(A::name(), " on ", B::name(), ": ", heads.queries, " heads of size ", heads.size, ", longest sequence ",
+       sequences.longest(), ", teacher window ", teacher_width);
   constexpr double scale = 0.7, upstream = 2;
   auto c = random_attention_case<A>(window, heads, std::move(sequences), 31);
   for (auto& [name, values] : c.in) values = rounded<B>(values);
@@ -94,8 +94,8 @@ void check(typename A::Window window, const Heads& heads, Sequences sequences, I
         return plain_loss(moved, teacher_width);
       };
       const double expected = scale * upstream * (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / 12e-3;
-      CHECK_MESSAGE(std::abs(slope - expected) <= gradient_tolerance * norm, "direction ", direction, ": got ", slope, ", expected ",
-                    expected, ", gradient norm ", norm);
+      CHECK_MESSAGE(std::abs(slope - expected) <= gradient_tolerance * norm, "direction ", direction, ": got ", slope,
+                    ", expected ", expected, ", gradient norm ", norm);
     }
   }
 }

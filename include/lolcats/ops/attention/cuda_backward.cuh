@@ -11,25 +11,26 @@ namespace lolcats::general {
 /// (docs/math/attention.md).
 template <class T>
 struct PullNear {
-  Attend<T> forward;                 // with the statistics of the forward pass; y is not used
-  const int* ends = nullptr;         // (M)
-  const T* dy = nullptr;             // (M, H * D)
-  const float* delta = nullptr;      // (M, H)
-  const float* far_dots = nullptr;   // (M, heads here): phi_q . dphi_q, or null
+  Attend<T> forward;                // with the statistics of the forward pass; y is not used
+  const int* ends = nullptr;        // (M)
+  const T* dy = nullptr;            // (M, H * D)
+  const float* delta = nullptr;     // (M, H)
+  const float* far_dots = nullptr;  // (M, heads here): phi_q . dphi_q, or null
   /// The way back through the feature map: dz (M, maps, dz_stride of which f are used), W (maps, D, f); or null.
   const float* dz = nullptr;
   int dz_stride = 0;
   const T* map = nullptr;
-  int width = 0;        // f
+  int width = 0;  // f
   int maps = 0;
-  int map_group = 1;    // query heads that share a map
-  bool skip = false;    // x goes into z directly, too
+  int map_group = 1;  // query heads that share a map
+  bool skip = false;  // x goes into z directly, too
 };
 
 /// p / den and ds of one block, from scores and dy . v (64 queries, 64 keys), in place.  Thread row = threadIdx.x / 4.
 template <class T>
-__device__ __forceinline__ void pull_weights(const PullNear<T>& p, float* scores, float* dyv, int head, std::int64_t q_row,
-                                             int first, int count, int offset, int block, int keys) {
+__device__ __forceinline__ void pull_weights(const PullNear<T>& p, float* scores, float* dyv, int head,
+                                             std::int64_t q_row, int first, int count, int offset, int block,
+                                             int keys) {
   const Attend<T>& f = p.forward;
   const int row = static_cast<int>(threadIdx.x) / 4;
   const int h = f.heads.query_head(head);
@@ -59,28 +60,31 @@ __device__ __forceinline__ void pull_weights(const PullNear<T>& p, float* scores
 
 /// sums (64, D) = scale * sums + dz W^T (+ dz): adds what comes back through the map.
 template <class T>
-__device__ __forceinline__ void add_through_map(float* sums, float* a, float* b, const PullNear<T>& p, int m, std::int64_t row,
-                                                int count) {
-  const Rows<float> dz{p.dz + (row * p.maps + m) * p.dz_stride, static_cast<std::int64_t>(p.maps) * p.dz_stride, p.width};
+__device__ __forceinline__ void add_through_map(float* sums, float* a, float* b, const PullNear<T>& p, int m,
+                                                std::int64_t row, int count) {
+  const Rows<float> dz{p.dz + (row * p.maps + m) * p.dz_stride, static_cast<std::int64_t>(p.maps) * p.dz_stride,
+                       p.width};
   const int size = p.forward.heads.size;
   const Rows<T> weight{p.map + static_cast<std::int64_t>(m) * size * p.width, p.width, p.width};
   for (int f = 0; f < p.width; f += tile) {
     for (int d = 0; d < size; d += tile) {
       __syncthreads();
-      if (d == 0) stage(a, dz, 0, count, f);                 // (64, 64 of f)
-      stage(b, weight, d, min(tile, size - d), f);           // (64 of D, 64 of f)
+      if (d == 0) stage(a, dz, 0, count, f);        // (64, 64 of f)
+      stage(b, weight, d, min(tile, size - d), f);  // (64 of D, 64 of f)
       __syncthreads();
-      product<T, Depth::inner, Depth::inner>(a, b, min(tile, p.width - f), min(tile, size - d), [&](int r, int c, float sum) {
-        float& to = wide_at(sums, r, d + c);
-        to += sum;
-        if (p.skip && f == d && f + c < p.width) to += a[r * tile_stride + c];
-      });
+      product<T, Depth::inner, Depth::inner>(a, b, min(tile, p.width - f), min(tile, size - d),
+                                             [&](int r, int c, float sum) {
+                                               float& to = wide_at(sums, r, d + c);
+                                               to += sum;
+                                               if (p.skip && f == d && f + c < p.width) to += a[r * tile_stride + c];
+                                             });
     }
   }
 }
 
 template <class T>
-__device__ __forceinline__ void write_rows(const float* sums, T* to, std::int64_t stride, int count, int size, bool add) {
+__device__ __forceinline__ void write_rows(const float* sums, T* to, std::int64_t stride, int count, int size,
+                                           bool add) {
   for (int i = static_cast<int>(threadIdx.x); i < count * size; i += tile_threads) {
     const int r = i / size, c = i % size;
     T& at = to[r * stride + c];
@@ -108,7 +112,8 @@ __global__ void __launch_bounds__(tile_threads, 2) pull_queries(PullNear<T> p, T
   const float scale = rsqrtf(static_cast<float>(size));
   const Rows<T> q = f.queries(f.q, head, q_row), dy = f.queries(p.dy, head, q_row);
   const Rows<T> k = f.keys(f.k, key_head, s.k_row), v = f.keys(f.v, key_head, s.k_row);
-  for (int i = static_cast<int>(threadIdx.x); i < (size + tile - 1) / tile * tile_floats; i += tile_threads) sums[i] = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < (size + tile - 1) / tile * tile_floats; i += tile_threads)
+    sums[i] = 0;
 
   if (f.near) {
     const int keys_end = s.offset + first + count;
@@ -122,24 +127,24 @@ __global__ void __launch_bounds__(tile_threads, 2) pull_queries(PullNear<T> p, T
         stage(b, k, block, keys, d);
         __syncthreads();
         float* to = sums + d / tile * tile_floats;
-        product<T, Depth::inner, Depth::outer>(ds, b, keys, min(tile, size - d), [&](int r, int c, float sum) {
-          to[r * tile_stride + c] += scale * sum;
-        });
+        product<T, Depth::inner, Depth::outer>(
+            ds, b, keys, min(tile, size - d), [&](int r, int c, float sum) { to[r * tile_stride + c] += scale * sum; });
       }
     }
   }
   if (p.dz) add_through_map(sums, a, b, p, head, q_row, count);
   __syncthreads();
   const std::int64_t stride = q.stride;
-  write_rows(sums, dq + q_row * stride + static_cast<std::int64_t>(f.heads.query_head(head)) * size, stride, count, size, add);
+  write_rows(sums, dq + q_row * stride + static_cast<std::int64_t>(f.heads.query_head(head)) * size, stride, count,
+             size, add);
 }
 
 /// Where pull_keys writes; null where nobody asks.
 template <class T>
 struct KeySinks {
-  T *dk = nullptr, *dv = nullptr;   // (M, G * D)
+  T *dk = nullptr, *dv = nullptr;  // (M, G * D)
   bool add_k = false, add_v = false;
-  const float* dv_far = nullptr;    // (M, heads here, D), or null
+  const float* dv_far = nullptr;  // (M, heads here, D), or null
 };
 
 /// dk and dv of 64 keys of one key/value head, over its query heads in order.  Grid: tiles of keys, key/value heads.
@@ -152,8 +157,8 @@ __global__ void __launch_bounds__(tile_threads) pull_keys(PullNear<T> p, KeySink
   float* b = a + tile_floats;
   float* weights = b + tile_floats;
   float* ds = weights + tile_floats;
-  float* dk = ds + tile_floats;            // (64, D), tiles side by side
-  float* dv = dk + (to.dk ? wide : 0);     // likewise
+  float* dk = ds + tile_floats;         // (64, D), tiles side by side
+  float* dv = dk + (to.dk ? wide : 0);  // likewise
 
   const Segment s = f.segments.find(static_cast<int>(blockIdx.x), &Segment::key_tile);
   const int local = static_cast<int>(blockIdx.y), key_head = f.heads.first_key_head() + local;
@@ -182,14 +187,12 @@ __global__ void __launch_bounds__(tile_threads) pull_keys(PullNear<T> p, KeySink
         __syncthreads();
         const int at = d / tile * tile_floats, columns = min(tile, size - d);
         if (to.dv) {
-          product<T, Depth::outer, Depth::outer>(weights, a, count, columns, [&](int r, int c, float sum) {
-            dv[at + r * tile_stride + c] += sum;
-          });
+          product<T, Depth::outer, Depth::outer>(weights, a, count, columns,
+                                                 [&](int r, int c, float sum) { dv[at + r * tile_stride + c] += sum; });
         }
         if (to.dk) {
-          product<T, Depth::outer, Depth::outer>(ds, b, count, columns, [&](int r, int c, float sum) {
-            dk[at + r * tile_stride + c] += scale * sum;
-          });
+          product<T, Depth::outer, Depth::outer>(
+              ds, b, count, columns, [&](int r, int c, float sum) { dk[at + r * tile_stride + c] += scale * sum; });
         }
       }
     }
@@ -217,9 +220,10 @@ __global__ void __launch_bounds__(tile_threads) pull_keys(PullNear<T> p, KeySink
 /// Bytes of so many tiles; throws ConfigError where a block cannot have that much.
 inline std::size_t pull_shared_bytes(int tiles, int size) {
   const std::size_t bytes = sizeof(float) * static_cast<std::size_t>(tiles) * tile_floats;
-  require<ConfigError>(bytes <= cuda::device().shared_per_block,
-                       "attention: the gradients of heads of size {} need {} bytes of shared memory, expected at most {}", size,
-                       bytes, cuda::device().shared_per_block);
+  require<ConfigError>(
+      bytes <= cuda::device().shared_per_block,
+      "attention: the gradients of heads of size {} need {} bytes of shared memory, expected at most {}", size, bytes,
+      cuda::device().shared_per_block);
   return bytes;
 }
 
@@ -250,7 +254,8 @@ __global__ void row_deltas(Segments segments, const T* y, const T* dy, int size,
   for (int r = first + static_cast<int>(threadIdx.x) / 32; r < min(first + tile, s.queries); r += tile_threads / 32) {
     const std::int64_t at = (static_cast<std::int64_t>(s.q_row) + r) * gridDim.y + blockIdx.y;
     float sum = 0;
-    for (int c = lane; c < size; c += 32) sum = fmaf(cuda::to_float(y[at * size + c]), cuda::to_float(dy[at * size + c]), sum);
+    for (int c = lane; c < size; c += 32)
+      sum = fmaf(cuda::to_float(y[at * size + c]), cuda::to_float(dy[at * size + c]), sum);
     sum = cuda::warp_sum(sum);
     if (lane == 0) delta[at] = sum;
   }
@@ -274,8 +279,8 @@ __global__ void feature_dots(Segments segments, const float* phi, const float* d
 /// gamma dL/dgamma = -sum of dots; beta = 1 - gamma where affine, with beta dL/dbeta = the sum.  Nothing is divided by,
 /// so that a saturated gamma is harmless.  Grid: heads.
 template <class T>
-__global__ void __launch_bounds__(tile_threads) add_factor_gradient(Segments segments, const float* dots, const T* window_factors,
-                                                                    bool affine, float* gradient) {
+__global__ void __launch_bounds__(tile_threads)
+    add_factor_gradient(Segments segments, const float* dots, const T* window_factors, bool affine, float* gradient) {
   float sum = 0;
   for (int i = 0; i < segments.count; ++i) {
     const Segment s = segments[i];
@@ -298,8 +303,8 @@ __global__ void head_betas(const T* window_factors, bool affine, int heads, floa
 /// Partial sums of dW (splits, maps, D, f) = x^T dz and of db (splits, maps, f) over every splits-th block of rows.
 /// Grid: tiles of (D, f), maps, splits.
 template <class T>
-__global__ void __launch_bounds__(tile_threads, 2) map_gradients(MapInputs<T> in, const float* dz, int dz_stride, int blocks,
-                                                                 float* dw, float* db) {
+__global__ void __launch_bounds__(tile_threads, 2)
+    map_gradients(MapInputs<T> in, const float* dz, int dz_stride, int blocks, float* dw, float* db) {
   extern __shared__ float4 shared[];
   float* x_tile = reinterpret_cast<float*>(shared);
   float* dz_tile = x_tile + tile_floats;
@@ -311,14 +316,14 @@ __global__ void __launch_bounds__(tile_threads, 2) map_gradients(MapInputs<T> in
   float bias = 0;
   for (int block = static_cast<int>(blockIdx.z); block < blocks; block += static_cast<int>(gridDim.z)) {
     const auto [row, count] = in.block(block);
-    const Rows<float> rows{dz + (row * in.maps + m) * dz_stride, static_cast<std::int64_t>(in.maps) * dz_stride, in.width};
+    const Rows<float> rows{dz + (row * in.maps + m) * dz_stride, static_cast<std::int64_t>(in.maps) * dz_stride,
+                           in.width};
     __syncthreads();
     stage(x_tile, in.rows(row, m), 0, count, d);
     stage(dz_tile, rows, 0, count, f);
     __syncthreads();
-    product<T, Depth::outer, Depth::outer>(x_tile, dz_tile, count, min(tile, in.width - f), [&](int r, int c, float sum) {
-      sums[r * tile_stride + c] += sum;
-    });
+    product<T, Depth::outer, Depth::outer>(x_tile, dz_tile, count, min(tile, in.width - f),
+                                           [&](int r, int c, float sum) { sums[r * tile_stride + c] += sum; });
     if (d == 0 && thread < tile) {
       for (int i = 0; i < count; ++i) bias += dz_tile[i * tile_stride + thread];
     }
@@ -334,7 +339,8 @@ __global__ void __launch_bounds__(tile_threads, 2) map_gradients(MapInputs<T> in
 
 /// to[i] += the sum over `splits` parts of the `width` numbers at i, in order.
 template <class = void>
-__global__ void add_parts(const float* parts, int splits, std::int64_t part_size, int width, std::int64_t count, float* to) {
+__global__ void add_parts(const float* parts, int splits, std::int64_t part_size, int width, std::int64_t count,
+                          float* to) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= count) return;
   float sum = 0;

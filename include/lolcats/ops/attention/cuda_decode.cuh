@@ -9,9 +9,9 @@ namespace lolcats::general {
 /// One sequence that reads one token.  Kept keys lie in a ring: the key at position p in row p % capacity.
 template <class T>
 struct DecodeSlot {
-  T *keys = nullptr, *values = nullptr;            // (capacity, G * D)
-  float *sums = nullptr, *normalizer = nullptr;    // S (H, F, D), z (H, F)
-  int row = 0;         // of q, k, v and y
+  T *keys = nullptr, *values = nullptr;          // (capacity, G * D)
+  float *sums = nullptr, *normalizer = nullptr;  // S (H, F, D), z (H, F)
+  int row = 0;                                   // of q, k, v and y
   int capacity = 0;
   int start = 0;       // ring row of the first kept key
   int kept = 0;        // keys in the ring before this token; the new one is number `kept`
@@ -35,15 +35,17 @@ struct Decode {
   HeadRange heads;
   const T *q = nullptr, *k = nullptr, *v = nullptr;  // (M, H * D), (M, G * D) twice
   const T *query_map = nullptr, *key_map = nullptr, *query_bias = nullptr, *key_bias = nullptr;
-  int width = 0;                // f
-  int key_maps = 0;             // H or G
+  int width = 0;     // f
+  int key_maps = 0;  // H or G
   const T* window_factors = nullptr;
   bool near = true, far = true, affine = false;
-  float* phi_q = nullptr;       // (slots, H, F)
-  float* phi_k = nullptr;       // (leaving keys, key maps, F)
-  T* y = nullptr;               // (M, H * D)
+  float* phi_q = nullptr;  // (slots, H, F)
+  float* phi_k = nullptr;  // (leaving keys, key maps, F)
+  T* y = nullptr;          // (M, H * D)
 
-  __device__ __forceinline__ std::int64_t key_stride() const { return static_cast<std::int64_t>(heads.keys) * heads.size; }
+  __device__ __forceinline__ std::int64_t key_stride() const {
+    return static_cast<std::int64_t>(heads.keys) * heads.size;
+  }
   /// Row of the slot's key number j, in its ring or, for the newest, among the inputs.
   __device__ __forceinline__ const T* key_row(const DecodeSlot<T>& s, const T* ring, const T* inputs, int j) const {
     if (j == s.kept) return inputs + s.row * key_stride();
@@ -55,8 +57,8 @@ struct Decode {
 
 /// phi of the queries and of the keys that leave.  Grid: blocks of 64 rows, query maps and then key maps.
 template <class T, FeatureMap M, int Lanes, int Count>
-__global__ void __launch_bounds__(tile_threads) decode_features(const __grid_constant__ DecodeSlots<T> slots,
-                                                                const __grid_constant__ Decode<T> p) {
+__global__ void __launch_bounds__(tile_threads)
+    decode_features(const __grid_constant__ DecodeSlots<T> slots, const __grid_constant__ Decode<T> p) {
   extern __shared__ float4 shared[];
   __shared__ const T* rows[tile];
   float* left = reinterpret_cast<float*>(shared);
@@ -64,14 +66,16 @@ __global__ void __launch_bounds__(tile_threads) decode_features(const __grid_con
   float* z = right + tile_floats;
   const bool query = static_cast<int>(blockIdx.y) < p.heads.queries;
   const int m = static_cast<int>(blockIdx.y) - (query ? 0 : p.heads.queries);
-  const int all = query ? slots.count : slots.leaving, first = static_cast<int>(blockIdx.x) * tile, count = min(tile, all - first);
+  const int all = query ? slots.count : slots.leaving, first = static_cast<int>(blockIdx.x) * tile,
+            count = min(tile, all - first);
   if (count <= 0) return;
   const int size = p.heads.size;
   for (int r = static_cast<int>(threadIdx.x); r < count; r += tile_threads) {
     if (query) {
       rows[r] = p.q + (static_cast<std::int64_t>(slots.slots[first + r].row) * p.heads.queries + m) * size;
     } else {
-      int low = 0, high = slots.count;  // the last slot whose first leaving key is not behind this one, and that has any
+      int low = 0,
+          high = slots.count;  // the last slot whose first leaving key is not behind this one, and that has any
       while (high - low > 1) {
         const int middle = (low + high) / 2;
         (slots.slots[middle].leaving_at <= first + r ? low : high) = middle;
@@ -127,10 +131,11 @@ __device__ __forceinline__ void prefetch(const void* from, std::int64_t bytes) {
 /// Columns are spread over `across` threads, `Width` each; the 256 / across rows of threads share keys and features.
 /// What counts is that memory is busy: S is asked for first, and loads are issued many at a time.
 template <class T, int Width>
-__global__ void __launch_bounds__(tile_threads, 3) decode(const __grid_constant__ DecodeSlots<T> slots, const __grid_constant__ Decode<T> p) {
-  constexpr int steps = decode_largest_size / 32 / Width;              // most columns of a thread, in groups of Width
+__global__ void __launch_bounds__(tile_threads, 3)
+    decode(const __grid_constant__ DecodeSlots<T> slots, const __grid_constant__ Decode<T> p) {
+  constexpr int steps = decode_largest_size / 32 / Width;  // most columns of a thread, in groups of Width
   constexpr int wide = Width == 1 ? 1 : 16 / static_cast<int>(sizeof(T));  // elements of a key per load
-  constexpr int at_once = 8;                                           // values of a thread in flight
+  constexpr int at_once = 8;                                               // values of a thread in flight
   using Values = Elements<Width, T>;
   using State = Elements<Width, float>;
   extern __shared__ float phi[];  // (F)
@@ -138,7 +143,8 @@ __global__ void __launch_bounds__(tile_threads, 3) decode(const __grid_constant_
   __shared__ float query[decode_largest_size];
   __shared__ float parts[tile_threads * Width];
   const DecodeSlot<T>& s = slots.slots[blockIdx.y];
-  const int head = static_cast<int>(blockIdx.x), key_head = head / p.heads.group, thread = static_cast<int>(threadIdx.x);
+  const int head = static_cast<int>(blockIdx.x), key_head = head / p.heads.group,
+            thread = static_cast<int>(threadIdx.x);
   const int lane = thread % 32, size = p.heads.size, F = p.heads.features;
   const int groups = (size + Width - 1) / Width;  // of columns
   int across = 1;
@@ -175,7 +181,8 @@ __global__ void __launch_bounds__(tile_threads, 3) decode(const __grid_constant_
         const T* k[each];
         float sum[each] = {};
 #pragma unroll
-        for (int i = 0; i < each; ++i) k[i] = p.key_row(s, s.keys, p.k, block + min(thread / 8 + 32 * i, keys - 1)) + at_k;
+        for (int i = 0; i < each; ++i)
+          k[i] = p.key_row(s, s.keys, p.k, block + min(thread / 8 + 32 * i, keys - 1)) + at_k;
 #pragma unroll 2
         for (int c = thread % 8 * wide; c < size; c += 8 * wide) {
           typename Elements<wide, T>::Raw raw[each];
@@ -270,7 +277,8 @@ __global__ void __launch_bounds__(tile_threads, 3) decode(const __grid_constant_
         for (int f = own_row; f < F; f += at_once * down) {
           typename State::Raw raw[at_once];
 #pragma unroll
-          for (int i = 0; i < at_once; ++i) raw[i] = State::load(state + static_cast<std::int64_t>(min(f + i * down, F - 1)) * size + c);
+          for (int i = 0; i < at_once; ++i)
+            raw[i] = State::load(state + static_cast<std::int64_t>(min(f + i * down, F - 1)) * size + c);
 #pragma unroll
           for (int i = 0; i < at_once; ++i) {
             const float own = f + i * down < F ? phi[f + i * down] : 0.0F;
@@ -284,7 +292,8 @@ __global__ void __launch_bounds__(tile_threads, 3) decode(const __grid_constant_
         for (int f = own_row; f < F; f += at_once * down) {
           typename State::Raw x[at_once];
 #pragma unroll
-          for (int i = 0; i < at_once; ++i) x[i] = State::load(state + static_cast<std::int64_t>(min(f + i * down, F - 1)) * size + c);
+          for (int i = 0; i < at_once; ++i)
+            x[i] = State::load(state + static_cast<std::int64_t>(min(f + i * down, F - 1)) * size + c);
           const auto add = [&](int j) {
             const Values v(Values::load(p.key_row(s, s.values, p.v, j) + at_k + c));
 #pragma unroll
@@ -305,7 +314,8 @@ __global__ void __launch_bounds__(tile_threads, 3) decode(const __grid_constant_
 #pragma unroll
           for (int i = 0; i < at_once; ++i) {
             if (f + i * down < F) {
-              *reinterpret_cast<typename State::Raw*>(state + static_cast<std::int64_t>(f + i * down) * size + c) = x[i];
+              *reinterpret_cast<typename State::Raw*>(state + static_cast<std::int64_t>(f + i * down) * size + c) =
+                  x[i];
             }
           }
         }

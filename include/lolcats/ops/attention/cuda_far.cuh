@@ -43,21 +43,21 @@ struct FarSum {
   const int* bounds = nullptr;
   bool reverse = false;
   int chunk_tiles = 0;
-  HeadRows<A> left, right;    // (rows, heads, K)
-  HeadRows<C> values;         // (rows, heads, N)
-  float* out = nullptr;       // (rows, heads, N)
-  float* weights = nullptr;   // (rows, heads): sum of left_i . right_j, if wanted
+  HeadRows<A> left, right;             // (rows, heads, K)
+  HeadRows<C> values;                  // (rows, heads, N)
+  float* out = nullptr;                // (rows, heads, N)
+  float* weights = nullptr;            // (rows, heads): sum of left_i . right_j, if wanted
   const float* out_factors = nullptr;  // (rows, all heads), one for each row of `out`, or null
   std::int64_t out_factor_stride = 0;
   const float* head_factors = nullptr;  // (heads), multiply `out`, too
   /// S (K, N) and z (K) before each chunk, (chunks, heads, ...); null: sequences are not cut.
   float* chunk_sums = nullptr;
   float* chunk_weights = nullptr;
-  bool only_chunks = false;   // computes what each chunk adds to S and z, and no output
+  bool only_chunks = false;  // computes what each chunk adds to S and z, and no output
   /// S and z of decoding slots, by segment: what comes before the segment; replaced by what is behind it.
   float* const* slot_sums = nullptr;
   float* const* slot_weights = nullptr;
-  int first_head = 0;         // of the slots' heads, that of head 0
+  int first_head = 0;  // of the slots' heads, that of head 0
 
   __host__ __device__ int depth() const {  // K, with the further column
     return left.rows.width + (left.rows.extra != 0 ? 1 : 0);
@@ -80,9 +80,9 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
   float* right_tile = left_tile + tile_floats;
   float* weight_tile = right_tile + tile_floats;
   float* out_tile = weight_tile + tile_floats;
-  float* state = out_tile + tile_floats;         // S (K, 64)
+  float* state = out_tile + tile_floats;                 // S (K, 64)
   float* normalizer = state + state_rows * tile_stride;  // z (K)
-  float* row_weights = normalizer + state_rows;  // (64)
+  float* row_weights = normalizer + state_rows;          // (64)
 
   const int thread = static_cast<int>(threadIdx.x);
   const int head = static_cast<int>(blockIdx.y), heads = static_cast<int>(gridDim.y);
@@ -119,7 +119,8 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
     state[k * tile_stride + c] =
         sums_before && k < depth && c < columns ? sums_before[static_cast<std::int64_t>(k) * width + column + c] : 0.0F;
   }
-  for (int k = thread; k < state_rows; k += tile_threads) normalizer[k] = weights_before && k < depth ? weights_before[k] : 0.0F;
+  for (int k = thread; k < state_rows; k += tile_threads)
+    normalizer[k] = weights_before && k < depth ? weights_before[k] : 0.0F;
 
   // Adds inputs [from, to) to the state.
   const auto fold = [&](int from, int to) {
@@ -186,14 +187,15 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
         const int end = row < count ? min(width_here, bound(first + row) - block) : 0;
         for_row([&](int c) {
           float& p_rc = weight_tile[row * tile_stride + c];
-          if (c < end) weight += p_rc;
-          else p_rc = 0;
+          if (c < end)
+            weight += p_rc;
+          else
+            p_rc = 0;
         });
         stage(left_tile, values, block, width_here, column);
         __syncthreads();
-        product<T, Depth::inner, Depth::outer>(weight_tile, left_tile, width_here, columns, [&](int r, int c, float sum) {
-          out_tile[r * tile_stride + c] += sum;
-        });
+        product<T, Depth::inner, Depth::outer>(weight_tile, left_tile, width_here, columns,
+                                               [&](int r, int c, float sum) { out_tile[r * tile_stride + c] += sum; });
       }
       if (weighing) {
         weight = row_sum(weight);
@@ -235,8 +237,8 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
 
 /// What each chunk adds becomes what comes before it.  Grid: elements of a state, heads, segments.
 template <class = void>
-__global__ void scan_chunks(Segments segments, int chunk_tiles, bool reverse, float* sums, float* const* slots, int first_head,
-                            int size) {
+__global__ void scan_chunks(Segments segments, int chunk_tiles, bool reverse, float* sums, float* const* slots,
+                            int first_head, int size) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (i >= size) return;
   const Segment s = segments[static_cast<int>(blockIdx.z)];
@@ -257,13 +259,15 @@ template <class T, class A, class C>
 void launch_far_sum(cudaStream_t stream, FarSum<A, C> p, const Plan& plan, int heads, float* chunk_states) {
   const int depth = p.depth(), width = p.width();
   const std::size_t shared = far_shared_bytes(depth);
-  require<ConfigError>(shared <= cuda::device().shared_per_block,
-                       "attention: a state of {} rows needs {} bytes of shared memory, expected at most {}: use fewer features",
-                       depth, shared, cuda::device().shared_per_block);
+  require<ConfigError>(
+      shared <= cuda::device().shared_per_block,
+      "attention: a state of {} rows needs {} bytes of shared memory, expected at most {}: use fewer features", depth,
+      shared, cuda::device().shared_per_block);
   p.chunk_tiles = plan.chunk_tiles;
   const unsigned h = static_cast<unsigned>(heads), slices = static_cast<unsigned>((width + tile - 1) / tile);
   const auto run = [&](const char* name) {
-    cuda::launch(name, far_sum<T, A, C>, {dim3(static_cast<unsigned>(plan.chunks), h, slices), tile_threads, stream, shared}, p);
+    cuda::launch(name, far_sum<T, A, C>,
+                 {dim3(static_cast<unsigned>(plan.chunks), h, slices), tile_threads, stream, shared}, p);
   };
   if (plan.chunks > static_cast<int>(plan.segments.size())) {
     p.chunk_sums = chunk_states;
@@ -272,8 +276,9 @@ void launch_far_sum(cudaStream_t stream, FarSum<A, C> p, const Plan& plan, int h
     run("attention: states of chunks");
     const unsigned count = static_cast<unsigned>(plan.segments.size());
     const auto scan = [&](float* sums, float* const* slots, int size) {
-      cuda::launch("attention: scan of chunk states", scan_chunks<>, {dim3(cuda::blocks_for(size, 128), h, count), 128, stream},
-                   p.segments, plan.chunk_tiles, p.reverse, sums, slots, p.first_head, size);
+      cuda::launch("attention: scan of chunk states", scan_chunks<>,
+                   {dim3(cuda::blocks_for(size, 128), h, count), 128, stream}, p.segments, plan.chunk_tiles, p.reverse,
+                   sums, slots, p.first_head, size);
     };
     scan(p.chunk_sums, p.slot_sums, depth * width);
     if (p.weights || p.slot_weights) scan(p.chunk_weights, p.slot_weights, depth);

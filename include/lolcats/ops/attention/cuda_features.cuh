@@ -20,11 +20,11 @@ struct MapInputs {
   const T* x = nullptr;  // (M, ...) from the first head of this launch
   std::int64_t x_stride = 0;
   int per_head = 1;
-  int size = 0;              // D
-  int width = 0;             // f
-  int maps = 0;              // maps of this launch
-  const T* map = nullptr;    // (maps, D, f)
-  const T* bias = nullptr;   // (maps, f) or (maps, 1)
+  int size = 0;             // D
+  int width = 0;            // f
+  int maps = 0;             // maps of this launch
+  const T* map = nullptr;   // (maps, D, f)
+  const T* bias = nullptr;  // (maps, f) or (maps, 1)
 
   /// The first row of x and the number of rows of block `index`.
   struct Block {
@@ -35,7 +35,8 @@ struct MapInputs {
     const bool query = side == Side::query;
     const Segment s = segments.find(index, query ? &Segment::query_tile : &Segment::key_tile);
     const int first = (index - (query ? s.query_tile : s.key_tile)) * tile;
-    return {static_cast<std::int64_t>(query ? s.q_row : s.k_row) + first, min(tile, (query ? s.queries : s.keys) - first)};
+    return {static_cast<std::int64_t>(query ? s.q_row : s.k_row) + first,
+            min(tile, (query ? s.queries : s.keys) - first)};
   }
   __device__ __forceinline__ Rows<T> rows(std::int64_t row, int m) const {
     return {x + row * x_stride + static_cast<std::int64_t>(m / per_head) * size, x_stride, size};
@@ -52,24 +53,26 @@ struct MapInputs {
 /// z (64, f) = xW + b (+ x) into tiles side by side, for `count` rows of x (D columns), W (D, f) and the map's own bias;
 /// `left` and `right` are scratch tiles.
 template <class T, FeatureMap M, class Source>
-__device__ void project(float* z, float* left, float* right, const Source& x, int count, const Rows<T>& weight, const T* bias) {
+__device__ void project(float* z, float* left, float* right, const Source& x, int count, const Rows<T>& weight,
+                        const T* bias) {
   for (int c = 0; c < weight.width; c += tile) {
     for (int d = 0; d < x.width; d += tile) {
       __syncthreads();
       stage(left, x, 0, count, d);                         // (64, 64 of D)
       stage(right, weight, d, min(tile, x.width - d), c);  // (64 of D, 64 of f)
       __syncthreads();
-      product<T, Depth::inner, Depth::outer>(
-          left, right, min(tile, x.width - d), min(tile, weight.width - c), [&](int r, int column, float sum) {
-            float& to = wide_at(z, r, c + column);
-            if (d > 0) {
-              sum += to;
-            } else if (M::bias != Bias::none && c + column < weight.width) {
-              sum += cuda::to_float(bias[M::bias == Bias::head ? 0 : c + column]);
-            }
-            if (M::skip && c == d && c + column < x.width) sum += left[r * tile_stride + column];
-            to = sum;
-          });
+      product<T, Depth::inner, Depth::outer>(left, right, min(tile, x.width - d), min(tile, weight.width - c),
+                                             [&](int r, int column, float sum) {
+                                               float& to = wide_at(z, r, c + column);
+                                               if (d > 0) {
+                                                 sum += to;
+                                               } else if (M::bias != Bias::none && c + column < weight.width) {
+                                                 sum += cuda::to_float(bias[M::bias == Bias::head ? 0 : c + column]);
+                                               }
+                                               if (M::skip && c == d && c + column < x.width)
+                                                 sum += left[r * tile_stride + column];
+                                               to = sum;
+                                             });
     }
   }
   __syncthreads();
@@ -91,7 +94,8 @@ __device__ __forceinline__ void for_rows(float* z, int width, F f) {
 
 /// Writes the features of a row, clamped as the map says, to F floats.
 template <FeatureMap M, int Lanes, int Count>
-__device__ __forceinline__ void store_features(const Features<LaneRow<Lanes, Count>, M::count>& f, int width, float* to) {
+__device__ __forceinline__ void store_features(const Features<LaneRow<Lanes, Count>, M::count>& f, int width,
+                                               float* to) {
   using Row = LaneRow<Lanes, Count>;
 #pragma unroll
   for (int part = 0; part < M::count; ++part) {
@@ -176,7 +180,8 @@ void for_row_type(Index width, F f) {
   } else if (width <= 256) {
     f.template operator()<32, 8>();
   } else {
-    require<ConfigError>(width <= 512, "attention: {} projects onto {} features, expected at most 512 on a GPU", M::name(), width);
+    require<ConfigError>(width <= 512, "attention: {} projects onto {} features, expected at most 512 on a GPU",
+                         M::name(), width);
     f.template operator()<32, 16>();
   }
 }
@@ -185,8 +190,8 @@ void for_row_type(Index width, F f) {
 inline std::size_t map_shared_bytes(Index width) {
   const std::size_t bytes = sizeof(float) * tile_floats * (2 + static_cast<std::size_t>((width + tile - 1) / tile));
   require<ConfigError>(bytes <= cuda::device().shared_per_block,
-                       "feature map: {} projected features need {} bytes of shared memory, expected at most {}", width, bytes,
-                       cuda::device().shared_per_block);
+                       "feature map: {} projected features need {} bytes of shared memory, expected at most {}", width,
+                       bytes, cuda::device().shared_per_block);
   return bytes;
 }
 

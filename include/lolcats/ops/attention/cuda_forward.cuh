@@ -22,14 +22,14 @@ struct Attend {
   Segments segments;
   const int* begins = nullptr;  // (M)
   HeadRange heads;
-  bool near = true;    // are near keys read?
+  bool near = true;  // are near keys read?
   bool affine = false;
   const T *q = nullptr, *k = nullptr, *v = nullptr;  // (M, H * D), (keys, G * D) twice
   const T* window_factors = nullptr;                 // (H) or null
-  const float* far = nullptr;          // (M, heads here, D) and (M, heads here): sums over far keys, or null
+  const float* far = nullptr;  // (M, heads here, D) and (M, heads here): sums over far keys, or null
   const float* far_weights = nullptr;
-  T* y = nullptr;                      // (M, H * D)
-  float* largest = nullptr;            // (M, H) each, or null
+  T* y = nullptr;            // (M, H * D)
+  float* largest = nullptr;  // (M, H) each, or null
   float* inverse_denominator = nullptr;
   std::int32_t* largest_at = nullptr;
 
@@ -51,8 +51,8 @@ inline std::size_t attend_shared_bytes(int size) {
 /// scores (64, 64) = left right^T over all columns of both, in the arithmetic of T; `a` and `b` are scratch tiles.  Ends
 /// with a barrier.
 template <class T, class Source>
-__device__ __forceinline__ void row_products(float* scores, float* a, float* b, const Source& left, int left_first, int left_count,
-                                             const Source& right, int right_first, int right_count) {
+__device__ __forceinline__ void row_products(float* scores, float* a, float* b, const Source& left, int left_first,
+                                             int left_count, const Source& right, int right_first, int right_count) {
   for (int d = 0; d < left.width; d += tile) {
     __syncthreads();
     stage(a, left, left_first, left_count, d);
@@ -73,11 +73,11 @@ __global__ void __launch_bounds__(tile_threads, 2) attend(Attend<T> p) {
   const int size = p.heads.size;
   float* a = reinterpret_cast<float*>(shared);
   float* b = a + tile_floats;
-  float* weights = b + tile_floats;        // p (64, 64)
-  float* sums = weights + tile_floats;     // near sums (64, D), tiles side by side
+  float* weights = b + tile_floats;                               // p (64, 64)
+  float* sums = weights + tile_floats;                            // near sums (64, D), tiles side by side
   float* shrink = sums + (size + tile - 1) / tile * tile_floats;  // (64)
-  float* near_factor = shrink + tile;      // (64)
-  float* far_factor = near_factor + tile;  // (64)
+  float* near_factor = shrink + tile;                             // (64)
+  float* far_factor = near_factor + tile;                         // (64)
 
   const Segment s = p.segments.find(static_cast<int>(blockIdx.x), &Segment::query_tile);
   const int head = static_cast<int>(blockIdx.y);
@@ -177,10 +177,11 @@ template <class T>
 void launch_attend(cudaStream_t stream, const Attend<T>& p, const Plan& plan) {
   const std::size_t shared = attend_shared_bytes(p.heads.size);
   require<ConfigError>(shared <= cuda::device().shared_per_block,
-                       "attention: heads of size {} need {} bytes of shared memory, expected at most {}", p.heads.size, shared,
-                       cuda::device().shared_per_block);
+                       "attention: heads of size {} need {} bytes of shared memory, expected at most {}", p.heads.size,
+                       shared, cuda::device().shared_per_block);
   cuda::launch("attention: near keys", attend<T>,
-               {dim3(static_cast<unsigned>(plan.query_tiles), static_cast<unsigned>(p.heads.count)), tile_threads, stream, shared},
+               {dim3(static_cast<unsigned>(plan.query_tiles), static_cast<unsigned>(p.heads.count)), tile_threads,
+                stream, shared},
                p);
 }
 

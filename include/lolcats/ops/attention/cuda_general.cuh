@@ -44,8 +44,9 @@ class Call {
   /// All heads.
   HeadRange all_heads() const {
     const Heads& n = p_.heads;
-    return {static_cast<int>(n.queries), static_cast<int>(n.keys), static_cast<int>(n.group()), static_cast<int>(n.size),
-            static_cast<int>(features()), 0, static_cast<int>(n.queries)};
+    return {static_cast<int>(n.queries), static_cast<int>(n.keys),     static_cast<int>(n.group()),
+            static_cast<int>(n.size),    static_cast<int>(features()), 0,
+            static_cast<int>(n.queries)};
   }
   /// Calls run(range) for groups of heads of which `floats` per row and query head fit into the budget.
   template <class F>
@@ -65,7 +66,8 @@ class Call {
   int key_map_group(const HeadRange& r) const { return key_maps_per_group() ? r.group : 1; }
 
   /// Rows, W and b of the maps of a range; k (keys, G * D) may lie elsewhere than in the problem.
-  MapInputs<T> map_inputs(Side side, Segments segments, const HeadRange& r, const T* k, View<const T> given_keys) const {
+  MapInputs<T> map_inputs(Side side, Segments segments, const HeadRange& r, const T* k,
+                          View<const T> given_keys) const {
     MapInputs<T> in;
     in.segments = segments;
     in.side = side;
@@ -96,15 +98,16 @@ class Call {
   void run_features(const MapInputs<T>& in, int tiles, float* phi) const {
     if constexpr (given) {
       cuda::launch("attention: given features", copy_rows<T>,
-                   {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(in.maps)), tile_threads, stream()}, in, phi);
+                   {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(in.maps)), tile_threads, stream()}, in,
+                   phi);
     } else if constexpr (FeatureMap<Map>) {
       map_features<Map>(stream(), in, tiles, phi);
     }
   }
 
   void run_window(Segments segments, const Plan& plan, int* begins) const {
-    cuda::launch("attention: window", window_begins<W>, {static_cast<unsigned>(plan.query_tiles), tile, stream()}, segments,
-                 p_.window, begins);
+    cuda::launch("attention: window", window_begins<W>, {static_cast<unsigned>(plan.query_tiles), tile, stream()},
+                 segments, p_.window, begins);
   }
 
   /// Rows of q (M, H * D) or of something like it.
@@ -166,14 +169,16 @@ inline bool has_padding(const Sequences& sequences) {
 /// y (M, H * D) and, unless null, the row statistics (M, H), of the heads of a range.  Key features come from `given_keys`
 /// where the policy gives them; S and z of decoding slots, by segment, where there are such.
 template <class T, class Map, Window W>
-void forward_heads(const Call<T, Map, W>& call, const Plan& plan, Segments segments, const HeadRange& r, const int* begins,
-                   View<const T> given_keys, View<T> y, const AttentionStatistics<Cuda<T>>& statistics,
-                   float* const* slot_sums = nullptr, float* const* slot_weights = nullptr) {
+void forward_heads(const Call<T, Map, W>& call, const Plan& plan, Segments segments, const HeadRange& r,
+                   const int* begins, View<const T> given_keys, View<T> y,
+                   const AttentionStatistics<Cuda<T>>& statistics, float* const* slot_sums = nullptr,
+                   float* const* slot_weights = nullptr) {
   using C = Call<T, Map, W>;
   const AttentionProblem<Cuda<T>, W>& p = call.problem();
   const Index rows = p.sequences->rows(), F = call.features(), D = p.heads.size, heads = C::far ? r.count : 0;
   Workspace space(call.stream());
-  const auto phi_q = space.add<float>(rows * heads * F), far = space.add<float>(rows * heads * D), far_weights = space.add<float>(rows * heads);
+  const auto phi_q = space.add<float>(rows * heads * F), far = space.add<float>(rows * heads * D),
+             far_weights = space.add<float>(rows * heads);
   const auto phi_k = space.add<float>(C::far ? Index{plan.key_rows} * call.key_maps(r) * F : 0);
   const auto chunk_states = space.add<float>(C::far ? far_chunk_floats(plan, r.count, r.features, r.size) : 0);
   space.allocate();
@@ -237,13 +242,14 @@ void pull_map(cudaStream_t stream, const MapInputs<T>& in, int tiles, float* dph
   const Index map_size = Index{in.maps} * in.size * in.width, bias_size = Index{in.maps} * in.width;
   cuda::Scratch<float> parts(splits * (map_size + bias_size), stream);
   float* bias_parts = parts.data() + splits * map_size;
-  cuda::launch("attention: gradients of maps", map_gradients<T>,
-               {dim3(static_cast<unsigned>(across * down), static_cast<unsigned>(in.maps), static_cast<unsigned>(splits)),
-                tile_threads, stream, sizeof(float) * 3 * tile_floats},
-               in, static_cast<const float*>(dphi), stride, tiles, parts.data(), bias_parts);
+  cuda::launch(
+      "attention: gradients of maps", map_gradients<T>,
+      {dim3(static_cast<unsigned>(across * down), static_cast<unsigned>(in.maps), static_cast<unsigned>(splits)),
+       tile_threads, stream, sizeof(float) * 3 * tile_floats},
+      in, static_cast<const float*>(dphi), stride, tiles, parts.data(), bias_parts);
   const auto add = [&](const float* from, Index part, int width, Index count, float* to) {
-    cuda::launch("attention: sum of parts", add_parts<>, {cuda::blocks_for(count, 256), 256, stream}, from, splits, part, width,
-                 count, to);
+    cuda::launch("attention: sum of parts", add_parts<>, {cuda::blocks_for(count, 256), 256, stream}, from, splits,
+                 part, width, count, to);
   };
   if (map.trained()) add(parts.data(), map_size, 1, map_size, map.gradient.data + first_map * in.size * in.width);
   if (!bias.trained()) return;
@@ -272,7 +278,8 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
   const bool key_map_wanted = w.key_map.trained() || w.key_bias.trained();
   const bool factors_wanted = C::far && w.window_factors.trained();
   const bool near_scores_wanted = C::near && (q_wanted || k_wanted);
-  const bool dphi_q_wanted = C::far && (near_scores_wanted || q_wanted || query_map_wanted || factors_wanted || sinks.query_features.gradient);
+  const bool dphi_q_wanted =
+      C::far && (near_scores_wanted || q_wanted || query_map_wanted || factors_wanted || sinks.query_features.gradient);
   const bool dphi_k_wanted = C::far && (k_wanted || key_map_wanted || sinks.key_features.gradient);
   const bool dv_far_wanted = C::far && v_wanted;
 
@@ -292,15 +299,17 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
     const auto dphi_group = space.add<float>(dphi_k_wanted && group > 1 ? rows * maps * F : 0);
     const auto dv_far = space.add<float>(dv_far_wanted ? rows * far_heads * D : 0);
     const auto dots = space.add<float>(dphi_q_wanted ? rows * far_heads : 0);
-    const auto chunk_states = space.add<float>(C::far ? far_chunk_floats(plan, r.count, static_cast<int>(std::max(F, D + 1)), static_cast<int>(std::max(F, D))) : 0);
+    const auto chunk_states = space.add<float>(
+        C::far ? far_chunk_floats(plan, r.count, static_cast<int>(std::max(F, D + 1)), static_cast<int>(std::max(F, D)))
+               : 0);
     space.allocate();
     const Segments segments = plan.upload(backend, segment_piece);
     call.run_window(segments, plan, begins.data());
-    cuda::launch("attention: window", window_ends<W>, {static_cast<unsigned>(plan.key_tiles), tile, stream}, segments, p.window,
-                 ends.data());
+    cuda::launch("attention: window", window_ends<W>, {static_cast<unsigned>(plan.key_tiles), tile, stream}, segments,
+                 p.window, ends.data());
     cuda::launch("attention: dy . y", row_deltas<T>,
-                 {dim3(static_cast<unsigned>(plan.query_tiles), static_cast<unsigned>(H)), tile_threads, stream}, segments, y.data,
-                 dy.data, static_cast<int>(D), delta.data());
+                 {dim3(static_cast<unsigned>(plan.query_tiles), static_cast<unsigned>(H)), tile_threads, stream},
+                 segments, y.data, dy.data, static_cast<int>(D), delta.data());
 
     MapInputs<T> query_inputs, key_inputs;
     if constexpr (C::far) {
@@ -332,7 +341,8 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
       };
       if (dphi_k_wanted || dphi_q_wanted) call.run_features(query_inputs, plan.query_tiles, phi_q.data());
       if (dphi_q_wanted || dv_far_wanted) call.run_features(key_inputs, plan.key_tiles, phi_k.data());
-      if (dv_far_wanted && !dphi_k_wanted && !dphi_q_wanted) call.run_features(query_inputs, plan.query_tiles, phi_q.data());
+      if (dv_far_wanted && !dphi_k_wanted && !dphi_q_wanted)
+        call.run_features(query_inputs, plan.query_tiles, phi_q.data());
 
       if (dphi_q_wanted) {  // beta (S dy - z delta) / den
         FarSum<T, float> sum;
@@ -343,13 +353,16 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
         sum.out_factors = statistics.inverse_denominator.data + r.first;
         sum.out_factor_stride = H;
         launch_far_sum<T>(stream, sum, plan, r.count, chunk_states.data());
-        cuda::launch("attention: phi . dphi", feature_dots<>,
-                     {dim3(static_cast<unsigned>(plan.query_tiles), static_cast<unsigned>(r.count)), tile_threads, stream}, segments,
-                     static_cast<const float*>(phi_q.data()), static_cast<const float*>(dphi_q.data()), static_cast<int>(F), dots.data());
+        cuda::launch(
+            "attention: phi . dphi", feature_dots<>,
+            {dim3(static_cast<unsigned>(plan.query_tiles), static_cast<unsigned>(r.count)), tile_threads, stream},
+            segments, static_cast<const float*>(phi_q.data()), static_cast<const float*>(dphi_q.data()),
+            static_cast<int>(F), dots.data());
         if (factors_wanted) {
           cuda::launch("attention: gradient of window factors", add_factor_gradient<T>,
-                       {static_cast<unsigned>(r.count), tile_threads, stream}, segments, static_cast<const float*>(dots.data()),
-                       factors + r.first, p.affine, w.window_factors.gradient.data + r.first);
+                       {static_cast<unsigned>(r.count), tile_threads, stream}, segments,
+                       static_cast<const float*>(dots.data()), factors + r.first, p.affine,
+                       w.window_factors.gradient.data + r.first);
         }
       }
       if (dphi_k_wanted) {  // beta (R v - r)
@@ -371,15 +384,15 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
       float* dphi_keys = group > 1 ? dphi_group.data() : dphi_k.data();
       if (dphi_k_wanted && group > 1) {
         cuda::launch("attention: sum over query heads", sum_heads<>,
-                     {dim3(static_cast<unsigned>(plan.key_tiles), static_cast<unsigned>(maps)), tile_threads, stream}, segments,
-                     static_cast<const float*>(dphi_k.data()), group, static_cast<int>(F), dphi_keys);
+                     {dim3(static_cast<unsigned>(plan.key_tiles), static_cast<unsigned>(maps)), tile_threads, stream},
+                     segments, static_cast<const float*>(dphi_k.data()), group, static_cast<int>(F), dphi_keys);
       }
       if constexpr (C::given) {
         const auto give = [&](const Sink<T>& sink, const MapInputs<T>& in, int tiles, const float* dphi, Index first) {
           if (!sink.gradient) return;
           cuda::launch("attention: gradients of given features", sum_rows<T>,
-                       {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(in.maps)), tile_threads, stream}, in, dphi, 1,
-                       sink.gradient.data + first * F, sink.add);
+                       {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(in.maps)), tile_threads, stream}, in,
+                       dphi, 1, sink.gradient.data + first * F, sink.add);
         };
         give(sinks.query_features, query_inputs, plan.query_tiles, dphi_q.data(), r.first);
         give(sinks.key_features, key_inputs, plan.key_tiles, dphi_keys, group > 1 ? r.first_key_head() : r.first);

@@ -15,8 +15,8 @@ namespace lolcats::general {
 /// One sequence.  Key j and query i count from the first that this call reads; key j is in the past of query i where
 /// j <= offset + i.
 struct Segment {
-  int q_row = 0;       // its first row in q and y
-  int k_row = 0;       // its first row in k and v
+  int q_row = 0;  // its first row in q and y
+  int k_row = 0;  // its first row in k and v
   int queries = 0;
   int keys = 0;
   int offset = 0;      // keys before the first query's own
@@ -52,7 +52,9 @@ struct Segments {
     }
     return low;
   }
-  __device__ __forceinline__ Segment find(int index, int Segment::*first) const { return (*this)[index_of(index, first)]; }
+  __device__ __forceinline__ Segment find(int index, int Segment::*first) const {
+    return (*this)[index_of(index, first)];
+  }
 };
 
 /// Heads that a launch works on: all, or some key/value heads with their query heads.  `head` counts them from 0.
@@ -98,9 +100,7 @@ class Workspace {
     bytes_ += (sizeof(T) * static_cast<std::size_t>(size) + 255) / 256 * 256;
     return piece;
   }
-  void allocate() {
-    memory_.emplace(static_cast<Index>(bytes_), stream_);
-  }
+  void allocate() { memory_.emplace(static_cast<Index>(bytes_), stream_); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
@@ -146,7 +146,9 @@ class Plan {
     }
   }
 
-  Workspace::Piece<Segment> reserve(Workspace& space) const { return space.add<Segment>(static_cast<Index>(segments.size())); }
+  Workspace::Piece<Segment> reserve(Workspace& space) const {
+    return space.add<Segment>(static_cast<Index>(segments.size()));
+  }
   template <class T>
   Segments upload(const Cuda<T>& backend, const Workspace::Piece<Segment>& piece) const {
     backend.upload(segments.data(), piece.data(), static_cast<Index>(segments.size()));
@@ -189,8 +191,10 @@ __global__ void window_ends(Segments segments, W window, int* ends) {
   int low = j, high = s.queries;  // the first query whose begin is greater than j
   while (low < high) {
     const int middle = (low + high) / 2;
-    if (window.begin(middle) > j) high = middle;
-    else low = middle + 1;
+    if (window.begin(middle) > j)
+      high = middle;
+    else
+      low = middle + 1;
   }
   ends[s.k_row + j] = low;
 }

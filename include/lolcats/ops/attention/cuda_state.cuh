@@ -36,7 +36,8 @@ __global__ void pack_rows(Segments segments, const Ring<T>* rings, const T* inpu
   for (std::int64_t i = threadIdx.x; i < static_cast<std::int64_t>(count) * width; i += tile_threads) {
     const int key = first + static_cast<int>(i / width), c = static_cast<int>(i % width);
     packed[(static_cast<std::int64_t>(s.k_row) + key) * width + c] =
-        key < s.offset ? ring.row(key, width)[c] : inputs[(static_cast<std::int64_t>(s.q_row) + key - s.offset) * width + c];
+        key < s.offset ? ring.row(key, width)[c]
+                       : inputs[(static_cast<std::int64_t>(s.q_row) + key - s.offset) * width + c];
   }
 }
 
@@ -130,7 +131,8 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
         to.start = to.capacity > 0 ? static_cast<int>(slot.first % to.capacity) : 0;
         to.kept = static_cast<int>(slot.length - slot.first);
         to.near_begin = static_cast<int>(std::clamp<Index>(begin - slot.first, 0, to.kept + 1));
-        to.leaving = far ? static_cast<int>(std::clamp<Index>(std::min(slot.length + 1, next) - slot.first, 0, to.kept + 1)) : 0;
+        to.leaving =
+            far ? static_cast<int>(std::clamp<Index>(std::min(slot.length + 1, next) - slot.first, 0, to.kept + 1)) : 0;
         to.leaving_at = slots.leaving;
         slots.leaving += to.leaving;
         in_order = in_order && to.start + to.kept < to.capacity;
@@ -182,14 +184,17 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
     }
     const cuda::Launch how{dim3(static_cast<unsigned>(H), slot_count), general::tile_threads, stream,
                            sizeof(float) * static_cast<std::size_t>(F)};
-    if (p.heads.size % general::decode_alignment<T> == 0) cuda::launch("attention: one token", general::decode<T, 4>, how, slots, d);
-    else cuda::launch("attention: one token", general::decode<T, 1>, how, slots, d);
+    if (p.heads.size % general::decode_alignment<T> == 0)
+      cuda::launch("attention: one token", general::decode<T, 4>, how, slots, d);
+    else
+      cuda::launch("attention: one token", general::decode<T, 1>, how, slots, d);
   }
 
   static void decode_cache(const B& backend, const Problem& p, const general::DecodeSlots<T>& slots, View<T> y) {
     const Index width = p.k.cols();
-    cuda::launch("attention: append", general::append_rows<T>, {static_cast<unsigned>(slots.count), 128, backend.stream()}, slots,
-                 p.k.data, p.v.data, static_cast<int>(width));
+    cuda::launch("attention: append", general::append_rows<T>,
+                 {static_cast<unsigned>(slots.count), 128, backend.stream()}, slots, p.k.data, p.v.data,
+                 static_cast<int>(width));
     std::vector<cuda::DecodeSlot<T>> caches;
     for (int i = 0; i < slots.count; ++i) {
       const general::DecodeSlot<T>& s = slots.slots[i];
@@ -204,7 +209,8 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
     constexpr bool given = Call::given;
     const cudaStream_t stream = backend.stream();
     const Index count = problem.sequences->count(), rows = problem.sequences->rows();
-    const bool fresh = std::all_of(state.slots.begin(), state.slots.end(), [](const Slot& s) { return s.length == s.first; });
+    const bool fresh =
+        std::all_of(state.slots.begin(), state.slots.end(), [](const Slot& s) { return s.length == s.first; });
 
     // Rings as they are and as they will be; new ones replace old ones after these have been read.
     general::Plan plan;
@@ -239,7 +245,8 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
     general::Workspace space(stream);
     const auto segment_piece = plan.reserve(space);
     constexpr int arrays = given ? 3 : 2;  // keys, values, given features
-    const auto rings_before = space.template add<general::Ring<T>>(arrays * count), rings_after = space.template add<general::Ring<T>>(arrays * count);
+    const auto rings_before = space.template add<general::Ring<T>>(arrays * count),
+               rings_after = space.template add<general::Ring<T>>(arrays * count);
     const auto slot_pointers = space.template add<float*>(2 * count);
     const auto begins = space.template add<int>(rows);
     const Index packed = fresh ? 0 : key_rows;
@@ -251,12 +258,15 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
     std::vector<float*> pointers;
     const auto ring = [](Array<B>& x, Index position, Index from) {
       const Index held = x ? x.shape()[0] : 0;
-      return general::Ring<T>{x.data(), static_cast<int>(held), held > 0 ? static_cast<int>(position % held) : 0, static_cast<int>(from)};
+      return general::Ring<T>{x.data(), static_cast<int>(held), held > 0 ? static_cast<int>(position % held) : 0,
+                              static_cast<int>(from)};
     };
     for (int which = 0; which < arrays; ++which) {
       for (Index n = 0; n < count; ++n) {
         const auto at = static_cast<std::size_t>(n);
-        const auto array = [&](Slot& s) -> Array<B>& { return which == 0 ? s.keys : which == 1 ? s.values : s.features; };
+        const auto array = [&](Slot& s) -> Array<B>& {
+          return which == 0 ? s.keys : which == 1 ? s.values : s.features;
+        };
         const Index first = state.slots[at].first, length = state.slots[at].length + (*p.sequences)[n].length;
         const Index from = std::max(first, std::min(length, p.window.begin(length))) - first;
         before_list.push_back(ring(array(state.slots[at]), first, 0));
@@ -273,8 +283,8 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
     const unsigned key_tiles = static_cast<unsigned>(plan.key_tiles);
     if (!fresh) {
       const auto pack = [&](int which, const T* inputs, Index columns, T* to) {
-        cuda::launch("attention: pack kept keys", general::pack_rows<T>, {key_tiles, general::tile_threads, stream}, segments,
-                     rings_before.data() + which * count, inputs, static_cast<int>(columns), to);
+        cuda::launch("attention: pack kept keys", general::pack_rows<T>, {key_tiles, general::tile_threads, stream},
+                     segments, rings_before.data() + which * count, inputs, static_cast<int>(columns), to);
       };
       pack(0, problem.k.data, width, keys.data());
       pack(1, problem.v.data, width, values.data());

@@ -8,8 +8,8 @@
 
 namespace lolcats::general {
 
-inline constexpr int tile = 64;          // rows and columns of a tile
-inline constexpr int tile_stride = 68;   // elements from row to row: 4 more than 64, so that a column meets 8 banks
+inline constexpr int tile = 64;         // rows and columns of a tile
+inline constexpr int tile_stride = 68;  // elements from row to row: 4 more than 64, so that a column meets 8 banks
 inline constexpr int tile_floats = tile * tile_stride;
 inline constexpr int tile_threads = 256;  // threads of a block that works on tiles
 

@@ -14,15 +14,16 @@ namespace general {
 /// What the weights of a pass are made of.
 template <class T>
 struct WeightInputs {
-  Attend<T> forward;               // with statistics (M, H); v and y are not used
-  const float* phi_q = nullptr;    // (M, heads here, F), or null without far keys
-  const float* phi_k = nullptr;    // (M, maps, F)
+  Attend<T> forward;             // with statistics (M, H); v and y are not used
+  const float* phi_q = nullptr;  // (M, heads here, F), or null without far keys
+  const float* phi_k = nullptr;  // (M, maps, F)
   int maps = 0;
-  int map_group = 1;               // query heads that share a key map
+  int map_group = 1;  // query heads that share a key map
 
   __device__ __forceinline__ Rows<float> query_features(std::int64_t row, int head) const {
     const std::int64_t stride = static_cast<std::int64_t>(forward.heads.count) * forward.heads.features;
-    return {phi_q + row * stride + static_cast<std::int64_t>(head) * forward.heads.features, stride, forward.heads.features};
+    return {phi_q + row * stride + static_cast<std::int64_t>(head) * forward.heads.features, stride,
+            forward.heads.features};
   }
   __device__ __forceinline__ Rows<float> key_features(std::int64_t row, int head) const {
     const std::int64_t stride = static_cast<std::int64_t>(maps) * forward.heads.features;
@@ -42,9 +43,11 @@ __device__ __forceinline__ void weight_block(float* weights, float* a, float* b,
   const int first_begin = f.begins[q_row], last_begin = f.begins[q_row + count - 1];
   const bool some_near = f.near && first_begin < block + keys, some_far = p.phi_q && block < last_begin;
   if (some_near) {
-    row_products<T>(weights, a, b, f.queries(f.q, head, q_row), 0, count, f.keys(f.k, f.heads.key_head(head), s.k_row), block, keys);
+    row_products<T>(weights, a, b, f.queries(f.q, head, q_row), 0, count, f.keys(f.k, f.heads.key_head(head), s.k_row),
+                    block, keys);
   }
-  if (some_far) row_products<T>(far, a, b, p.query_features(q_row, head), 0, count, p.key_features(s.k_row, head), block, keys);
+  if (some_far)
+    row_products<T>(far, a, b, p.query_features(q_row, head), 0, count, p.key_features(s.k_row, head), block, keys);
   __syncthreads();
   int lo = 0, hi = 0;
   float largest = 0, inverse = 0;
@@ -59,9 +62,12 @@ __device__ __forceinline__ void weight_block(float* weights, float* a, float* b,
   const float scale = rsqrtf(static_cast<float>(f.heads.size));
   for_row([&](int c) {
     float& at = weights[row * tile_stride + c];
-    if (c >= hi) at = 0;
-    else if (c < lo) at = some_far ? beta * far[row * tile_stride + c] * inverse : 0.0F;
-    else at = some_near ? gamma * expf(at * scale - largest) * inverse : 0.0F;
+    if (c >= hi)
+      at = 0;
+    else if (c < lo)
+      at = some_far ? beta * far[row * tile_stride + c] * inverse : 0.0F;
+    else
+      at = some_near ? gamma * expf(at * scale - largest) * inverse : 0.0F;
   });
   __syncthreads();
 }
@@ -105,12 +111,13 @@ class WeightPass {
     phi_k_ = space_.template add<float>(C::far ? rows * call_.key_maps(all) * F : 0);
     space_.allocate();
     const Shape shape{rows, H};
-    general::forward<Map>(backend, p, View<T>{},
-                          AttentionStatistics<B>{{largest_.data(), shape}, {inverse_.data(), shape}, {largest_at_.data(), shape}});
+    general::forward<Map>(
+        backend, p, View<T>{},
+        AttentionStatistics<B>{{largest_.data(), shape}, {inverse_.data(), shape}, {largest_at_.data(), shape}});
     segments_ = plan_.upload(backend, segment_piece);
     call_.run_window(segments_, plan_, begins_.data());
-    cuda::launch("attention: window", window_ends<W>, {static_cast<unsigned>(plan_.key_tiles), tile, backend.stream()}, segments_,
-                 p.window, ends_.data());
+    cuda::launch("attention: window", window_ends<W>, {static_cast<unsigned>(plan_.key_tiles), tile, backend.stream()},
+                 segments_, p.window, ends_.data());
     inputs_.forward = call_.attend_arguments(segments_, all, begins_.data());
     inputs_.forward.largest = largest_.data();
     inputs_.forward.inverse_denominator = inverse_.data();
@@ -170,7 +177,8 @@ struct AttentionWeightsKernel<Cuda<T>, Map, W> {
                       backend.stream(), sizeof(float) * 4 * general::tile_floats},
                      pass.inputs(), static_cast<int>(n), static_cast<int>(first), device.data());
         backend.download(static_cast<const float*>(device.data()), host.data(), H * count * keys);
-        for (Index h = 0; h < H; ++h) f(n, h, first, View<const float>(host.data() + h * count * keys, Shape{count, keys}));
+        for (Index h = 0; h < H; ++h)
+          f(n, h, first, View<const float>(host.data() + h * count * keys, Shape{count, keys}));
       }
     }
   }

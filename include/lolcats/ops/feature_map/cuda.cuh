@@ -10,7 +10,8 @@ template <class T, FeatureMap M>
 struct FeatureMapKernel<Cuda<T>, M> {
   using B = Cuda<T>;
 
-  static void forward(const B& backend, View<const T> x, const Weight<B>& map, const Weight<B>& bias, Index heads, View<T> phi) {
+  static void forward(const B& backend, View<const T> x, const Weight<B>& map, const Weight<B>& bias, Index heads,
+                      View<T> phi) {
     if (x.rows() == 0) return;
     const auto in = inputs(x, map, bias, heads);
     if constexpr (std::is_same_v<T, float>) {

@@ -72,8 +72,8 @@ __global__ void __launch_bounds__(tile_threads) entropy_rows(WeightEntropy<T> p,
 /// the floor.
 template <class T>
 __device__ __forceinline__ void entropy_block(float* student, float* teacher, float* a, float* b, float* far,
-                                              const WeightEntropy<T>& p, const Segment& s, int head, int first, int count,
-                                              int block, int keys) {
+                                              const WeightEntropy<T>& p, const Segment& s, int head, int first,
+                                              int count, int block, int keys) {
   weight_block(student, a, b, far, p.student, s, head, first, count, block, keys);
   weight_block(teacher, a, b, far, p.teacher, s, head, first, count, block, keys);
   const Attend<T>& f = p.student.forward;
@@ -90,7 +90,8 @@ __device__ __forceinline__ void entropy_block(float* student, float* teacher, fl
   }
   for_row([&](int c) {
     float& x = student[row * tile_stride + c];
-    const float e = x > static_cast<float>(weight_floor) ? inverse_partition - teacher[row * tile_stride + c] / x : 0.0F;
+    const float e =
+        x > static_cast<float>(weight_floor) ? inverse_partition - teacher[row * tile_stride + c] / x : 0.0F;
     x = c < end ? factor * (e - mean) : 0.0F;
   });
   __syncthreads();
@@ -122,9 +123,8 @@ __global__ void __launch_bounds__(tile_threads) entropy_queries(WeightEntropy<T>
       stage(b, phi_k, block, keys, c0);
       __syncthreads();
       float* to = sums + c0 / tile * tile_floats;
-      product<T, Depth::inner, Depth::outer>(student, b, keys, min(tile, F - c0), [&](int r, int c, float sum) {
-        to[r * tile_stride + c] += sum;
-      });
+      product<T, Depth::inner, Depth::outer>(student, b, keys, min(tile, F - c0),
+                                             [&](int r, int c, float sum) { to[r * tile_stride + c] += sum; });
     }
   }
   __syncthreads();
@@ -157,9 +157,8 @@ __global__ void __launch_bounds__(tile_threads) entropy_keys(WeightEntropy<T> p,
       stage(b, phi_q, 0, count, c0);
       __syncthreads();
       float* to = sums + c0 / tile * tile_floats;
-      product<T, Depth::outer, Depth::outer>(student, b, count, min(tile, F - c0), [&](int r, int c, float sum) {
-        to[r * tile_stride + c] += sum;
-      });
+      product<T, Depth::outer, Depth::outer>(student, b, count, min(tile, F - c0),
+                                             [&](int r, int c, float sum) { to[r * tile_stride + c] += sum; });
     }
   }
   __syncthreads();
@@ -203,9 +202,11 @@ struct WeightCrossEntropyKernel<Cuda<T>, Map, W> {
     const auto dphi_q = space.add<float>(M * H * F), dphi_k = space.add<float>(M * H * F);
     const auto dphi_group = space.add<float>(group > 1 ? M * maps * F : 0), dots = space.add<float>(M * H);
     space.allocate();
-    const std::size_t shared =
-        general::pull_shared_bytes(general::entropy_tiles + (all.features + general::tile - 1) / general::tile, all.size);
-    const auto grid = [&](int tiles, Index heads) { return dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(heads)); };
+    const std::size_t shared = general::pull_shared_bytes(
+        general::entropy_tiles + (all.features + general::tile - 1) / general::tile, all.size);
+    const auto grid = [&](int tiles, Index heads) {
+      return dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(heads));
+    };
     cuda::launch("weight_cross_entropy: queries", general::entropy_queries<T>,
                  {grid(plan.query_tiles, H), general::tile_threads, stream, shared}, rows.entropy, dphi_q.data());
     if (w.window_factors.trained()) {
@@ -213,11 +214,13 @@ struct WeightCrossEntropyKernel<Cuda<T>, Map, W> {
                    {grid(plan.query_tiles, H), general::tile_threads, stream}, segments, rows.student.inputs().phi_q,
                    static_cast<const float*>(dphi_q.data()), all.features, dots.data());
       cuda::launch("weight_cross_entropy: gradient of window factors", general::add_factor_gradient<T>,
-                   {static_cast<unsigned>(H), general::tile_threads, stream}, segments, static_cast<const float*>(dots.data()),
-                   w.window_factors.value.data, p.affine, w.window_factors.gradient.data);
+                   {static_cast<unsigned>(H), general::tile_threads, stream}, segments,
+                   static_cast<const float*>(dots.data()), w.window_factors.value.data, p.affine,
+                   w.window_factors.gradient.data);
     }
     if constexpr (FeatureMap<Map>) {
-      general::pull_map<Map>(stream, rows.student.query_maps(), plan.query_tiles, dphi_q.data(), w.query_map, w.query_bias, 0);
+      general::pull_map<Map>(stream, rows.student.query_maps(), plan.query_tiles, dphi_q.data(), w.query_map,
+                             w.query_bias, 0);
       if (!w.key_map.trained() && !w.key_bias.trained()) return;
       cuda::launch("weight_cross_entropy: keys", general::entropy_keys<T>,
                    {grid(plan.key_tiles, H), general::tile_threads, stream, shared}, rows.entropy, rows.student.ends(),
@@ -227,8 +230,8 @@ struct WeightCrossEntropyKernel<Cuda<T>, Map, W> {
                      {grid(plan.key_tiles, maps), general::tile_threads, stream}, segments,
                      static_cast<const float*>(dphi_k.data()), group, all.features, dphi_group.data());
       }
-      general::pull_map<Map>(stream, rows.student.key_maps(), plan.key_tiles, group > 1 ? dphi_group.data() : dphi_k.data(),
-                             w.key_map, w.key_bias, 0);
+      general::pull_map<Map>(stream, rows.student.key_maps(), plan.key_tiles,
+                             group > 1 ? dphi_group.data() : dphi_k.data(), w.key_map, w.key_bias, 0);
     }
   }
 
@@ -254,13 +257,15 @@ struct WeightCrossEntropyKernel<Cuda<T>, Map, W> {
           teacher(backend, problem),
           numbers(2 * p.sequences->rows() * p.heads.queries, backend.stream()),
           sums(student.plan().query_tiles * p.heads.queries, backend.stream()),
-          entropy{student.inputs(), teacher.inputs(), numbers.data(), numbers.data() + p.sequences->rows() * p.heads.queries, 1} {}
+          entropy{student.inputs(), teacher.inputs(), numbers.data(),
+                  numbers.data() + p.sequences->rows() * p.heads.queries, 1} {}
 
     void run(const B& backend) {
-      cuda::launch("weight_cross_entropy: rows", general::entropy_rows<T>,
-                   {dim3(static_cast<unsigned>(student.plan().query_tiles), static_cast<unsigned>(problem.heads.queries)),
-                    general::tile_threads, backend.stream(), sizeof(float) * general::entropy_tiles * general::tile_floats},
-                   entropy, sums.data());
+      cuda::launch(
+          "weight_cross_entropy: rows", general::entropy_rows<T>,
+          {dim3(static_cast<unsigned>(student.plan().query_tiles), static_cast<unsigned>(problem.heads.queries)),
+           general::tile_threads, backend.stream(), sizeof(float) * general::entropy_tiles * general::tile_floats},
+          entropy, sums.data());
     }
     std::vector<double> losses(const B& backend) {
       run(backend);
