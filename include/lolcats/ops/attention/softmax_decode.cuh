@@ -83,9 +83,11 @@ __device__ __forceinline__ float exp2_quick(float x) {
 
 /// Block (split, key head and its batch of R query heads, slot).  `Lanes` lanes share a key, eight columns each.
 template <class T, int Lanes, int R>
-__global__ __launch_bounds__(decode_threads) void softmax_decode(const __grid_constant__ DecodeSlots<T> slots,
-                                                                 const T* q, T* y, int query_heads, int key_heads,
-                                                                 int size, float scale_log2, DecodePartials partials) {
+__global__ __launch_bounds__(decode_threads,
+                             sizeof(T) == 2 ? 4 : 3) void softmax_decode(const __grid_constant__ DecodeSlots<T> slots,
+                                                                         const T* q, T* y, int query_heads,
+                                                                         int key_heads, int size, float scale_log2,
+                                                                         DecodePartials partials) {
   constexpr int groups = decode_threads / Lanes;  // of lanes; each takes keys of its own
   constexpr int unroll = 2;                       // keys of a group at once; as many more are on their way
   extern __shared__ float memory[];               // (groups, R, D), then (groups, R) pairs
@@ -210,25 +212,39 @@ __global__ __launch_bounds__(decode_threads) void softmax_decode(const __grid_co
   }
 }
 
-/// Block (head, slot), a thread per column: the splits put together.
+/// Block (head, slot): the splits put together, `decode_parts` threads per column taking every so many of them.
+inline constexpr int decode_parts = 4;
 template <class T>
 __global__ void softmax_decode_join(const __grid_constant__ DecodeSlots<T> slots, T* y, int splits, int size,
                                     DecodePartials partials) {
-  const int query_heads = static_cast<int>(gridDim.x);
+  extern __shared__ float2 shares[];  // (decode_parts, D): sum and weight
+  const int query_heads = static_cast<int>(gridDim.x), part = static_cast<int>(threadIdx.y);
+  const int d = static_cast<int>(threadIdx.x);
   const Index at = (static_cast<Index>(blockIdx.y) * query_heads + blockIdx.x) * splits;
   float top = decode_lowest;
-  for (int n = 0; n < splits; ++n) top = fmaxf(top, partials.scales[at + n].x);
-  for (int d = static_cast<int>(threadIdx.x); d < size; d += static_cast<int>(blockDim.x)) {
+  for (int n = d % 32; n < splits; n += 32) top = fmaxf(top, partials.scales[at + n].x);
+  top = warp_max(top);
+  if (d < size) {
     float x = 0, weight = 0;
-    for (int n = 0; n < splits; ++n) {
+#pragma unroll 4
+    for (int n = part; n < splits; n += decode_parts) {
       const float2 scale = partials.scales[at + n];
       const float shrink = exp2_quick(scale.x - top);
       x = fmaf(partials.sums[(at + n) * size + d], shrink, x);
       weight = fmaf(scale.y, shrink, weight);
     }
-    y[(static_cast<Index>(slots.slots[blockIdx.y].row) * query_heads + blockIdx.x) * size + d] =
-        from_float<T>(x / weight);
+    shares[part * size + d] = {x, weight};
   }
+  __syncthreads();
+  if (part > 0 || d >= size) return;
+  float2 total{0, 0};
+#pragma unroll
+  for (int n = 0; n < decode_parts; ++n) {
+    total.x += shares[n * size + d].x;
+    total.y += shares[n * size + d].y;
+  }
+  y[(static_cast<Index>(slots.slots[blockIdx.y].row) * query_heads + blockIdx.x) * size + d] =
+      from_float<T>(total.x / total.y);
 }
 
 }  // namespace detail
@@ -265,8 +281,9 @@ void softmax_decode(cudaStream_t stream, const Heads& heads, std::span<const Dec
              some, q, y, H, G, D, scale_log2, partials);
       if (splits > 1) {
         launch("softmax_decode_join", detail::softmax_decode_join<T>,
-               {dim3(static_cast<unsigned>(H), static_cast<unsigned>(count)), static_cast<unsigned>((D + 31) / 32 * 32),
-                stream},
+               {dim3(static_cast<unsigned>(H), static_cast<unsigned>(count)),
+                dim3(static_cast<unsigned>((D + 31) / 32 * 32), detail::decode_parts), stream,
+                sizeof(float2) * detail::decode_parts * static_cast<std::size_t>(D)},
                some, y, splits, D, partials);
       }
     };

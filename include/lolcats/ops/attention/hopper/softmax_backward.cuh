@@ -72,7 +72,7 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
     begin_scores(at);
     wgmma_wait<0>();
     pin(s);
-    int tile = tiles.last;
+    int tile = tiles.last, heads_left = a.group;
 #pragma unroll 1
     for (int left = steps; left > 0; --left) {
       const std::uint32_t q_tile = q_tiles + static_cast<std::uint32_t>(at.stage) * query_bytes;
@@ -193,7 +193,10 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
       pin(s);
       at.advance();
       ++step;
-      if (--tile < tiles.first) tile = tiles.last;
+      if (--heads_left == 0) {
+        --tile;
+        heads_left = a.group;
+      }
     }
 
     // Out: through this warp's rows of the key and value tiles, once nobody reads them any more.

@@ -12,8 +12,8 @@ namespace lolcats::hopper {
 /// Shared memory of the backward kernel; tiles are panels of 64 columns, swizzled.
 template <int D>
 struct SoftmaxBackwardShared {
-  static constexpr int stages = 3;      // of queries; where 228 KB allow no more of everything, these count most
-  static constexpr int dq_buffers = 1;  // shares of dq on their way out
+  static constexpr int stages = D == 64 ? 4 : 2;  // of queries
+  static constexpr int dq_buffers = 2;            // shares of dq on their way out
   bf16 k[softmax_tile * D], v[softmax_tile * D];  // (128, D)
   bf16 q[stages][softmax_query_tile * D];         // (64, D)
   bf16 dy[stages][softmax_query_tile * D];        // (64, D)
@@ -55,14 +55,17 @@ struct QueryTiles {
   }
 };
 
-/// Calls f(item, query head, query tile) for all steps of a block, and before the steps of an item begin(item).
+/// Calls begin(item) for all items of a block, and after it step(item, query head, query tile) for the steps of the item.
+///
+/// Tiles outside, heads inside: so the key tiles of a head, whose walks differ in length, pass the same query tile at
+/// about the same time and in the order in which they may add to its dq.
 template <class W, class Begin, class Step>
 __device__ __forceinline__ void for_softmax_backward(const SoftmaxBackwardArguments<W>& a, Begin&& begin, Step&& step) {
   for (DearestFirst item(a.extents, a.key_heads); item; item.advance()) {
     const QueryTiles tiles(a.window, item.extent().length, item.key_tile());
     begin(item);
-    for (int head = item.head() * a.group; head < (item.head() + 1) * a.group; ++head) {
-      for (int tile = tiles.last; tile >= tiles.first; --tile) step(item, head, tile);
+    for (int tile = tiles.last; tile >= tiles.first; --tile) {
+      for (int head = item.head() * a.group; head < (item.head() + 1) * a.group; ++head) step(item, head, tile);
     }
   }
 }
