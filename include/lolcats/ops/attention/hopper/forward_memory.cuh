@@ -94,16 +94,25 @@ struct SplitNormalizer {
   }
 };
 
-/// gamma = sigmoid(x) of one head, and what follows from it.
+/// How near and far keys of one head are mixed: gamma = sigmoid(x) beside 1, or beside beta = 1 - gamma.
+///
+/// Far weights enter as they are; with beta the whole row is divided by it, which only the denominator notices.
 struct Mixing {
-  float log2_gamma, beta;
+  float log2_near;     // log2 of gamma, or of gamma / beta = e^x
+  float inverse_beta;  // 1, or 1 / beta = 1 + e^x
 
   __device__ __forceinline__ void find(const bf16* factors, int h, bool affine) {
-    log2_gamma = 0, beta = 1;
+    constexpr float log2_e = 1.4426950408889634F;
+    log2_near = 0, inverse_beta = 1;
     if (!factors) return;
     const float x = factors[h];
-    log2_gamma = -1.4426950408889634F * (x > 0 ? log1pf(expf(-x)) : log1pf(expf(x)) - x);
-    if (affine) beta = 1 / (1 + expf(x));
+    if (affine) {
+      const float bounded = fminf(x, 60);  // far keys weigh nothing beside e^60
+      log2_near = bounded * log2_e;
+      inverse_beta = 1 + expf(bounded);
+    } else {
+      log2_near = -log2_e * (x > 0 ? log1pf(expf(-x)) : log1pf(expf(x)) - x);
+    }
   }
 };
 

@@ -36,7 +36,7 @@ struct OutputRole {
   using Scores = Fragment<tile>;
   static constexpr int D = S::D, F = S::F, f = S::f;
   /// Is there room for the queries' projection beside the scores?
-  static constexpr bool early_projection = f == 64;
+  static constexpr bool early_projection = f == 64 && !Tiles::mixes;
 
   ForwardMemory<S>& memory;
   const Parameters<W>& p;
@@ -85,29 +85,40 @@ struct OutputRole {
       else start_projection(z, q);
       finish(z);
       map_queries(z, phi);
-      if constexpr (S::near) {
-        start_scores(own_scores, q, own);
-        if constexpr (S::lag == 1) start_scores(previous_scores, q, previous ? own - 1 : own);
-        finish(own_scores);
-        if constexpr (S::lag == 1) finish(previous_scores);
-      }
+      if constexpr (S::near) start_scores(own_scores, q, own);
     } else {
-      // The scores of the own tile are computed while the keys are mapped, the others behind that; the queries are
-      // mapped last, when the scores have become weights.
+      // The scores of the own tile are computed while the keys are mapped, the others while those are masked; the queries
+      // are mapped last, when the scores have become weights.
       if (maps_keys) map_keys(mapped, [&] { start_scores(own_scores, q, own); });
       else start_scores(own_scores, q, own);
-      if constexpr (S::lag == 1) start_scores(previous_scores, q, previous ? own - 1 : own);
-      if constexpr (early_projection) start_projection(z, q);
-      finish(own_scores);
-      if constexpr (S::lag == 1) finish(previous_scores);
-      if constexpr (early_projection) finish(z);
     }
-    if (lane_id() == 0) {
-      if (early_projection || Tiles::mixes) memory.q_empty[q_slot(t)].arrive();
-      memory.k_barriers.release(own);
-      if (previous) memory.k_barriers.release(own - 1);
+    if constexpr (S::lag == 1) start_scores(previous_scores, q, previous ? own - 1 : own);
+    if constexpr (early_projection) start_projection(z, q);
+    if constexpr (S::near) {
+      PerRow largest{{-1e30F, -1e30F}};
+      finish<S::lag + early_projection>(own_scores);
+      keep_near<Tiles::mixes_own, true>(own_scores, rows, t, t);
+      raise(largest, own_scores);
+      if constexpr (S::lag == 1) {
+        finish<early_projection>(previous_scores);
+        if (previous) {
+          keep_near<Tiles::mixes_previous, false>(previous_scores, rows, t, t - 1);
+          raise(largest, previous_scores);
+        } else {
+          previous_scores = Scores::from([](int) { return -INFINITY; });
+        }
+      }
+      release_keys(own, previous);
+      largest = {{quad_max(largest.of[0]), quad_max(largest.of[1])}};
+      if (p.largest_at) save_largest(t, rows, largest, previous_scores, own_scores);
+      const float to_log2 = 1.4426950408889634F * p.score_scale;
+      const float log2_near = memory.mixing.log2_near;
+      const PerRow shift{{log2_near - largest.of[0] * to_log2, log2_near - largest.of[1] * to_log2}};
+      weigh(own_scores, shift, to_log2, near_sum);
+      if constexpr (S::lag == 1) weigh(previous_scores, shift, to_log2, near_sum);
+    } else {
+      release_keys(own, previous);
     }
-    if constexpr (S::near) soften(t, rows, own_scores, previous_scores, previous, near_sum);
     if constexpr (Tiles::mixes) {
       if (maps_keys) memory.phi_full[w].wait(folds & 1);  // all warps have stored theirs
     }
@@ -116,17 +127,25 @@ struct OutputRole {
     if constexpr (Tiles::mixes_previous) add_far(previous_scores, phi, t, t - 1, previous, near_sum);
     if constexpr (S::lag == 1) pack(previous_scores, previous_weights);
     if constexpr (!Tiles::mixes) {
-      if constexpr (!early_projection) {
-        start_projection(z, q);
-        finish(z);
-        if (lane_id() == 0) memory.q_empty[q_slot(t)].arrive();
+      if constexpr (!early_projection) start_projection(z, q);
+      finish(z);
+    }
+    if (lane_id() == 0) memory.q_empty[q_slot(t)].arrive();
+    if constexpr (!Tiles::mixes) {
+      if (t > S::lag) {
+        map_queries(z, phi);
+      } else {  // the sums are still zeros
+#pragma unroll
+        for (std::uint32_t& word : phi) word = 0;
       }
-      map_queries(z, phi);
     }
 
-    // Numerator and denominator.
-    float y[D / 2];            // (64, D)
-    float normalizer[4];       // (64, 8)
+    // Numerator and denominator.  The sums are read first: the state waits to publish the next.
+    float y[D / 2];       // (64, D)
+    float normalizer[4];  // (64, 8)
+    memory.v_barriers.wait_full(own);
+    if (previous) memory.v_barriers.wait_full(own - 1);
+    if ((t + 1) * tile > walk.length) clear_tail(memory.v.at(own), walk.length - t * tile);
     memory.sums_full[w].wait(turn & 1);
     wgmma_fence();
 #pragma unroll
@@ -135,39 +154,24 @@ struct OutputRole {
       wgmma<Contiguous::k>(normalizer, phi + 4 * s, memory.normalizer.descriptor(s), s > 0);
     }
     wgmma_commit();
-    wgmma_wait();
-    pin(y);
+    add_values(y, own_weights, memory.v.at(own).address());
+    if constexpr (S::lag == 1) add_values(y, previous_weights, memory.v.at(previous ? own - 1 : own).address());
+    wgmma_commit();
+    wgmma_wait<1>();
     pin(normalizer);
     arrive_per_warp(memory.sums_empty);
-    memory.v_barriers.wait_full(own);
-    if (previous) memory.v_barriers.wait_full(own - 1);
-    if ((t + 1) * tile > walk.length) clear_tail(memory.v.at(own), walk.length - t * tile);
-    wgmma_fence();
+    PerRow inverse;
 #pragma unroll
-    for (int s = 0; s < tile / 16; ++s) {
-      wgmma<Contiguous::mn>(y, own_weights + 4 * s, rows_descriptor<tile>(memory.v.at(own).address(), s));
+    for (int r = 0; r < 2; ++r) {
+      float denominator = quad_sum(near_sum.of[r] + normalizer[2 * r] + normalizer[2 * r + 1]);
+      if constexpr (!S::near) denominator += 1e-12F;  // beside gamma's softmax it is never zero [QUIRKS 3]
+      inverse.of[r] = reciprocal_fast(denominator);
     }
-    if constexpr (S::lag == 1) {
-      const std::uint32_t v = memory.v.at(previous ? own - 1 : own).address();
-#pragma unroll
-      for (int s = 0; s < tile / 16; ++s) wgmma<Contiguous::mn>(y, previous_weights + 4 * s, rows_descriptor<tile>(v, s));
-    }
-    wgmma_commit();
     wgmma_wait();
     pin(y);
     if (lane_id() == 0) {
       memory.v_barriers.release(own);
       if (previous) memory.v_barriers.release(own - 1);
-    }
-
-    PerRow inverse;
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      float denominator = near_sum.of[r];
-      denominator += normalizer[2 * r] + normalizer[2 * r + 1];
-      denominator = quad_sum(denominator);
-      if constexpr (!S::near) denominator += 1e-12F;  // beside gamma's softmax it is never zero [QUIRKS 3]
-      inverse.of[r] = reciprocal_fast(denominator);
     }
     if (folded) memory.phi_empty[w].wait(folds++ & 1);
     if constexpr (Tiles::mixes) named_barrier(1 + w, 128);  // all warps have read phi
@@ -214,38 +218,27 @@ struct OutputRole {
   }
   __device__ __forceinline__ void map_queries(Fragment<f>& z, std::uint32_t (&phi)[F / 4]) const {
     add_bias<typename S::Map>(z, memory.query_bias);
-    pack_features<typename S::Map>(z, phi, memory.mixing.beta);
+    pack_features<typename S::Map>(z, phi);
   }
 
-  /// Scores become weights gamma exp(score - c) of the near keys, zero elsewhere.
-  __device__ __forceinline__ void soften(int t, const Rows& rows, Scores& own_scores, Scores& previous_scores, bool previous,
-                                         PerRow& sum) const {
-    PerRow largest{{-1e30F, -1e30F}};
-    RowBounds bounds[2];
-    find_bounds(bounds, p.window, rows, t, t);
-    keep_near<Tiles::mixes_own, true>(own_scores, bounds);
-    raise(largest, own_scores);
-    if constexpr (S::lag == 1) {
-      if (previous) {
-        find_bounds(bounds, p.window, rows, t, t - 1);
-        keep_near<Tiles::mixes_previous, false>(previous_scores, bounds);
-        raise(largest, previous_scores);
-      } else {
-        previous_scores = Scores::from([](int) { return -INFINITY; });
-      }
-    }
-    largest = {{quad_max(largest.of[0]), quad_max(largest.of[1])}};
-    if (p.largest_at) save_largest(t, rows, largest, previous_scores, own_scores);
-    const float to_log2 = 1.4426950408889634F * p.score_scale;
-    const PerRow shift{{memory.mixing.log2_gamma - largest.of[0] * to_log2, memory.mixing.log2_gamma - largest.of[1] * to_log2}};
-    weigh(own_scores, shift, to_log2, sum);
-    if constexpr (S::lag == 1) weigh(previous_scores, shift, to_log2, sum);
+  /// This warp has read the keys that its scores need.
+  __device__ __forceinline__ void release_keys(int own, bool previous) const {
+    if (lane_id() != 0) return;
+    memory.k_barriers.release(own);
+    if (previous) memory.k_barriers.release(own - 1);
+  }
+  /// y (64, D) += weights (64, 64) v (64, D); issued, not waited for.
+  static __device__ __forceinline__ void add_values(float (&y)[D / 2], const std::uint32_t* weights, std::uint32_t v) {
+#pragma unroll
+    for (int s = 0; s < tile / 16; ++s) wgmma<Contiguous::mn>(y, weights + 4 * s, rows_descriptor<tile>(v, s));
   }
 
   /// Takes keys that are far, or in the future, out of the softmax.
   template <bool has_far, bool has_future>
-  static __device__ __forceinline__ void keep_near(Scores& scores, const RowBounds (&bounds)[2]) {
+  __device__ __forceinline__ void keep_near(Scores& scores, const Rows& rows, int t, int key_tile) const {
     if constexpr (has_far || has_future) {
+      RowBounds bounds[2];
+      find_bounds(bounds, p.window, rows, t, key_tile);
       const int lane = lane_id();
 #pragma unroll
       for (int i = 0; i < Scores::size; ++i) {
@@ -372,7 +365,7 @@ struct OutputRole {
       for (int r = 0; r < 2; ++r) {
         const int n = t * tile + rows.of(r);
         if (n < walk.length) {
-          p.inverse_denominator[static_cast<Index>(walk.row + n) * p.heads + head()] = inverse.of[r];
+          p.inverse_denominator[static_cast<Index>(walk.row + n) * p.heads + head()] = inverse.of[r] * memory.mixing.inverse_beta;
         }
       }
     }

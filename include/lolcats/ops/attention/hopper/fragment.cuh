@@ -156,19 +156,16 @@ __device__ __forceinline__ void pack(const Fragment<Columns>& a, std::uint32_t* 
 
 /// phi (64, F) of z (64, f) as bf16 factors, clamped from below as the map says; F / 4 words.
 ///
-/// All are multiplied by `scale`.  The clamp acts on the rounded features, two at a time; bf16 holds 1e-12 to 0.2%, as it
-/// holds every feature.
+/// The clamp acts on the rounded features, two at a time; bf16 holds 1e-12 to 0.2%, as it holds every feature.
 template <class Map>
-__device__ __forceinline__ void pack_features(const Fragment<Map::projected>& z, std::uint32_t* words, float scale = 1) {
-  auto phi = Map::features(z);
+__device__ __forceinline__ void pack_features(const Fragment<Map::projected>& z, std::uint32_t* words) {
+  const auto phi = Map::features(z);
 #pragma unroll
   for (int c = 0; c < Map::count; ++c) {
     std::uint32_t* part = words + c * (Map::projected / 4);
-    if (scale != 1) phi[c] = phi[c] * PerRow{{scale, scale}};
     pack(phi[c], part);
     if constexpr (Map::clamped) {
-      const float least = static_cast<float>(Map::floor) * scale;
-      const std::uint32_t floor = pack_bf16(least, least);
+      const std::uint32_t floor = pack_bf16(static_cast<float>(Map::floor), static_cast<float>(Map::floor));
 #pragma unroll
       for (int i = 0; i < Map::projected / 4; ++i) part[i] = max_bf16(part[i], floor);
     }
