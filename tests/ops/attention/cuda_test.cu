@@ -69,7 +69,8 @@ TEST_CASE("given features") {
 
 TEST_CASE("every map") {
   check_general<Hybrid<Skip<HedgehogExp<dynamic>>, Sliding<7>, SharedMaps>>({}, {.lengths = {65}});
-  check_general<Hybrid<Biased<HedgehogExpHalf<5>, Bias::head>, Terraced<8, 1>>>({}, {.lengths = {65}});
+  check_general<Hybrid<Biased<EluPlusOne<5>, Bias::head>, Terraced<8, 1>>>({}, {.lengths = {65}});
+  check_general<Hybrid<HedgehogExpHalf<5>, Sliding<7>>>({}, {.lengths = {65}});
   check_general<Hybrid<HedgehogHalf<70>, Sliding<7>>>({}, {.lengths = {65}});
   check_general<ArchetypeAttention>(ArchetypeWindow::make(), {.lengths = {65}});
 }
