@@ -1,4 +1,4 @@
-// Softmax attention on Hopper against plain double loops: ragged sequences, windows, grouped heads, NaN around everything.
+// Softmax attention on Hopper against plain double loops: ragged sequences, windows, grouped heads, NaN all around.
 #include "softmax_reference.cuh"
 
 #include <lolcats/core/rng.hpp>

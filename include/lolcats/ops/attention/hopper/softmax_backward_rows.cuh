@@ -29,8 +29,8 @@ struct SoftmaxScratch {
   }
 };
 
-/// Where four neighbouring entries of (64, 64) fragments, columns 8 block ... of thread `thread`, lie in quads of floats:
-/// whole warps touch consecutive memory.
+/// Where four neighbouring entries of (64, 64) fragments, columns 8 block ... of thread `thread`, lie, in quads of
+/// floats: whole warps touch consecutive memory.
 __device__ __forceinline__ int fragment_order(int half, int block, int thread) {
   return (half * 8 + block) * 128 + thread;
 }

@@ -55,7 +55,7 @@ struct QueryTiles {
   }
 };
 
-/// Calls begin(item) for all items of a block, and after it step(item, query head, query tile) for the steps of the item.
+/// Calls begin(item) for all items of a block, and after it step(item, query head, query tile) for its steps.
 ///
 /// Tiles outside, heads inside: so the key tiles of a head, whose walks differ in length, pass the same query tile at
 /// about the same time and in the order in which they may add to its dq.

@@ -1,6 +1,7 @@
 // Causal softmax attention on Hopper: forward.
 //
-//   y_n = sum_j p_nj v_j / den_n,   p_nj = exp(s_nj - c_n),   s_nj = q_n.k_j / sqrt(D),   c_n = max_j s_nj,   j in [begin(n), n]
+//   y_n = sum_j p_nj v_j / den_n,    p_nj = exp(s_nj - c_n),    j in [begin(n), n]
+//   s_nj = q_n.k_j / sqrt(D),        c_n = max_j s_nj
 //
 // One block walks over (query tile, head): two warpgroups hold 64 query rows each, y in registers, and meet the key
 // tiles from the diagonal down with a running maximum; a producer warp feeds rings of key and value tiles.  The
@@ -323,8 +324,8 @@ bool softmax_takes(const AttentionProblem<Cuda<bf16>, W>& p) {
          p.q.rows() > 0 && p.q.rows() < std::numeric_limits<int>::max() - softmax_tile;
 }
 
-/// y (M, H * D) and, where the views are not null, `largest` and `inverse_denominator`.  `largest_at` stays unset: without
-/// far keys the scale c_n cancels, no gradient flows through it, and no backward pass asks where the maximum was.
+/// y (M, H * D) and, where the views are not null, `largest` and `inverse_denominator`.  `largest_at` stays unset:
+/// without far keys the scale c_n cancels, no gradient flows through it, and no backward pass asks where the maximum was.
 template <class W>
 void softmax_forward(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& p, View<bf16> y,
                      const AttentionStatistics<Cuda<bf16>>& statistics) {

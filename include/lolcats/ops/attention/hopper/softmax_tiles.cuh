@@ -51,8 +51,8 @@ inline std::vector<TiledExtents> tiled_extents(std::span<const Extent> extents) 
 ///
 /// A causal tile costs its `level`: a query tile the number of key tiles up to its own, a key tile the number of query
 /// tiles from its own on.  Items are ordered by falling level, then extent, then head, and dealt to the blocks of the
-/// grid back and forth (0 ... n - 1, n - 1 ... 0, ...), which balances them without a counter.  The order also is one in
-/// which every item's predecessors come earlier in some block's share: blocks may wait for each other along it.
+/// grid back and forth (0 ... n - 1, n - 1 ... 0, ...), which balances them without a counter.  The order also is one
+/// in which every item's predecessors come earlier in some block's share: blocks may wait for each other along it.
 class DearestFirst {
  public:
   __device__ __forceinline__ DearestFirst(const TiledExtents& extents, int heads)
