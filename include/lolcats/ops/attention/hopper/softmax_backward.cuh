@@ -4,8 +4,8 @@
 //   dv_j = sum_n p_nj dy_n              dk_j = sum_n ds_nj q_n / sqrt(D)      dq_n = sum_j ds_nj k_j / sqrt(D)
 //
 // One block holds a tile of 128 keys of a key/value head and walks over the query tiles that see it, all query heads of
-// the group at each: dk and dv stay in registers (two warpgroups, 64 keys each) and no key is repeated.  The tile's share of
-// dq goes through shared memory to fp32 sums in device memory; the key tiles of a query tile add in order, each waiting
+// the group at each.  dk and dv stay in registers (two warpgroups, 64 keys each) and no key is repeated.  Its share of dq
+// goes through shared memory to fp32 sums in device memory; the key tiles of a query tile add in order, each waiting
 // for its turn, so that the sums do not depend on timing.
 // After FlashAttention-3: Shah et al. 2024, arXiv:2407.08608.
 #pragma once
@@ -25,8 +25,8 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
   constexpr float log2_e = 1.4426950408889634F;
   constexpr std::uint32_t query_bytes = softmax_query_tile * D * sizeof(bf16);
   constexpr std::uint32_t ds_bytes = softmax_tile * softmax_query_tile * sizeof(bf16);
-  // Of dq each warpgroup computes 64 columns; where there are only 64, both compute them, as a product in a branch would
-  // serialise all, and pass it on in turns.
+  // Of dq each warpgroup computes 64 columns; where there are only 64, both compute them, as a product in a branch
+  // would serialise all, and pass it on in turns.
   constexpr bool turns = D == 64;
   const float scale_log2 = a.scale * log2_e;
   const int thread = static_cast<int>(threadIdx.x) % warpgroup, warp = thread / 32;

@@ -325,7 +325,7 @@ bool softmax_takes(const AttentionProblem<Cuda<bf16>, W>& p) {
 }
 
 /// y (M, H * D) and, where the views are not null, `largest` and `inverse_denominator`.  `largest_at` stays unset:
-/// without far keys the scale c_n cancels, no gradient flows through it, and no backward pass asks where the maximum was.
+/// without far keys the scale c_n cancels, no gradient flows through it and no backward pass asks where it was.
 template <class W>
 void softmax_forward(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& p, View<bf16> y,
                      const AttentionStatistics<Cuda<bf16>>& statistics) {
