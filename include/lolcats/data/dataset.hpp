@@ -1,17 +1,14 @@
-// Rows of tokens, their shuffled order, and the batches made of them.
+// Rows of tokens, and the batches made of them.
 #pragma once
 
 #include <lolcats/core/error.hpp>
 #include <lolcats/core/index.hpp>
-#include <lolcats/core/rng.hpp>
 #include <lolcats/data/batch.hpp>
 #include <lolcats/data/packing.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
-#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -68,15 +65,6 @@ class DataSet {
       }
   }
 
-  /// The order of the rows in an epoch: a Fisher-Yates shuffle that is a pure function of (seed, epoch, size).
-  std::vector<Index> order(std::uint64_t seed, Index epoch) const {
-    std::vector<Index> rows(rows_.size());
-    std::iota(rows.begin(), rows.end(), Index{0});
-    Rng rng(seed, static_cast<std::uint64_t>(epoch));
-    for (std::size_t i = rows.size(); i > 1; --i) std::swap(rows[i - 1], rows[rng.below(i)]);
-    return rows;
-  }
-
   /// The batch of these rows, in this order.
   Batch batch(std::span<const Index> indices) const {
     Batch batch;
@@ -115,68 +103,6 @@ class DataSet {
 
   std::vector<Row> rows_;
   DocumentBoundaries boundaries_ = DocumentBoundaries::Joined;
-};
-
-/// A place in a run over a data set: `row` rows of epoch `epoch` have been read.
-struct DataPosition {
-  Index epoch = 0;
-  Index row = 0;
-
-  friend bool operator==(const DataPosition&, const DataPosition&) = default;
-};
-
-/// Endless batches of a data set, epoch by epoch, that go on from any position.
-///
-/// The last batch of an epoch may be smaller; no batch crosses into the next epoch.
-class BatchStream {
- public:
-  /// Without a seed rows come in their own order.  The data set must outlive the stream.
-  BatchStream(const DataSet& data, Index batch_size, std::optional<std::uint64_t> seed, DataPosition position = {})
-      : data_(&data), batch_size_(batch_size), seed_(seed) {
-    require<ConfigError>(batch_size > 0, "BatchStream: batches of {} rows, expected at least 1", batch_size);
-    require<DataError>(data.size() > 0, "BatchStream: the data set has no rows");
-    seek(position);
-  }
-
-  /// The position of the next batch: epoch e begins at {e, 0}.
-  DataPosition position() const { return position_; }
-  Index batches_per_epoch() const { return (data_->size() + batch_size_ - 1) / batch_size_; }
-
-  void seek(DataPosition position) {
-    require<ConfigError>(position.epoch >= 0 && position.row >= 0 && position.row < data_->size(),
-                         "BatchStream: position (epoch {}, row {}) lies outside of the {} rows", position.epoch,
-                         position.row, data_->size());
-    position_ = position;
-    reorder();
-  }
-
-  Batch next() {
-    const Index count = std::min(batch_size_, data_->size() - position_.row);
-    Batch batch = data_->batch(
-        std::span(order_).subspan(static_cast<std::size_t>(position_.row), static_cast<std::size_t>(count)));
-    position_.row += count;
-    if (position_.row == data_->size()) {
-      position_ = {position_.epoch + 1, 0};
-      reorder();
-    }
-    return batch;
-  }
-
- private:
-  void reorder() {
-    if (seed_) {
-      order_ = data_->order(*seed_, position_.epoch);
-    } else {
-      order_.resize(static_cast<std::size_t>(data_->size()));
-      std::iota(order_.begin(), order_.end(), Index{0});
-    }
-  }
-
-  const DataSet* data_;
-  Index batch_size_;
-  std::optional<std::uint64_t> seed_;
-  DataPosition position_;
-  std::vector<Index> order_;
 };
 
 }  // namespace lolcats

@@ -5,17 +5,14 @@
 
 #include <lolcats/core/error.hpp>
 #include <lolcats/core/index.hpp>
+#include <lolcats/io/file.hpp>
 #include <lolcats/tokenizer/llama2c.hpp>
-
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -96,27 +93,7 @@ inline std::string serialize_llama2c_tokenizer(const Llama2cTokenizer& tokenizer
 
 /// Writes a `tokenizer.bin`, whole or not at all.  Throws FileError.
 inline void write_llama2c_tokenizer(const std::filesystem::path& path, const Llama2cTokenizer& tokenizer) {
-  const std::string bytes = serialize_llama2c_tokenizer(tokenizer);
-  const std::string part = path.string() + fmt::format(".{}.part", ::getpid());
-  const int file = ::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  require<FileError>(file >= 0, "{}: cannot be created: {}", part, std::strerror(errno));
-  std::size_t at = 0;
-  bool good = true;
-  while (good && at < bytes.size()) {
-    const ssize_t written = ::write(file, bytes.data() + at, bytes.size() - at);
-    if (written >= 0) at += static_cast<std::size_t>(written);
-    good = written >= 0 || errno == EINTR;
-  }
-  good = good && ::fsync(file) == 0;
-  int reason = errno;
-  if (::close(file) != 0 && good) {
-    good = false;
-    reason = errno;
-  }
-  if (good && ::rename(part.c_str(), path.c_str()) == 0) return;
-  if (good) reason = errno;
-  ::unlink(part.c_str());
-  fail<FileError>("{}: cannot be written: {}", path.string(), std::strerror(reason));
+  write_file_atomically(path, std::string_view(serialize_llama2c_tokenizer(tokenizer)));
 }
 
 }  // namespace lolcats

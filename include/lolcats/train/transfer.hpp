@@ -25,7 +25,7 @@ struct TransferRecipe {
   double learning_rate = 1e-2;
   S schedule = {};
   AdamWOptions optimizer = {};
-  double clip = 1.0;
+  double clip = 0;  // the published runs did not clip [QUIRKS 29]
   Index evaluate_every = 100;
   Index patience = 0;
   bool restore_best = true;
