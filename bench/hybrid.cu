@@ -76,8 +76,8 @@ void measure(Index sequences, Index tokens, int repeats) {
   std::vector<Set> data;
   const double scale = 1.4 / std::sqrt(static_cast<double>(D));
   for (int i = 0; i < sets; ++i) {
-    data.push_back({random({M, H * D}), random({M, G * D}), random({M, G * D}), random({M, H * D}), random({H, D, f}, scale),
-                    random({H, D, f}, scale), random({H, f}), random({H})});
+    data.push_back({random({M, H * D}), random({M, G * D}), random({M, G * D}), random({M, H * D}),
+                    random({H, D, f}, scale), random({H, D, f}, scale), random({H, f}), random({H})});
   }
   Array<B, float> largest({M, H}), inverse({M, H});
   Array<B, std::int32_t> largest_at({M, H});

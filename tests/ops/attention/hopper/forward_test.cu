@@ -32,7 +32,7 @@ struct Case {
   bool hybrid = true;  // has gamma
   int rows = 0;
   std::vector<Extent> extents;
-  double scale = 1;    // of queries
+  double scale = 1;  // of queries
 };
 
 struct Data {
@@ -114,13 +114,16 @@ Answer reference(const Case& c, const Data& data, int h, bool rounded = false) {
   a.largest_at.assign(c.rows, -1);
   const double gamma = c.hybrid ? 1 / (1 + std::exp(-static_cast<double>(data.factors[h]))) : 1;
   const double beta = c.affine ? 1 - gamma : 1;
-  const auto row = [&](const std::vector<bf16>& x, Index index, int heads, int head) { return x.data() + (index * heads + head) * c.D; };
+  const auto row = [&](const std::vector<bf16>& x, Index index, int heads, int head) {
+    return x.data() + (index * heads + head) * c.D;
+  };
   for (const Extent& e : c.extents) {
     std::vector<double> S, z;
     int folded = 0;
     for (int n = 0; n < e.length; ++n) {
       const bf16* q = row(data.q, e.row + n, c.H, h);
-      const std::vector<double> phi = features(c, q, &data.query_map[h * c.D * c.f], &data.query_bias[h * width], rounded);
+      const std::vector<double> phi =
+          features(c, q, &data.query_map[h * c.D * c.f], &data.query_bias[h * width], rounded);
       if (S.empty()) S.assign(phi.size() * c.D, 0), z.assign(phi.size(), 0);
       const int begin = c.begin(n);
       for (; folded < std::min(begin, n + 1); ++folded) {
@@ -238,12 +241,15 @@ Got run(const Case& c, const Data& d, int chunk_tiles, bool statistics = true, W
     hopper::forward<Map>(backend, problem, out, saved);
   } else {
     hopper::forward_pass::clear_padding(backend, sequences, out);
-    if (c.D == 64) hopper::forward_pass::launch<Map, 64>(backend, problem, out, saved, chunk_tiles);
-    else hopper::forward_pass::launch<Map, 128>(backend, problem, out, saved, chunk_tiles);
+    if (c.D == 64)
+      hopper::forward_pass::launch<Map, 64>(backend, problem, out, saved, chunk_tiles);
+    else
+      hopper::forward_pass::launch<Map, 128>(backend, problem, out, saved, chunk_tiles);
   }
   backend.synchronize();
   Got got{y.host(), largest.host(), inverse.host(), largest_at.host(), true};
-  got.intact = y.intact() && largest.intact() && inverse.intact() && largest_at.intact() && q.intact() && k.intact() && v.intact();
+  got.intact = y.intact() && largest.intact() && inverse.intact() && largest_at.intact() && q.intact() && k.intact() &&
+               v.intact();
   return got;
 }
 
@@ -281,20 +287,25 @@ void compare(const Case& c, const Data& d, const Got& got, int h, bool statistic
       CHECK(std::abs(s / std::sqrt(c.D) - want.largest[row]) < 1e-4 * (1 + std::abs(want.largest[row])));
     }
   }
-  CHECK_MESSAGE(y.ratio() < 6e-3, "y of head " << h << ": ratio " << y.ratio() << ", worst " << y.worst << " at row " << y.at);
+  CHECK_MESSAGE(y.ratio() < 6e-3,
+                "y of head " << h << ": ratio " << y.ratio() << ", worst " << y.worst << " at row " << y.at);
   CHECK_MESSAGE(y.worst < 5e-2, "y of head " << h << ": worst " << y.worst << " at row " << y.at);
-  CHECK_MESSAGE(inverse.worst < 1e-2, "1 / den of head " << h << ": worst " << inverse.worst << " at row " << inverse.at);
+  CHECK_MESSAGE(inverse.worst < 1e-2,
+                "1 / den of head " << h << ": worst " << inverse.worst << " at row " << inverse.at);
   CHECK_MESSAGE(largest.worst < 1e-3, "c of head " << h << ": worst " << largest.worst << " at row " << largest.at);
   bool zero = true;
   for (int row = 0; row < c.rows; ++row) {
-    for (int i = 0; !inside[row] && i < c.H * c.D; ++i) zero = zero && got.y[static_cast<Index>(row) * c.H * c.D + i].bits == 0;
+    for (int i = 0; !inside[row] && i < c.H * c.D; ++i)
+      zero = zero && got.y[static_cast<Index>(row) * c.H * c.D + i].bits == 0;
   }
   CHECK_MESSAGE(zero, "padding rows must be zero");
   CHECK_MESSAGE(got.intact, "guards");
 }
 
 bool same_bits(const Got& a, const Got& b) {
-  const auto same = [](const auto& x, const auto& y) { return std::memcmp(x.data(), y.data(), x.size() * sizeof(x[0])) == 0; };
+  const auto same = [](const auto& x, const auto& y) {
+    return std::memcmp(x.data(), y.data(), x.size() * sizeof(x[0])) == 0;
+  };
   return same(a.y, b.y) && same(a.largest, b.largest) && same(a.inverse, b.inverse) && same(a.largest_at, b.largest_at);
 }
 
@@ -345,8 +356,9 @@ struct Student {
 #else
 #define STUDENTS                                                                                                      \
   Student<Hedgehog<64>, Terraced<64>, 128>, Student<Hedgehog<64>, Terraced<64, 1>, 128>,                              \
-      Student<Hedgehog<64>, Sliding<64>, 128>, Student<Hedgehog<64>, Nothing, 128>, Student<T2R<128>, Terraced<64>, 128>, \
-      Student<T2R<128>, Nothing, 128>, Student<Hedgehog<64>, Terraced<64>, 64>, Student<T2R<64, Bias::head>, Sliding<64>, 64>
+      Student<Hedgehog<64>, Sliding<64>, 128>, Student<Hedgehog<64>, Nothing, 128>,                                   \
+      Student<T2R<128>, Terraced<64>, 128>, Student<T2R<128>, Nothing, 128>, Student<Hedgehog<64>, Terraced<64>, 64>, \
+      Student<T2R<64, Bias::head>, Sliding<64>, 64>
 #endif
 
 }  // namespace
@@ -413,8 +425,8 @@ TEST_CASE("Normalizers and outputs do not drift over 32768 tokens") {
       inverse.add(1, got.inverse[row] / want.inverse[row], row);
       for (int i = 0; i < c.D; ++i) y.add(want.y[row * c.D + i], got.y[row * c.D + i], row);
     }
-    MESSAGE("chunks of " << chunk_tiles << " tiles: 1 / den off by " << inverse.worst << ", ratio " << inverse.ratio() << "; y ratio "
-                         << y.ratio());
+    MESSAGE("chunks of " << chunk_tiles << " tiles: 1 / den off by " << inverse.worst << ", ratio " << inverse.ratio()
+                         << "; y ratio " << y.ratio());
     CHECK(inverse.ratio() < 1e-4);
     CHECK(y.ratio() < 1e-2);
   }

@@ -18,7 +18,8 @@ constexpr bool fits() {
     constexpr Index F = Map::count * f;
     using Tiles = WindowTiles<W>;
     // Far keys in the queries' own tile, beside near ones, would need the features of two tiles of keys at once.
-    return (f == 64 || f == 128) && (F == 64 || F == 128) && !Map::skip && W::has_far && (Tiles::lag == 0 || !Tiles::mixes_own);
+    return (f == 64 || f == 128) && (F == 64 || F == 128) && !Map::skip && W::has_far &&
+           (Tiles::lag == 0 || !Tiles::mixes_own);
   } else {
     return false;
   }
@@ -29,7 +30,8 @@ template <class Map, int Size, class W>
 void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& problem, View<bf16> y,
             const AttentionStatistics<Cuda<bf16>>& statistics, int chunk_tiles) {
   using S = Sizes<Map, W, Size>;
-  static_assert(sizeof(ForwardMemory<S>) <= 232448 && sizeof(ChunkMemory<S>) <= 232448, "more shared memory than Hopper has");
+  static_assert(sizeof(ForwardMemory<S>) <= 232448 && sizeof(ChunkMemory<S>) <= 232448,
+                "more shared memory than Hopper has");
   const Heads& heads = problem.heads;
   const auto& weights = problem.weights;
   const cudaStream_t stream = backend.stream();
@@ -69,12 +71,13 @@ void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& pr
       cuda::launch("attention forward, sums of chunks", sum_chunks<S>,
                    {heads_by_chunks, chunk_threads, stream, sizeof(ChunkMemory<S>)}, maps, p);
       constexpr int threads = 128;
-      const dim3 grid(cuda::blocks_for(S::state_floats / 4, threads), heads_by_chunks.x, static_cast<unsigned>(batch.count));
-      cuda::launch("attention forward, running sums of chunks", accumulate_chunks<>, {grid, threads, stream}, p.states, p.extents,
-                   S::state_floats);
+      const dim3 grid(cuda::blocks_for(S::state_floats / 4, threads), heads_by_chunks.x,
+                      static_cast<unsigned>(batch.count));
+      cuda::launch("attention forward, running sums of chunks", accumulate_chunks<>, {grid, threads, stream}, p.states,
+                   p.extents, S::state_floats);
     }
-    cuda::launch("attention forward", forward_kernel<S>, {heads_by_chunks, forward_threads, stream, sizeof(ForwardMemory<S>)},
-                 maps, p);
+    cuda::launch("attention forward", forward_kernel<S>,
+                 {heads_by_chunks, forward_threads, stream, sizeof(ForwardMemory<S>)}, maps, p);
   });
 }
 
@@ -98,9 +101,9 @@ bool takes_forward(const AttentionProblem<Cuda<bf16>, W>& problem) {
     const auto aligned = [](const auto* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; };
     return cuda::device().capability == 90 && (heads.size == 64 || heads.size == 128) &&
            problem.sequences->rows() <= std::numeric_limits<int>::max() - forward_pass::tile &&
-           forward_pass::WindowTiles<W>::covers(problem.window, problem.sequences->longest()) && aligned(problem.q.data) &&
-           aligned(problem.k.data) && aligned(problem.v.data) && aligned(problem.weights.query_map.value.data) &&
-           aligned(problem.weights.key_map.value.data);
+           forward_pass::WindowTiles<W>::covers(problem.window, problem.sequences->longest()) &&
+           aligned(problem.q.data) && aligned(problem.k.data) && aligned(problem.v.data) &&
+           aligned(problem.weights.query_map.value.data) && aligned(problem.weights.key_map.value.data);
   } else {
     return false;
   }
@@ -114,8 +117,10 @@ void forward(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& p
   forward_pass::clear_padding(backend, *problem.sequences, y);
   const int chunk_tiles =
       forward_pass::chunk_tiles(problem.sequences->extents(), problem.heads.queries, cuda::device().multiprocessors);
-  if (problem.heads.size == 64) forward_pass::launch<Map, 64>(backend, problem, y, statistics, chunk_tiles);
-  else forward_pass::launch<Map, 128>(backend, problem, y, statistics, chunk_tiles);
+  if (problem.heads.size == 64)
+    forward_pass::launch<Map, 64>(backend, problem, y, statistics, chunk_tiles);
+  else
+    forward_pass::launch<Map, 128>(backend, problem, y, statistics, chunk_tiles);
 }
 
 }  // namespace lolcats::hopper

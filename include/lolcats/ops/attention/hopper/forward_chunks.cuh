@@ -11,11 +11,11 @@ inline constexpr int chunk_threads = 512;
 /// Shared memory of sum_chunks.
 template <class S>
 struct ChunkMemory {
-  static constexpr int stages = 4;  // even: a mapping warpgroup sees every phase of its slots
-  SharedTile<S::D, S::f> key_map;              // (D, f)
-  Ring<SharedTile<tile, S::D>, stages> k, v;   // (64, D)
-  SharedTile<tile, S::F> phi[2];               // (64, F), one per mapping warpgroup
-  alignas(128) std::uint16_t ones[16 * 8];     // (16, 8), without swizzle
+  static constexpr int stages = 4;            // even: a mapping warpgroup sees every phase of its slots
+  SharedTile<S::D, S::f> key_map;             // (D, f)
+  Ring<SharedTile<tile, S::D>, stages> k, v;  // (64, D)
+  SharedTile<tile, S::F> phi[2];              // (64, F), one per mapping warpgroup
+  alignas(128) std::uint16_t ones[16 * 8];    // (16, 8), without swizzle
   bf16 key_bias[S::f];
   Walk walk;
   typename decltype(k)::Barriers k_barriers, v_barriers;
@@ -26,8 +26,9 @@ struct ChunkMemory {
 /// The sums over the keys that become far within each chunk but the last of a sequence, into the record of the next chunk;
 /// grid (H, chunks).
 template <class S>
-__global__ __launch_bounds__(chunk_threads, 1) void sum_chunks(const __grid_constant__ TensorMaps maps,
-                                                               const __grid_constant__ Parameters<typename S::Window> p) {
+__global__ __launch_bounds__(chunk_threads,
+                             1) void sum_chunks(const __grid_constant__ TensorMaps maps,
+                                                const __grid_constant__ Parameters<typename S::Window> p) {
   using Map = typename S::Map;
   extern __shared__ __align__(1024) std::byte shared[];
   auto& memory = *reinterpret_cast<ChunkMemory<S>*>(shared);

@@ -11,8 +11,8 @@ inline constexpr int forward_threads = 512;
 
 /// One lane of each of three warps keeps the rings full.
 template <class S>
-__device__ __forceinline__ void producer_role(ForwardMemory<S>& memory, const TensorMaps& maps, const Parameters<typename S::Window>& p,
-                                              const Walk& walk, int h) {
+__device__ __forceinline__ void producer_role(ForwardMemory<S>& memory, const TensorMaps& maps,
+                                              const Parameters<typename S::Window>& p, const Walk& walk, int h) {
   if (lane_id() != 0) return;
   const int warp = static_cast<int>(threadIdx.x / 32) % warps;
   const int g = h / p.group;
@@ -52,8 +52,9 @@ __device__ __forceinline__ void fill_zero(T& object, int thread) {
 
 /// y of one chunk of one sequence for one query head; grid (H, chunks).
 template <class S>
-__global__ __launch_bounds__(forward_threads, 1) void forward_kernel(const __grid_constant__ TensorMaps maps,
-                                                                     const __grid_constant__ Parameters<typename S::Window> p) {
+__global__ __launch_bounds__(forward_threads,
+                             1) void forward_kernel(const __grid_constant__ TensorMaps maps,
+                                                    const __grid_constant__ Parameters<typename S::Window> p) {
   extern __shared__ __align__(1024) std::byte shared[];
   auto& memory = *reinterpret_cast<ForwardMemory<S>*>(shared);
   const int h = static_cast<int>(blockIdx.x);

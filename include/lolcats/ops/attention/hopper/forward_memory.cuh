@@ -119,14 +119,14 @@ struct Mixing {
 /// Shared memory of the forward kernel.  What a block finds out once is here, too: the roles have no registers for it.
 template <class S>
 struct ForwardMemory {
-  SharedTile<S::D, S::f> query_map, key_map;                   // (D, f)
-  SharedTile<tile, S::D> q[S::q_stages];                       // (64, D)
-  Ring<SharedTile<tile, S::D>, S::k_stages> k;        // (64, D)
-  Ring<SharedTile<tile, S::D>, S::v_stages> v;        // (64, D)
-  SharedTile<S::F, S::D> sums;                                 // S (F, D)
-  SharedTile<tile, S::F> phi[2];                               // phi_k (64, F), one per output warpgroup; later its outputs
-  alignas(128) SplitNormalizer<S::F> normalizer;               // z
-  alignas(128) std::uint16_t ones[16 * 8];                     // (16, 8), without swizzle
+  SharedTile<S::D, S::f> query_map, key_map;      // (D, f)
+  SharedTile<tile, S::D> q[S::q_stages];          // (64, D)
+  Ring<SharedTile<tile, S::D>, S::k_stages> k;    // (64, D)
+  Ring<SharedTile<tile, S::D>, S::v_stages> v;    // (64, D)
+  SharedTile<S::F, S::D> sums;                    // S (F, D)
+  SharedTile<tile, S::F> phi[2];                  // phi_k (64, F), one per output warpgroup; later its outputs
+  alignas(128) SplitNormalizer<S::F> normalizer;  // z
+  alignas(128) std::uint16_t ones[16 * 8];        // (16, 8), without swizzle
   bf16 query_bias[S::f], key_bias[S::f];
   Walk walk;
   Mixing mixing;
@@ -166,7 +166,8 @@ template <int D>
 __device__ __forceinline__ void score(Fragment<tile>& scores, std::uint32_t q, std::uint32_t k) {
 #pragma unroll
   for (int s = 0; s < D / 16; ++s) {
-    wgmma<Contiguous::k, Contiguous::k>(scores.x, columns_descriptor<tile>(q, s), columns_descriptor<tile>(k, s), s > 0);
+    wgmma<Contiguous::k, Contiguous::k>(scores.x, columns_descriptor<tile>(q, s), columns_descriptor<tile>(k, s),
+                                        s > 0);
   }
 }
 
@@ -200,8 +201,9 @@ __device__ __forceinline__ void store_rows(std::uint32_t tile_address, int row, 
   const std::uint32_t at = tile_address + swizzled(row + (lane & 15), lane >> 4);
 #pragma unroll
   for (int i = 0; i < Columns / 16; ++i) {
-    store_matrices((at ^ static_cast<std::uint32_t>((i & 3) << 5)) + static_cast<std::uint32_t>((i >> 2) * Rows * panel_row_bytes),
-                   words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
+    store_matrices(
+        (at ^ static_cast<std::uint32_t>((i & 3) << 5)) + static_cast<std::uint32_t>((i >> 2) * Rows * panel_row_bytes),
+        words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
   }
 }
 

@@ -13,14 +13,14 @@ struct RowBounds {
 /// The rows of a thread in a tile of queries.
 struct Rows {
   int first;  // in the tile; the other is first + 8
-  __device__ __forceinline__ Rows()
-      : first(16 * (static_cast<int>(threadIdx.x / 32) % warps) + lane_id() / 4) {}
+  __device__ __forceinline__ Rows() : first(16 * (static_cast<int>(threadIdx.x / 32) % warps) + lane_id() / 4) {}
   __device__ __forceinline__ int of(int r) const { return first + 8 * r; }
 };
 
 /// Bounds of both rows of a thread against key tile `key_tile`, for queries of tile t.
 template <class W>
-__device__ __forceinline__ void find_bounds(RowBounds (&bounds)[2], const W& window, const Rows& rows, int t, int key_tile) {
+__device__ __forceinline__ void find_bounds(RowBounds (&bounds)[2], const W& window, const Rows& rows, int t,
+                                            int key_tile) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const int n = t * tile + rows.of(r);
@@ -40,10 +40,10 @@ struct OutputRole {
 
   ForwardMemory<S>& memory;
   const Parameters<W>& p;
-  const Walk& walk;      // in shared memory
-  const int w;           // 0 or 1: this warpgroup takes tiles begin + w, begin + w + 2, ...
-  int turn = 0;          // tiles done
-  int folds = 0;         // key tiles handed to the state
+  const Walk& walk;  // in shared memory
+  const int w;       // 0 or 1: this warpgroup takes tiles begin + w, begin + w + 2, ...
+  int turn = 0;      // tiles done
+  int folds = 0;     // key tiles handed to the state
 
   __device__ __forceinline__ static int warp() { return static_cast<int>(threadIdx.x / 32) % warps; }
   __device__ __forceinline__ static int head() { return static_cast<int>(blockIdx.x); }
@@ -64,33 +64,37 @@ struct OutputRole {
   }
 
   __device__ __forceinline__ void step(int t) {
-    const int own = t - first_key_tile();      // use of the rings for key tile t
-    const int mapped = own - S::lag;           // for key tile t - lag, mapped here
+    const int own = t - first_key_tile();  // use of the rings for key tile t
+    const int mapped = own - S::lag;       // for key tile t - lag, mapped here
     const bool folded = mapped >= 0 && t + 1 < walk.end;
     const bool maps_keys = folded || (Tiles::mixes && mapped >= 0);
     const bool previous = S::lag == 1 && t > 0;
     const std::uint32_t q = memory.q[q_slot(t)].address();
 
     memory.q_full[w].wait(turn & 1);
-    Fragment<f> z;                       // (64, f), of the queries
-    Scores own_scores, previous_scores;  // (64, 64)
-    std::uint32_t phi[F / 4];            // (64, F), of the queries
+    Fragment<f> z;                                                    // (64, f), of the queries
+    Scores own_scores, previous_scores;                               // (64, 64)
+    std::uint32_t phi[F / 4];                                         // (64, F), of the queries
     std::uint32_t own_weights[tile / 4], previous_weights[tile / 4];  // (64, 64)
     PerRow near_sum{{0, 0}};
     const Rows rows;
 
     if constexpr (Tiles::mixes) {
       // Far keys among those compared one by one: their weights need the features first.
-      if (maps_keys) map_keys(mapped, [&] { start_projection(z, q); });
-      else start_projection(z, q);
+      if (maps_keys)
+        map_keys(mapped, [&] { start_projection(z, q); });
+      else
+        start_projection(z, q);
       finish(z);
       map_queries(z, phi);
       if constexpr (S::near) start_scores(own_scores, q, own);
     } else {
       // The scores of the own tile are computed while the keys are mapped, the others while those are masked; the queries
       // are mapped last, when the scores have become weights.
-      if (maps_keys) map_keys(mapped, [&] { start_scores(own_scores, q, own); });
-      else start_scores(own_scores, q, own);
+      if (maps_keys)
+        map_keys(mapped, [&] { start_scores(own_scores, q, own); });
+      else
+        start_scores(own_scores, q, own);
     }
     if constexpr (S::lag == 1) start_scores(previous_scores, q, previous ? own - 1 : own);
     if constexpr (early_projection) start_projection(z, q);
@@ -264,7 +268,8 @@ struct OutputRole {
   }
 
   /// Puts phi_q.phi_k at the keys of this tile that are far; `weights` is zero there, or unset where nothing is near.
-  __device__ __forceinline__ void add_far(Scores& weights, const std::uint32_t* phi, int t, int key_tile, bool exists, PerRow& sum) {
+  __device__ __forceinline__ void add_far(Scores& weights, const std::uint32_t* phi, int t, int key_tile, bool exists,
+                                          PerRow& sum) {
     Scores products;  // (64, 64)
     wgmma_fence();
 #pragma unroll
@@ -293,8 +298,8 @@ struct OutputRole {
   }
 
   /// Saves the largest near score and the first key that has it.
-  __device__ __forceinline__ void save_largest(int t, const Rows& rows, const PerRow& largest, const Scores& previous_scores,
-                                               const Scores& own_scores) const {
+  __device__ __forceinline__ void save_largest(int t, const Rows& rows, const PerRow& largest,
+                                               const Scores& previous_scores, const Scores& own_scores) const {
     const int lane = lane_id();
     int at[2] = {INT_MAX, INT_MAX};
 #pragma unroll
@@ -336,7 +341,8 @@ struct OutputRole {
   }
 
   /// Each warp stores its 16 rows, coalesced by way of its part of this warpgroup's phi.
-  __device__ __forceinline__ void store_outputs(int t, const Rows& rows, const float (&y)[D / 2], const PerRow& inverse) const {
+  __device__ __forceinline__ void store_outputs(int t, const Rows& rows, const float (&y)[D / 2],
+                                                const PerRow& inverse) const {
     const int lane = lane_id();
     const int row0 = t * tile + 16 * warp();
     const std::uint32_t stage = memory.phi[w].address();
@@ -365,7 +371,8 @@ struct OutputRole {
       for (int r = 0; r < 2; ++r) {
         const int n = t * tile + rows.of(r);
         if (n < walk.length) {
-          p.inverse_denominator[static_cast<Index>(walk.row + n) * p.heads + head()] = inverse.of[r] * memory.mixing.inverse_beta;
+          p.inverse_denominator[static_cast<Index>(walk.row + n) * p.heads + head()] =
+              inverse.of[r] * memory.mixing.inverse_beta;
         }
       }
     }

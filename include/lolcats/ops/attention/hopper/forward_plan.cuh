@@ -65,7 +65,7 @@ struct WindowTiles {
 struct Extents {
   static constexpr int capacity = 128;
   int count = 0;
-  int row[capacity];              // first row
+  int row[capacity];  // first row
   int length[capacity];
   int first_chunk[capacity + 1];  // chunks are numbered through; then their number
 
@@ -76,7 +76,7 @@ struct Extents {
 struct Walk {
   int row, length;  // of the sequence
   int begin, end;
-  int chunk;  // its number among all
+  int chunk;         // its number among all
   bool first, last;  // of its sequence
 
   /// Chunk `number` of all, cut into `chunk_tiles` tiles each.
@@ -85,8 +85,10 @@ struct Walk {
     int low = 0, high = extents.count - 1;
     while (low < high) {
       const int middle = (low + high + 1) / 2;
-      if (extents.first_chunk[middle] <= number) low = middle;
-      else high = middle - 1;
+      if (extents.first_chunk[middle] <= number)
+        low = middle;
+      else
+        high = middle - 1;
     }
     row = extents.row[low];
     length = extents.length[low];
@@ -102,19 +104,19 @@ template <class W>
 struct Parameters {
   Extents extents;
   W window;
-  int heads, group;         // H, H / G
+  int heads, group;  // H, H / G
   int chunk_tiles;
   bool key_map_per_group;
   bool affine;
-  float score_scale;        // 1 / sqrt(D)
-  const bf16* query_bias;   // (H, f) or (H)
-  const bf16* key_bias;     // (H or G, f) or (H or G)
+  float score_scale;           // 1 / sqrt(D)
+  const bf16* query_bias;      // (H, f) or (H)
+  const bf16* key_bias;        // (H or G, f) or (H or G)
   const bf16* window_factors;  // (H), or null
-  bf16* y;                  // (M, H * D)
-  float* largest;           // (M, H), or null, as the next two
+  bf16* y;                     // (M, H * D)
+  float* largest;              // (M, H), or null, as the next two
   float* inverse_denominator;
   std::int32_t* largest_at;
-  float* states;            // (chunks, H, F * D + F): sums before each chunk, where a sequence has several
+  float* states;  // (chunks, H, F * D + F): sums before each chunk, where a sequence has several
 
   __device__ __forceinline__ int key_map_head(int h) const { return key_map_per_group ? h / group : h; }
 };

@@ -39,7 +39,8 @@ struct Barrier {
   }
   /// One arrival, which announces that the copy engine will bring `bytes` more in this phase.
   __device__ __forceinline__ void arrive_expecting(int bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(this)), "r"(bytes) : "memory");
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(this)), "r"(bytes)
+                 : "memory");
   }
   __device__ __forceinline__ void arrive() {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(this)) : "memory");
@@ -65,7 +66,9 @@ struct Barrier {
 };
 
 /// Makes initialised barriers visible to the copy engine; then synchronise the block.
-__device__ __forceinline__ void barrier_init_fence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+__device__ __forceinline__ void barrier_init_fence() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
 
 /// Shared memory written by ordinary stores before is visible to the tensor cores and the copy engine after a barrier.
 /// Every writing thread calls it.
@@ -106,18 +109,22 @@ __device__ __forceinline__ std::uint32_t swizzled(int row, int chunk) {
 
 /// A warp stores four 8 x 8 matrices of bf16; lane 8 m + r gives the address of row r of matrix m, and every lane holds
 /// two neighbours of matrix m in word m: row lane / 4, columns 2 (lane % 4) and the next.
-__device__ __forceinline__ void store_matrices(std::uint32_t address, std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b), "r"(c), "r"(d)
+__device__ __forceinline__ void store_matrices(std::uint32_t address, std::uint32_t a, std::uint32_t b, std::uint32_t c,
+                                               std::uint32_t d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b),
+               "r"(c), "r"(d)
                : "memory");
 }
 /// The same, each matrix transposed on the way.
-__device__ __forceinline__ void store_matrices_transposed(std::uint32_t address, std::uint32_t a, std::uint32_t b, std::uint32_t c,
-                                                          std::uint32_t d) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b), "r"(c), "r"(d)
+__device__ __forceinline__ void store_matrices_transposed(std::uint32_t address, std::uint32_t a, std::uint32_t b,
+                                                          std::uint32_t c, std::uint32_t d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b),
+               "r"(c), "r"(d)
                : "memory");
 }
 /// A warp loads four 8 x 8 matrices, the inverse of store_matrices.
-__device__ __forceinline__ void load_matrices(std::uint32_t address, std::uint32_t& a, std::uint32_t& b, std::uint32_t& c, std::uint32_t& d) {
+__device__ __forceinline__ void load_matrices(std::uint32_t address, std::uint32_t& a, std::uint32_t& b,
+                                              std::uint32_t& c, std::uint32_t& d) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(a), "=r"(b), "=r"(c), "=r"(d)
                : "r"(address)
@@ -127,7 +134,10 @@ __device__ __forceinline__ void load_matrices(std::uint32_t address, std::uint32
 /// 16 bytes of shared memory.
 __device__ __forceinline__ uint4 load_shared_16(std::uint32_t address) {
   uint4 x;
-  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "r"(address) : "memory");
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "r"(address)
+               : "memory");
   return x;
 }
 

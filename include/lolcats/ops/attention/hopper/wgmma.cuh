@@ -37,7 +37,8 @@ __device__ __forceinline__ std::uint64_t rows_descriptor(std::uint32_t tile, int
                             detail::swizzle_128_high);
 }
 /// An operand without swizzle: 8 x 8 cores of 128 contiguous bytes, `k_stride` and `mn_stride` bytes apart.
-__device__ __forceinline__ std::uint64_t plain_descriptor(std::uint32_t tile, std::uint32_t k_stride, std::uint32_t mn_stride) {
+__device__ __forceinline__ std::uint64_t plain_descriptor(std::uint32_t tile, std::uint32_t k_stride,
+                                                          std::uint32_t mn_stride) {
   return detail::descriptor((tile >> 4) | ((k_stride >> 4) << 16), mn_stride >> 4);
 }
 
@@ -71,24 +72,28 @@ __device__ __forceinline__ void pin(T (&registers)[Size]) {
 #define LOLCATS_D64 LOLCATS_D32, LOLCATS_D16(32), LOLCATS_D16(48)
 #define LOLCATS_N4 "%0,%1,%2,%3"
 #define LOLCATS_N32 \
-  LOLCATS_N4 ",%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
-#define LOLCATS_N64                                                                                                    \
-  LOLCATS_N32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57," \
-              "%58,%59,%60,%61,%62,%63"
+  LOLCATS_N4        \
+      ",%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define LOLCATS_N64                                                                                               \
+  LOLCATS_N32                                                                                                     \
+      ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57," \
+      "%58,%59,%60,%61,%62,%63"
 // `a`, `b`, `s`, `ta`, `tb`: the numbers of the operands that follow the accumulators.
-#define LOLCATS_SHARED(n, numbers, outputs, a, b, s, ta, tb)                                                       \
-  asm volatile("{.reg .pred p; setp.ne.b32 p, %" #s ", 0;\n"                                                       \
-               "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" numbers "}, %" #a ", %" #b             \
-               ", p, 1, 1, %" #ta ", %" #tb ";}\n"                                                                 \
-               : outputs                                                                                           \
-               : "l"(a_tile), "l"(b_tile), "r"(static_cast<int>(accumulate)), "n"(static_cast<int>(A)),            \
+#define LOLCATS_SHARED(n, numbers, outputs, a, b, s, ta, tb)                                            \
+  asm volatile("{.reg .pred p; setp.ne.b32 p, %" #s                                                     \
+               ", 0;\n"                                                                                 \
+               "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" numbers "}, %" #a ", %" #b  \
+               ", p, 1, 1, %" #ta ", %" #tb ";}\n"                                                      \
+               : outputs                                                                                \
+               : "l"(a_tile), "l"(b_tile), "r"(static_cast<int>(accumulate)), "n"(static_cast<int>(A)), \
                  "n"(static_cast<int>(B)))
-#define LOLCATS_REGISTERS(n, numbers, outputs, a0, a1, a2, a3, b, s, tb)                                           \
-  asm volatile("{.reg .pred p; setp.ne.b32 p, %" #s ", 0;\n"                                                       \
-               "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" numbers "}, {%" #a0 ",%" #a1 ",%" #a2  \
-               ",%" #a3 "}, %" #b ", p, 1, 1, %" #tb ";}\n"                                                        \
-               : outputs                                                                                           \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b_tile), "r"(static_cast<int>(accumulate)),       \
+#define LOLCATS_REGISTERS(n, numbers, outputs, a0, a1, a2, a3, b, s, tb)                                          \
+  asm volatile("{.reg .pred p; setp.ne.b32 p, %" #s                                                               \
+               ", 0;\n"                                                                                           \
+               "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" numbers "}, {%" #a0 ",%" #a1 ",%" #a2 \
+               ",%" #a3 "}, %" #b ", p, 1, 1, %" #tb ";}\n"                                                       \
+               : outputs                                                                                          \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b_tile), "r"(static_cast<int>(accumulate)),      \
                  "n"(static_cast<int>(B)))
 
 /// d (64, N) (+)= a (64, 16) b (16, N), all operands bf16 in shared memory, sums in fp32; N = 2 Size is 8, 64 or 128.
@@ -96,7 +101,8 @@ __device__ __forceinline__ void pin(T (&registers)[Size]) {
 /// Thread t of the warpgroup, with lane l of warp w, holds of columns 8 j ... 8 j + 7 the entries (16 w + l / 4, 2 (l % 4) + {0, 1}) in
 /// d[4 j + {0, 1}], and those eight rows below in d[4 j + {2, 3}].  Asynchronous: fence, issue, commit, wait, pin.
 template <Contiguous A, Contiguous B, int Size>
-__device__ __forceinline__ void wgmma(float (&d)[Size], std::uint64_t a_tile, std::uint64_t b_tile, bool accumulate = true) {
+__device__ __forceinline__ void wgmma(float (&d)[Size], std::uint64_t a_tile, std::uint64_t b_tile,
+                                      bool accumulate = true) {
   static_assert(Size == 4 || Size == 32 || Size == 64, "wgmma is written for N = 8, 64 and 128");
   if constexpr (Size == 4) {
     LOLCATS_SHARED(8, LOLCATS_N4, LOLCATS_D4(0), 4, 5, 6, 7, 8);
@@ -110,7 +116,8 @@ __device__ __forceinline__ void wgmma(float (&d)[Size], std::uint64_t a_tile, st
 /// The same with a (64, 16) in registers: four words of two bf16 per thread, as `pack` makes them of accumulators.  They
 /// must stay untouched until the product is waited for.
 template <Contiguous B, int Size>
-__device__ __forceinline__ void wgmma(float (&d)[Size], const std::uint32_t* a, std::uint64_t b_tile, bool accumulate = true) {
+__device__ __forceinline__ void wgmma(float (&d)[Size], const std::uint32_t* a, std::uint64_t b_tile,
+                                      bool accumulate = true) {
   static_assert(Size == 4 || Size == 32 || Size == 64, "wgmma is written for N = 8, 64 and 128");
   if constexpr (Size == 4) {
     LOLCATS_REGISTERS(8, LOLCATS_N4, LOLCATS_D4(0), 4, 5, 6, 7, 8, 9, 10);
