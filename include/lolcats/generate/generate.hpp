@@ -143,11 +143,14 @@ Generation generate(Model& model, const TokenLists& prompts, const GenerationOpt
   std::iota(active.begin(), active.end(), Index{0});
   auto logits = reader.read(prompts);
   for (Index step = 0; !active.empty(); ++step) {
-    std::vector<Index> going_on;
+    std::vector<Index> going_on, chosen(active.size());
     TokenLists next;
+    parallel_for(static_cast<Index>(active.size()), [&](Index i) {
+      const auto at = static_cast<std::size_t>(i);
+      chosen[at] = options.sampler(logits[at], active[at], step);
+    });
     for (std::size_t i = 0; i < active.size(); ++i) {
-      const Index sequence = active[i];
-      const Index token = options.sampler(logits[i], sequence, step);
+      const Index sequence = active[i], token = chosen[i];
       if (std::find(options.stop.begin(), options.stop.end(), token) != options.stop.end()) continue;
       result.tokens[static_cast<std::size_t>(sequence)].push_back(token);
       const bool wanted = !on_token || on_token(sequence, token);
