@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
+#include <numeric>
 #include <span>
 #include <utility>
 #include <vector>
