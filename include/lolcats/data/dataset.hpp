@@ -8,8 +8,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
-#include <numeric>
 #include <numeric>
 #include <span>
 #include <utility>
