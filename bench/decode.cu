@@ -1,7 +1,7 @@
 // Decoding with a whole Llama on a GPU: tokens per second and the size of the state, against batch and context.
 //
-// Random weights and prompts.  A step reads one token per sequence, as `generate` does, logits on the host included.  The
-// floor at batch 1 is one reading of the weights.  Prints a line of JSON per student, batch and context.
+// Random weights and prompts.  A step reads one token per sequence and chooses the most likely next ones, as `generate` does.
+// The floor at batch 1 is one reading of the weights.  Prints a line of JSON per student, batch and context.
 #include "support/cuda_model.cuh"
 #include "support/shapes.hpp"
 
@@ -25,11 +25,11 @@ struct Options {
   Index steps = 64, layers = 0;
 };
 
-/// The most likely token of each row.
-lolcats::TokenLists greedy(const std::vector<std::vector<double>>& logits) {
-  lolcats::TokenLists next;
-  for (const auto& row : logits) next.push_back({std::max_element(row.begin(), row.end()) - row.begin()});
-  return next;
+/// One token for each sequence.
+lolcats::TokenLists lists(const std::vector<Index>& tokens) {
+  lolcats::TokenLists result;
+  for (const Index token : tokens) result.push_back({token});
+  return result;
 }
 
 template <class Model>
@@ -41,9 +41,9 @@ void run(const char* student, Model& model, Index batch, Index context, const Op
   }
   lolcats::Reader<Model> reader(model, batch, 512);
   const Instant start = Instant::now();
-  tokens = greedy(reader.read(tokens));
+  tokens = lists(reader.read_greedily(tokens));
   const double prefill = (Instant::now() - start).wall;
-  const Samples samples = repeat(8, o.steps, [&] { tokens = greedy(reader.read(tokens)); });
+  const Samples samples = repeat(8, o.steps, [&] { tokens = lists(reader.read_greedily(tokens)); });
 
   double weights = 0;
   Model handles = model;

@@ -55,6 +55,8 @@
 #include <lolcats/nn/mlp.hpp>
 #include <lolcats/nn/norm.hpp>
 #include <lolcats/nn/projection.hpp>
+#include <lolcats/ops/arg_max/arg_max.hpp>
+#include <lolcats/ops/arg_max/eigen.hpp>
 #include <lolcats/ops/attention/attention.hpp>
 #include <lolcats/ops/attention/eigen.hpp>
 #include <lolcats/ops/attention/eigen_backward.hpp>

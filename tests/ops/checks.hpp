@@ -1,6 +1,7 @@
 // Every operation against its reference, for any backend: the part of the operations' tests that backends share.
 #pragma once
 
+#include <lolcats/ops/arg_max/arg_max.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
 #include <lolcats/ops/cross_entropy/naive.hpp>
 #include <lolcats/ops/dropout/dropout.hpp>
@@ -248,6 +249,36 @@ void check_dropout() {
     CHECK(check_operation<B>(
         {{Shape{size}}}, [](Tape<B>& tape, Vars<B> x, Weights<B>) { return dropout(tape, x[0], 0.25, 4); },
         [&](Numbers a) { return naive::dropout(a[0], kept, 0.25); }, options));
+  }
+}
+
+template <Backend B>
+void check_arg_max() {
+  const B backend;
+  Tape<B> tape;
+  for (const auto& [rows, cols] : {std::array<Index, 2>{1, 1}, {3, 63}, {64, 3}, {65, 65}, {5, 4099}}) {
+    CAPTURE(rows);
+    CAPTURE(cols);
+    Rng rng(7);
+    auto numbers = host(backend, normal<B>(Shape{rows, cols}, rng).view());
+    // Equals: the largest number of the last row stands at both of its ends.
+    numbers[numbers.size() - 1] = numbers[numbers.size() - static_cast<std::size_t>(cols)] = 100;
+    std::vector<Index> want;
+    for (Index m = 0; m < rows; ++m) {
+      Index best = 0;
+      for (Index i = 1; i < cols; ++i) {
+        if (numbers[static_cast<std::size_t>(m * cols + i)] > numbers[static_cast<std::size_t>(m * cols + best)]) best = i;
+      }
+      want.push_back(best);
+    }
+    const auto x = array<B>(Shape{rows, cols}, numbers);
+    CHECK(arg_max(tape, tape.constant(x.view())) == want);
+    for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+      auto spoiled = numbers;
+      spoiled[spoiled.size() / 2] = bad;
+      const auto y = array<B>(Shape{rows, cols}, spoiled);
+      CHECK_THROWS_AS(arg_max(tape, tape.constant(y.view())), NumericError);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // The operations on CUDA: each against its reference, and what is special about a GPU.
 #include "checks.hpp"
 
+#include <lolcats/ops/arg_max/cuda.cuh>
 #include <lolcats/ops/cross_entropy/cuda.cuh>
 #include <lolcats/ops/dropout/cuda.cuh>
 #include <lolcats/ops/elementwise/cuda.cuh>
@@ -30,6 +31,7 @@ LOLCATS_CHECK_ON_GPU(swiglu)
 LOLCATS_CHECK_ON_GPU(squared_error)
 LOLCATS_CHECK_ON_GPU(cross_entropy)
 LOLCATS_CHECK_ON_GPU(dropout)
+LOLCATS_CHECK_ON_GPU(arg_max)
 
 TEST_CASE("both backends drop the same elements") {
   if (!have_gpu()) return;

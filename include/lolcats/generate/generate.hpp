@@ -4,6 +4,7 @@
 #include <lolcats/core/parallel.hpp>
 #include <lolcats/generate/sampler.hpp>
 #include <lolcats/generate/state.hpp>
+#include <lolcats/ops/arg_max/arg_max.hpp>
 #include <lolcats/ops/linear/linear.hpp>
 #include <lolcats/ops/rope/table.hpp>
 #include <lolcats/tape/tape.hpp>
@@ -41,30 +42,57 @@ class Reader {
   /// Reads `tokens[i]` as the continuation of sequence `sequences[i]`; returns one row of V logits for each.
   /// Lists may have any lengths but none.  Throws DataError for an empty list or an unknown token.
   std::vector<std::vector<double>> read(const TokenLists& tokens, std::span<const Index> sequences) {
-    require<ShapeError>(tokens.size() == sequences.size() && !tokens.empty(),
-                        "Reader::read: {} token lists for {} sequences, expected one each", tokens.size(),
-                        sequences.size());
-    std::size_t longest = 0;
-    for (std::size_t i = 0; i < tokens.size(); ++i) {
-      require<DataError>(!tokens[i].empty(), "Reader::read: the tokens of sequence {} are empty, expected at least one",
-                         sequences[i]);
-      longest = std::max(longest, tokens[i].size());
-    }
     std::vector<std::vector<double>> logits(tokens.size());
-    const std::size_t step = chunk_ > 0 ? static_cast<std::size_t>(chunk_) : longest;
-    for (std::size_t at = 0; at < longest; at += step) read_piece(tokens, sequences, at, step, logits);
+    std::vector<Scalar<B>> host;
+    read_pieces(tokens, sequences, [&](Var<B> scores, std::span<const std::size_t> lists) {
+      host.resize(static_cast<std::size_t>(scores.shape().size()));
+      download(tape_.backend(), scores.value().data, host.data(), scores.shape().size());
+      parallel_for(scores.rows(), [&](Index n) {
+        const auto first = host.begin() + static_cast<std::ptrdiff_t>(n * scores.cols());
+        logits[lists[static_cast<std::size_t>(n)]].assign(first, first + scores.cols());
+      });
+    });
     return logits;
   }
-  std::vector<std::vector<double>> read(const TokenLists& tokens) {
-    std::vector<Index> all(tokens.size());
-    std::iota(all.begin(), all.end(), Index{0});
-    return read(tokens, all);
+  std::vector<std::vector<double>> read(const TokenLists& tokens) { return read(tokens, everyone(tokens)); }
+
+  /// The same, but returns the most likely next token of each; the logits stay where they are.
+  std::vector<Index> read_greedily(const TokenLists& tokens, std::span<const Index> sequences) {
+    std::vector<Index> chosen(tokens.size());
+    read_pieces(tokens, sequences, [&](Var<B> scores, std::span<const std::size_t> lists) {
+      const std::vector<Index> columns = arg_max(tape_, scores);
+      for (std::size_t n = 0; n < lists.size(); ++n) chosen[lists[n]] = columns[n];
+    });
+    return chosen;
   }
+  std::vector<Index> read_greedily(const TokenLists& tokens) { return read_greedily(tokens, everyone(tokens)); }
 
  private:
+  static std::vector<Index> everyone(const TokenLists& tokens) {
+    std::vector<Index> all(tokens.size());
+    std::iota(all.begin(), all.end(), Index{0});
+    return all;
+  }
+
+  /// Reads lists in pieces of at most `chunk_` tokens; visit(scores (lists, V), lists) gets the logits behind each piece.
+  template <class F>
+  void read_pieces(const TokenLists& lists, std::span<const Index> sequences, F&& visit) {
+    require<ShapeError>(lists.size() == sequences.size() && !lists.empty(),
+                        "Reader::read: {} token lists for {} sequences, expected one each", lists.size(),
+                        sequences.size());
+    std::size_t longest = 0;
+    for (std::size_t i = 0; i < lists.size(); ++i) {
+      require<DataError>(!lists[i].empty(), "Reader::read: the tokens of sequence {} are empty, expected at least one",
+                         sequences[i]);
+      longest = std::max(longest, lists[i].size());
+    }
+    const std::size_t step = chunk_ > 0 ? static_cast<std::size_t>(chunk_) : longest;
+    for (std::size_t at = 0; at < longest; at += step) read_piece(lists, sequences, at, step, visit);
+  }
+
   /// Tokens [at, at + step) of every list that is that long.
-  void read_piece(const TokenLists& lists, std::span<const Index> sequences, std::size_t at, std::size_t step,
-                  std::vector<std::vector<double>>& logits) {
+  template <class F>
+  void read_piece(const TokenLists& lists, std::span<const Index> sequences, std::size_t at, std::size_t step, F&& visit) {
     std::vector<Index> tokens, active;
     std::vector<std::size_t> lists_here;
     std::vector<Extent> extents;
@@ -95,12 +123,7 @@ class Reader {
       tape_.backend().copy(x.value().data + row * width, last.data + n * width, width);
     }
     const Var<B> scores = linear(tape_, model_.normalize(tape_, tape_.constant(last)), model_.head());
-    std::vector<Scalar<B>> host(static_cast<std::size_t>(scores.shape().size()));
-    download(tape_.backend(), scores.value().data, host.data(), scores.shape().size());
-    parallel_for(division.count(), [&](Index n) {
-      const auto first = host.begin() + static_cast<std::ptrdiff_t>(n * scores.cols());
-      logits[lists_here[static_cast<std::size_t>(n)]].assign(first, first + scores.cols());
-    });
+    visit(scores, std::span<const std::size_t>(lists_here));
   }
 
   Model& model_;
@@ -141,14 +164,20 @@ Generation generate(Model& model, const TokenLists& prompts, const GenerationOpt
 
   std::vector<Index> active(prompts.size());
   std::iota(active.begin(), active.end(), Index{0});
-  auto logits = reader.read(prompts);
+  TokenLists next = prompts;
   for (Index step = 0; !active.empty(); ++step) {
-    std::vector<Index> going_on, chosen(active.size());
-    TokenLists next;
-    parallel_for(static_cast<Index>(active.size()), [&](Index i) {
-      const auto at = static_cast<std::size_t>(i);
-      chosen[at] = options.sampler(logits[at], active[at], step);
-    });
+    std::vector<Index> chosen(active.size());
+    if (options.sampler.temperature == 0) {
+      chosen = reader.read_greedily(next, active);
+    } else {
+      const auto logits = reader.read(next, active);
+      parallel_for(static_cast<Index>(active.size()), [&](Index i) {
+        const auto at = static_cast<std::size_t>(i);
+        chosen[at] = options.sampler(logits[at], active[at], step);
+      });
+    }
+    std::vector<Index> going_on;
+    next.clear();
     for (std::size_t i = 0; i < active.size(); ++i) {
       const Index sequence = active[i], token = chosen[i];
       if (std::find(options.stop.begin(), options.stop.end(), token) != options.stop.end()) continue;
@@ -159,7 +188,6 @@ Generation generate(Model& model, const TokenLists& prompts, const GenerationOpt
       next.push_back({token});
     }
     active = std::move(going_on);
-    if (!active.empty()) logits = reader.read(next, active);
   }
   result.state_bytes = reader.state().bytes();
   return result;

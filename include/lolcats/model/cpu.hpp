@@ -1,6 +1,7 @@
 // The kernels that a Llama needs on the CPU.
 #pragma once
 
+#include <lolcats/ops/arg_max/eigen.hpp>
 #include <lolcats/ops/attention/eigen.hpp>
 #include <lolcats/ops/attention/eigen_state.hpp>
 #include <lolcats/ops/cross_entropy/eigen.hpp>

@@ -1,6 +1,7 @@
 // The kernels that a Llama needs on CUDA.
 #pragma once
 
+#include <lolcats/ops/arg_max/cuda.cuh>
 #include <lolcats/ops/attention/cuda.cuh>
 #include <lolcats/ops/attention/cuda_state.cuh>
 #include <lolcats/ops/cross_entropy/cuda.cuh>
