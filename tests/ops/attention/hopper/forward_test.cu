@@ -1,6 +1,5 @@
 // The fused forward pass against a plain loop in double that shares no code with it.
 #define LOLCATS_TRAP_ENDLESS_WAITS
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <lolcats/ops/attention/hopper/forward.cuh>
