@@ -1,5 +1,4 @@
 // The fused forward pass against a plain loop in double that shares no code with it.
-#define LOLCATS_TRAP_ENDLESS_WAITS
 #include <doctest/doctest.h>
 
 #include <lolcats/ops/attention/hopper/forward.cuh>
