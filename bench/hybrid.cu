@@ -1,12 +1,14 @@
-// Times the fused forward pass of hybrid and linear attention on the GPU.
+// Times the fused attention of LoLCATs on the GPU: forward, and with the backward pass of either stage.
 //
 //   bench_hybrid [--repeats 20] [sequences x tokens ...]
 //
 // 32 query and 8 key/value heads of 128, bf16, fresh inputs, three sets in turn, the median between CUDA events after
-// warming up; with row statistics saved (as training does) and without.  Prints a line of JSON per measurement.
+// warming up; with row statistics saved (as training does) and without.  Prints a line of JSON per measurement; those of
+// Hedgehog over two terraces are called "hybrid ...", as bench/peers_cuda.py calls the same layer in PyTorch.
 //
 // `floor` is the share of the time that the least arithmetic at 745 TFLOP/s, or the least traffic at 4.2 TB/s, would take:
 // what an H200 reaches in large products and in copies.
+#include <lolcats/ops/attention/hopper/backward.cuh>
 #include <lolcats/ops/attention/hopper/forward.cuh>
 #include <lolcats/policy/feature_map/hedgehog.hpp>
 #include <lolcats/policy/feature_map/relu.hpp>
@@ -15,6 +17,7 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 using namespace lolcats;
@@ -71,13 +74,13 @@ void measure(Index sequences, Index tokens, int repeats) {
   const Index M = sequences * tokens;
   const Sequences batch = Sequences::rectangular(sequences, tokens);
   struct Set {
-    Array<B> q, k, v, y, query_map, key_map, bias, factors;
+    Array<B> q, k, v, y, dy, query_map, key_map, bias, factors;
   };
   std::vector<Set> data;
   const double scale = 1.4 / std::sqrt(static_cast<double>(D));
   for (int i = 0; i < sets; ++i) {
     data.push_back({random({M, H * D}), random({M, G * D}), random({M, G * D}), random({M, H * D}),
-                    random({H, D, f}, scale), random({H, D, f}, scale), random({H, f}), random({H})});
+                    random({M, H * D}), random({H, D, f}, scale), random({H, D, f}, scale), random({H, f}), random({H})});
   }
   Array<B, float> largest({M, H}), inverse({M, H});
   Array<B, std::int32_t> largest_at({M, H});
@@ -88,25 +91,60 @@ void measure(Index sequences, Index tokens, int repeats) {
   const double bytes = 2.0 * static_cast<double>(M * D * (2 * H + 2 * G));
   const double floor = 1e3 * std::max(flops / flops_per_second, bytes / bytes_per_second);
 
-  for (const bool saving : {false, true}) {
-    AttentionStatistics<B> statistics;
-    if (saving) statistics = {largest.view(), inverse.view(), largest_at.view()};
-    const double ms = milliseconds(repeats, [&](int i) {
-      Set& s = data[static_cast<std::size_t>(i)];
-      AttentionProblem<B, W> problem{{H, G, D}, &batch, {}, false, s.q.view(), s.k.view(), s.v.view(), {}};
-      problem.weights.query_map.value = s.query_map.view();
-      problem.weights.key_map.value = s.key_map.view();
-      problem.weights.query_bias.value = problem.weights.key_bias.value = s.bias.view();
-      if (W::has_near) problem.weights.window_factors.value = s.factors.view();
-      hopper::forward<Map>(B{}, problem, s.y.view(), statistics);
-    });
-    fmt::print(
-        "{{\"op\": \"{}, {} forward{}\", \"shape\": \"{}x{}\", \"implementation\": \"lolcats\", \"ms\": {:.4f}, "
-        "\"device\": \"{}\", \"tflops\": {:.1f}, \"terabytes_per_second\": {:.3f}, \"floor\": {:.2f}}}\n",
-        Map::name(), W::name(), saving ? ", saving" : "", sequences, tokens, ms, cuda::device().name, flops / ms * 1e-9,
-        bytes / ms * 1e-9, floor / ms);
+  const std::string student = std::is_same_v<Map, Hedgehog<64>> && std::is_same_v<W, Terraced<64>>
+                                  ? "hybrid"
+                                  : Map::name() + ", " + W::name();
+  const auto print = [&](const std::string& what, double ms) {
+    fmt::print("{{\"op\": \"{} {}\", \"shape\": \"{}x{}\", \"implementation\": \"lolcats\", \"ms\": {:.4f}, \"device\": \"{}\"",
+               student, what, sequences, tokens, ms, cuda::device().name);
+    if (what.starts_with("forward") && what.find('+') == std::string::npos) {
+      fmt::print(", \"tflops\": {:.1f}, \"terabytes_per_second\": {:.3f}, \"floor\": {:.2f}", flops / ms * 1e-9,
+                 bytes / ms * 1e-9, floor / ms);
+    }
+    fmt::print("}}\n");
     std::fflush(stdout);
+  };
+  const auto problem_of = [&](Set& s) {
+    AttentionProblem<B, W> problem{{H, G, D}, &batch, {}, false, s.q.view(), s.k.view(), s.v.view(), {}};
+    problem.weights.query_map.value = s.query_map.view();
+    problem.weights.key_map.value = s.key_map.view();
+    problem.weights.query_bias.value = problem.weights.key_bias.value = s.bias.view();
+    if (W::has_near) problem.weights.window_factors.value = s.factors.view();
+    return problem;
+  };
+  const AttentionStatistics<B> statistics{largest.view(), inverse.view(), largest_at.view()};
+  const auto forward = [&](int i, const AttentionStatistics<B>& saved) {
+    Set& s = data[static_cast<std::size_t>(i)];
+    hopper::forward<Map>(B{}, problem_of(s), s.y.view(), saved);
+  };
+  print("forward", milliseconds(repeats, [&](int i) { forward(i, {}); }));
+  print("forward, saving", milliseconds(repeats, [&](int i) { forward(i, statistics); }));
+
+  Tape<B> tape;
+  {
+    Array<B> dq({M, H * D}), dk({M, G * D}), dv({M, G * D});
+    print("forward+backward of q, k, v", milliseconds(repeats, [&](int i) {
+            forward(i, statistics);
+            Set& s = data[static_cast<std::size_t>(i)];
+            hopper::backward<Map>(tape, problem_of(s), s.y.view(), s.dy.view(), statistics,
+                                  {{dq.view()}, {dk.view()}, {dv.view()}, {}, {}});
+          }));
   }
+  Array<B, float> dquery_map({H, D, f}), dkey_map({H, D, f}), dbias({H, f}), dfactors({H});
+  const auto learn = [&](int i) {
+    Set& s = data[static_cast<std::size_t>(i)];
+    auto problem = problem_of(s);
+    problem.weights.query_map.gradient = dquery_map.view();
+    problem.weights.key_map.gradient = dkey_map.view();
+    if (Map::bias != Bias::none) problem.weights.query_bias.gradient = problem.weights.key_bias.gradient = dbias.view();
+    if (W::has_near) problem.weights.window_factors.gradient = dfactors.view();
+    hopper::backward<Map>(tape, problem, s.y.view(), s.dy.view(), statistics, {});
+  };
+  print("forward+backward of maps, gamma", milliseconds(repeats, [&](int i) {
+          forward(i, statistics);
+          learn(i);
+        }));
+  print("backward of maps, gamma", milliseconds(repeats, learn));
 }
 
 }  // namespace
