@@ -1,0 +1,187 @@
+// The parts of a study that no variant takes part in, compiled once for all programs.
+#include "study.hpp"
+
+#include <lolcats/ablation/row_folder.hpp>
+
+#include <CLI/CLI.hpp>
+
+namespace examples {
+
+namespace {
+
+/// What the command line says.
+struct Options {
+  std::string model, tokenizer, train, valid, out;
+  Index seeds = 1, documents = 384, length = 512, batch = 8, rows = 0;
+  double transfer_epochs = 2, finetune_epochs = 2, transfer_rate = 0, finetune_rate = 0;
+  bool quick = false;
+};
+
+Options parse(const StudyInfo& info, int argc, char** argv) {
+  Options o;
+  o.seeds = info.seeds;
+  CLI::App app{info.summary};
+  app.add_option("--model", o.model, "Hugging Face folder or llama2.c .bin file (default: the built-in teacher)");
+  app.add_option("--tokenizer", o.tokenizer, "llama2.c tokenizer.bin of the model");
+  app.add_option("--train", o.train, "text to train on, lines <|endoftext|> between documents (default: the synthetic corpus)");
+  app.add_option("--valid", o.valid, "text to validate on");
+  app.add_option("--seeds", o.seeds, "runs of each variant, with seeds 0, 1, ...")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--out", o.out, fmt::format("folder for {0}.csv, .json, .svg and .png; an interrupted study goes on from there (default: {0})", info.name));
+  app.add_flag("--quick", o.quick, "a few updates on short rows: shows the directions, not the sizes");
+  app.add_option("--length", o.length, fmt::format("tokens per row (default: {}; with --quick {})", info.length, info.quick_length));
+  app.add_option("--batch", o.batch, "rows per update")->capture_default_str();
+  app.add_option("--documents", o.documents, fmt::format("documents of the synthetic corpus per epoch (default: {}; with --quick 64)", info.documents));
+  app.add_option("--rows", o.rows, "most rows of --train per epoch (default: all; with --quick 64)");
+  app.add_option("--transfer-epochs", o.transfer_epochs, "epochs of stage 1")->capture_default_str();
+  app.add_option("--finetune-epochs", o.finetune_epochs, "epochs of stage 2")->capture_default_str();
+  app.add_option("--transfer-lr", o.transfer_rate, "learning rate of stage 1 (default: 0.01; 0.1 on the built-in corpus, which is small)");
+  app.add_option("--finetune-lr", o.finetune_rate, "learning rate of stage 2 (default: 0.001; 0.01 on the built-in corpus)");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error));
+  }
+  require<ConfigError>(o.train.empty() == o.valid.empty(), "--train and --valid go together");
+  require<ConfigError>(o.model.empty() || !o.train.empty(), "--model needs --train and --valid");
+  require<ConfigError>(o.model.empty() || !o.tokenizer.empty(), "--model needs --tokenizer");
+  const bool built_in = o.train.empty();
+  if (app["--length"]->count() == 0) o.length = o.quick ? info.quick_length : info.length;
+  if (app["--documents"]->count() == 0) o.documents = o.quick ? 64 : info.documents;
+  if (o.quick && o.rows == 0) o.rows = 64;
+  if (o.transfer_rate == 0) o.transfer_rate = built_in ? 1e-1 : 1e-2;
+  if (o.finetune_rate == 0) o.finetune_rate = built_in ? 1e-2 : 1e-3;
+  if (o.model.empty()) o.model = built_in_teacher().string();
+  if (o.tokenizer.empty()) o.tokenizer = built_in_tokenizer().string();
+  if (o.out.empty()) o.out = info.name;
+  return o;
+}
+
+DataSet first_rows(const DataSet& data, Index most) {
+  if (most == 0 || data.size() <= most) return data;
+  return DataSet({data.rows().begin(), data.rows().begin() + static_cast<std::ptrdiff_t>(most)}, data.boundaries());
+}
+
+Study prepare(const StudyInfo& info, const Options& o) {
+  Study study(load_llama<Device>(o.model));
+  study.name = info.name;
+  study.quick = o.quick;
+  study.length = o.length;
+  study.batch = o.batch;
+  study.out = o.out;
+  for (Index seed = 0; seed < o.seeds; ++seed) study.seeds.push_back(static_cast<std::uint64_t>(seed));
+  const Index vocabulary = study.teacher.config().vocab_size;
+  study.tokenizer = std::make_unique<Llama2cTokenizer>(read_llama2c_tokenizer(o.tokenizer, vocabulary));
+  const Index valid_rows = o.quick ? 16 : 64;
+  if (o.train.empty()) {
+    SyntheticConfig config;
+    config.length = o.length;
+    const SyntheticCorpus corpus(config);
+    study.documents = synthetic_documents(corpus, SyntheticSeed::validation, 0, valid_rows);
+    study.train = synthetic_rows(synthetic_documents(corpus, SyntheticSeed::train, 0, o.documents));
+    study.valid = synthetic_rows(study.documents);
+  } else {
+    study.train = first_rows(text_rows(o.train, *study.tokenizer, o.length), o.rows);
+    study.valid = first_rows(text_rows(o.valid, *study.tokenizer, o.length), o.quick ? valid_rows : 0);
+  }
+  study.train.check_vocabulary(vocabulary);
+  study.valid.check_vocabulary(vocabulary);
+
+  const Index per_epoch = (study.train.size() + o.batch - 1) / o.batch;
+  const auto updates = [&](double epochs) { return std::llround(epochs * static_cast<double>(per_epoch)); };
+  auto& [transfers, finetunes, transfer, finetune] = study.procedure;
+  transfers = o.transfer_epochs > 0;
+  finetunes = o.finetune_epochs > 0;
+  transfer.epochs = finetune.epochs = 0;
+  transfer.max_updates = updates(o.transfer_epochs);
+  finetune.max_updates = updates(o.finetune_epochs);
+  transfer.batch = finetune.batch = o.batch;
+  transfer.learning_rate = o.transfer_rate;
+  finetune.learning_rate = o.finetune_rate;
+  transfer.evaluate_every = finetune.evaluate_every = std::max<Index>(1, o.quick ? per_epoch : per_epoch / 4);
+  create_folder(study.out);
+  study.store = std::make_shared<RowFolder>(study.out / "rows");
+  fmt::print(stderr, "{}: {} layers, width {}, {} rows of {} tokens to train on, {} to validate on, {} seeds, on {}\n",
+             info.name, study.teacher.layer_count(), study.teacher.config().hidden_size, study.train.size(), o.length,
+             study.valid.size(), o.seeds, Device::name());
+  return study;
+}
+
+}  // namespace
+
+double Study::teacher_perplexity() {
+  if (teacher_perplexity_ == 0) teacher_perplexity_ = perplexity(teacher, valid, batch).perplexity;
+  return teacher_perplexity_;
+}
+
+AblationOptions Study::options(const std::string& group) const {
+  AblationOptions o;
+  o.seeds = seeds;
+  o.group = group;
+  o.rows = batch;
+  o.store = store;
+  o.progress = print_progress();
+  o.on_row = [](const AblationRow& row, Index index, Index count) {
+    const std::string result = row.done() ? "perplexity " + significant(row.number("perplexity"), 5) : row.status;
+    fmt::print(stderr, "row {}/{}: {}{}, seed {}: {}\n", index, count, row.group.empty() ? "" : row.group + ", ",
+               row.variant, row.seed, result);
+  };
+  return o;
+}
+
+DataSet Study::rows_of(const std::filesystem::path& path, Index most) const {
+  DataSet data = first_rows(text_rows(path, *tokenizer, length), most);
+  data.check_vocabulary(teacher.config().vocab_size);
+  return data;
+}
+
+void Study::report(const Ablation& ablation, const std::vector<Column>& columns) {
+  fmt::print("\n{}\n", table(ablation, columns));
+  fmt::print("Teacher: perplexity {}.  * marks the best{}.\n", significant(teacher_perplexity(), 4),
+             seeds.size() > 1 ? fmt::format("; mean ± deviation over {} seeds", seeds.size()) : "");
+  std::fflush(stdout);
+  rows_.append(ablation);
+}
+
+void Study::print(const std::string& text) { fmt::print("\n{}", text); }
+
+void Study::claim(const std::string& text, bool holds, const std::string& numbers, bool sure) {
+  claims_.push_back({text, numbers, holds, sure});
+}
+
+void Study::drawn(bool done) {
+  if (!done && !std::exchange(said_no_gnuplot_, true)) {
+    fmt::print(stderr, "{}: gnuplot not found, so there are no pictures; the data are in {}.json\n", name, name);
+  }
+}
+
+bool Study::finish() {
+  nlohmann::ordered_json json{{"study", name}, {"quick", quick}, {"backend", Device::name()},
+                              {"teacher_perplexity", teacher_perplexity()}};
+  bool fine = true;
+  if (!claims_.empty()) fmt::print("\n");
+  for (const Claim& claim : claims_) {
+    fmt::print("{} {}{}\n", claim.holds ? "[holds]     " : "[does not]  ", claim.text, claim.numbers.empty() ? "" : ": " + claim.numbers);
+    json["claims"].push_back({{"claim", claim.text}, {"holds", claim.holds}, {"numbers", claim.numbers}});
+    if (quick && claim.sure && !claim.holds) fine = false;
+  }
+  json["rows"] = nlohmann::ordered_json::array();
+  for (const AblationRow& row : rows_.rows) json["rows"].push_back(to_json(row));
+  write_file_atomically(out / (name + ".json"), std::string_view(json.dump(1) + "\n"));
+  write_file_atomically(out / (name + ".csv"), std::string_view(to_csv(rows_)));
+  static_cast<RowFolder&>(*store).remove_states();
+  fmt::print("\nResults: {0}.csv, {0}.json\n", (out / name).string());
+  return fine;
+}
+
+int run_study(const StudyInfo& info, int argc, char** argv, const std::function<void(Study&)>& body) {
+  bool fine = false;
+  const int status = run_program(info.name, [&] {
+    Study study = prepare(info, parse(info, argc, argv));
+    body(study);
+    fine = study.finish();
+  });
+  if (status == 0 && !fine) fmt::print(stderr, "{}: a direction that must show does not\n", info.name);
+  return status != 0 ? status : fine ? 0 : 2;
+}
+
+}  // namespace examples

@@ -1,0 +1,111 @@
+// What the programs of this folder share: their command line, their data, and what they write.
+#pragma once
+
+#include "../../support/corpus.hpp"
+#include "../../support/device.hpp"
+#include "../../support/program.hpp"
+
+#include <lolcats/ablation/ablate.hpp>
+#include <lolcats/ablation/figure.hpp>
+#include <lolcats/ablation/table.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace examples {
+
+using namespace lolcats;
+using Teacher = Llama<Device>;
+
+/// What a program is, and its defaults on the built-in teacher.
+struct StudyInfo {
+  std::string name;     // of the program and of its files
+  std::string summary;  // one line for --help
+  Index seeds = 1;
+  Index documents = 384;  // of the built-in corpus, per epoch
+  Index length = 512;     // tokens per row
+  Index quick_length = 256;  // the same with --quick
+};
+
+/// One run of a program: a teacher, its data, a recipe, and the results.
+class Study {
+ public:
+  std::string name;
+  bool quick = false;  // --quick: a minute of work that shows the directions, not the sizes
+  std::vector<std::uint64_t> seeds;
+  Index length = 512, batch = 8;
+  std::filesystem::path out;
+  Teacher teacher;
+  DataSet train, valid;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::vector<SyntheticDocument> documents;  // of `valid`, if the corpus is the built-in one
+  Procedure procedure;
+  std::shared_ptr<RowStore> store;
+
+  explicit Study(Teacher model) : teacher(std::move(model)) {}
+
+  bool built_in() const { return !documents.empty(); }
+  /// Perplexity of the teacher on `valid`.
+  double teacher_perplexity();
+
+  /// Options of `ablate` as the command line has them.
+  AblationOptions options(const std::string& group = {}) const;
+
+  /// Trains the variants on this study's data.
+  template <AblationVariant... Variants, class Measure = MeasureNothing>
+  Ablation run(const Measure& measure = {}) const {
+    return ablate<Variants...>(teacher, train, valid, procedure, options(), measure);
+  }
+
+  /// A text for another part of the same study: text of `path`, or other documents of the built-in corpus.
+  DataSet rows_of(const std::filesystem::path& path, Index most) const;
+
+  /// Prints the table and adds the rows to the JSON and CSV.
+  void report(const Ablation& ablation, const std::vector<Column>& columns);
+  /// Text below the table, such as a table of another kind.
+  void print(const std::string& text);
+  /// A direction that the paper found, and whether it shows here.  With --quick, a `sure` one that does not show is an
+  /// error.
+  void claim(const std::string& text, bool holds, const std::string& numbers = {}, bool sure = true);
+  /// Draws NAME.svg and NAME.png, or NAME-suffix; says once that there is no gnuplot.
+  template <class Plot>
+  void draw(const Plot& plot, const std::string& suffix = {}) {
+    drawn(lolcats::draw(plot, out / (suffix.empty() ? name : name + "-" + suffix)));
+  }
+
+  /// Writes NAME.json and NAME.csv.  True unless a sure claim failed in a quick run.
+  bool finish();
+
+ private:
+  void drawn(bool done);
+
+  struct Claim {
+    std::string text, numbers;
+    bool holds, sure;
+  };
+  Ablation rows_;
+  std::vector<Claim> claims_;
+  double teacher_perplexity_ = 0;
+  bool said_no_gnuplot_ = false;
+};
+
+/// Reads the command line, prepares the study, runs it, and writes what it found.  The exit status of the program.
+int run_study(const StudyInfo& info, int argc, char** argv, const std::function<void(Study&)>& body);
+
+/// "1.23 against 4.56".
+inline std::string against(double a, double b) {
+  return significant(a, 4) + " against " + significant(b, 4);
+}
+
+/// A curve of a plot: mean over seeds, and a band from the lowest to the highest.
+inline Curve curve_of(std::string label, const Ablation::Band& band) {
+  const bool several = band.low != band.high;
+  return {std::move(label), band.x, band.y, several ? band.low : std::vector<double>{},
+          several ? band.high : std::vector<double>{}};
+}
+
+}  // namespace examples

@@ -1,0 +1,407 @@
+// ablate<Variants...>: trains every variant from one teacher and returns a row of numbers for each.
+#pragma once
+
+#include <lolcats/ablation/row.hpp>
+#include <lolcats/ablation/variant.hpp>
+#include <lolcats/eval/perplexity.hpp>
+#include <lolcats/model/convert.hpp>
+
+#include <array>
+#include <bit>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lolcats {
+
+/// Where finished rows and half-finished trainings are kept, so that a stopped study goes on where it was; see
+/// ablation/row_folder.hpp.
+class RowStore {
+ public:
+  virtual ~RowStore() = default;
+  /// The finished row of the same group, variant, seed and recipe, if there is one.
+  virtual std::optional<AblationRow> find(const AblationRow& asked) = 0;
+  /// Keeps a finished row, whole or not at all.
+  virtual void keep(const AblationRow& row) = 0;
+  /// The file for the state of a training run of `updates` updates.  If there is none, but one of a shorter run with
+  /// the same key, it starts as a copy of that: no update is computed twice.
+  virtual std::filesystem::path state(const std::string& key, Index updates) = 0;
+};
+
+/// How a study is run; none of it changes a number.
+struct AblationOptions {
+  std::vector<std::uint64_t> seeds = {0};
+  std::string group = {};            // AblationRow::group
+  std::string identity = {};         // any text about teacher and data that their contents do not tell
+  Index rows = 8;                    // sequences per forward pass of an evaluation
+  std::shared_ptr<RowStore> store;   // null: nothing is kept, and nothing gone on with
+  ProgressCallback progress = {};    // of the training runs, the stage preceded by "row 3/10, "
+  std::function<void(const AblationRow&, Index row, Index rows)> on_row = {};  // each row as soon as it is finished
+};
+
+/// Where a student stands when it is measured.
+enum class Stage { swapped, transferred, finetuned };
+inline constexpr std::array<const char*, 3> stage_names{"swapped", "transferred", "finetuned"};
+inline const char* to_string(Stage stage) { return stage_names[static_cast<std::size_t>(stage)]; }
+
+/// Adds nothing to the perplexities.
+struct MeasureNothing {
+  template <class Model>
+  void operator()(Stage, Model&, AblationRow&) const {}
+};
+
+namespace detail {
+
+/// FNV-1a of what makes two runs different.
+class Fingerprint {
+ public:
+  void add(std::uint64_t value) {
+    for (int shift = 0; shift < 64; shift += 8) hash_ = (hash_ ^ ((value >> shift) & 0xff)) * 0x100000001b3ULL;
+  }
+  void add(std::string_view text) {
+    for (const char c : text) hash_ = (hash_ ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+    add(static_cast<std::uint64_t>(text.size()));
+  }
+  std::string text() const { return fmt::format("{:016x}", hash_); }
+
+ private:
+  std::uint64_t hash_ = 0xcbf29ce484222325ULL;
+};
+
+template <TrainingData Data>
+std::string fingerprint_of_data(const Data& data) {
+  Fingerprint print;
+  for (Index row = 0; row < static_cast<Index>(data.size()); ++row) {
+    const Batch batch = data.batch(std::span(&row, 1));
+    for (const Index token : batch.tokens) print.add(static_cast<std::uint64_t>(token));
+    for (const Index label : batch.labels) print.add(static_cast<std::uint64_t>(label));
+    for (const Extent& e : batch.sequences.extents()) print.add(static_cast<std::uint64_t>(e.length));
+  }
+  return print.text();
+}
+
+/// Of the first 1024 numbers of every weight.
+template <LlamaModel Model>
+std::string fingerprint_of_model(const Model& model) {
+  Model handles = model;
+  Fingerprint print;
+  for (const auto& [name, parameter] : handles.base_parameters()) {
+    std::vector<double> values(static_cast<std::size_t>(std::min<Index>(parameter->size(), 1024)));
+    model.backend().to_host(parameter->value().data, values.data(), static_cast<Index>(values.size()));
+    print.add(name);
+    for (const double value : values) print.add(std::bit_cast<std::uint64_t>(value));
+  }
+  return print.text();
+}
+
+using RecipeText = std::vector<std::pair<std::string, std::string>>;
+
+/// What the two recipes have in common, in words.
+template <class StageRecipe>
+void describe(RecipeText& text, const std::string& stage, const StageRecipe& r, Index updates) {
+  const auto add = [&](const char* field, const auto& value) {
+    text.emplace_back(stage + "." + field, fmt::format("{}", value));
+  };
+  add("updates", updates);
+  add("batch", r.batch);
+  add("learning_rate", r.learning_rate);
+  add("schedule", typename decltype(r.schedule)::State(r.schedule, r.learning_rate, updates).describe());
+  add("beta1", r.optimizer.beta1);
+  add("beta2", r.optimizer.beta2);
+  add("epsilon", r.optimizer.epsilon);
+  add("weight_decay", r.optimizer.weight_decay);
+  add("clip", r.clip);
+  add("evaluate_every", r.evaluate_every);
+  add("patience", r.patience);
+  add("restore_best", r.restore_best);
+  add("identity", r.identity);
+}
+
+template <class StageRecipe>
+Index planned_updates(const StageRecipe& recipe, Index rows) {
+  const Index whole = recipe.epochs * ((rows + recipe.batch - 1) / recipe.batch);
+  return recipe.epochs == 0 ? recipe.max_updates : recipe.max_updates == 0 ? whole : std::min(whole, recipe.max_updates);
+}
+
+/// The part of a text that decides a training run, as its key: all fields but the number of updates.
+inline std::string key_of(const RecipeText& text, std::string_view stage, const std::string& start) {
+  Fingerprint print;
+  print.add(start);
+  for (const auto& [field, value] : text) {
+    if (!field.starts_with(stage) || field.ends_with(".updates")) continue;
+    print.add(field);
+    print.add(value);
+  }
+  return std::string(stage) + "-" + print.text();
+}
+
+/// What stage 1 leaves behind: maps and gamma, and what was found out so far.
+template <Backend B>
+struct TransferredMaps {
+  std::vector<std::pair<std::string, Parameter<B>>> maps;
+  AblationRow row;
+};
+
+/// What all variants of a study share.
+template <LlamaModel Teacher, TrainingData Train, TrainingData Validation>
+struct AblationContext {
+  using B = typename Teacher::Device;
+
+  const Teacher& teacher;
+  const Train& train;
+  const Validation& validation;
+  const Procedure& procedure;
+  const AblationOptions& options;
+  std::string data = fingerprint_of_data(train) + "/" + fingerprint_of_data(validation);
+  std::string model = fingerprint_of_model(teacher);
+  Index longest = longest_sequence(validation);  // tokens
+  std::map<std::string, TransferredMaps<B>> transferred = {};
+
+  static Index longest_sequence(const Validation& data) {
+    Index longest = 0;
+    for (Index row = 0; row < static_cast<Index>(data.size()); ++row) {
+      const Batch batch = data.batch(std::span(&row, 1));
+      for (const Extent& e : batch.sequences.extents()) longest = std::max(longest, e.length);
+    }
+    return longest;
+  }
+
+  template <class V>
+  Procedure procedure_of(std::uint64_t seed) const {
+    Procedure p = procedure;
+    V::apply(p);
+    p.transfers = p.transfers && has_maps<typename V::Attention>;
+    p.transfer.seed = p.finetune.seed = seed;
+    return p;
+  }
+
+  /// The row before anything is known.
+  template <class V>
+  AblationRow row_of(const Procedure& p, std::uint64_t seed) const {
+    const auto rows = static_cast<Index>(train.size());
+    AblationRow row;
+    row.group = options.group;
+    row.variant = V::name();
+    row.seed = seed;
+    RecipeText& text = row.recipe;
+    text = {{"teacher", model}, {"data", data}, {"backend", std::string(B::name())}};
+    if (!options.identity.empty()) text.emplace_back("identity", options.identity);
+    if (p.transfers) {
+      describe(text, "transfer", p.transfer, planned_updates(p.transfer, rows));
+      text.emplace_back("transfer.mse_factor", fmt::format("{}", p.transfer.mse_factor));
+      text.emplace_back("transfer.xent_factor", fmt::format("{}", p.transfer.xent_factor));
+      text.emplace_back("transfer.block", fmt::format("{}", p.transfer.block));
+    }
+    if (p.finetunes) {
+      describe(text, "finetune", p.finetune, planned_updates(p.finetune, rows));
+      text.emplace_back("finetune.train_maps", fmt::format("{}", p.finetune.train_maps));
+    }
+    return row;
+  }
+
+  /// What the maps after stage 1 depend on.
+  template <class V>
+  std::string maps_key(const Procedure& p, const AblationRow& row) const {
+    std::string start = fmt::format("{} seed {} {} {} {}", V::Attention::name(), row.seed, model, data, B::name());
+    if (!p.transfers) return start;
+    return key_of(row.recipe, "transfer", start) + fmt::format(" {}", planned_updates(p.transfer, train.size()));
+  }
+};
+
+/// A window that leaves no key to the maps makes the student its own teacher; that is no ablation.
+template <class V>
+void refuse_idle_maps(Index longest) {
+  using W = typename V::Attention::Window;
+  if constexpr (has_maps<typename V::Attention> && W::has_near) {
+    require<ConfigError>(W{}.begin(longest - 1) > 0,
+                         "{} reads all keys of a sequence of {} tokens exactly, expected a window with keys beyond it",
+                         W::name(), longest);
+  }
+}
+
+/// One variant with one seed.
+template <AblationVariant V, class Context, class Measure>
+class AblationRun {
+ public:
+  using B = typename Context::B;
+  using Student = Llama<B, typename V::Attention, typename V::Adapter>;
+
+  AblationRun(Context& context, const Measure& measure, std::uint64_t seed, ProgressCallback progress)
+      : context_(context),
+        measure_(measure),
+        procedure_(context.template procedure_of<V>(seed)),
+        row_(context.template row_of<V>(procedure_, seed)),
+        progress_(std::move(progress)) {}
+
+  AblationRow operator()(bool maps_are_needed_again) {
+    RowStore* const store = context_.options.store.get();
+    if (store) {
+      if (auto found = store->find(row_)) return *std::move(found);
+    }
+    try {
+      refuse_idle_maps<V>(context_.longest);
+      auto student = convert<Student>(context_.teacher, row_.seed);
+      adopt_or_transfer(student, maps_are_needed_again);
+      if (procedure_.finetunes) finetune_student(student);
+    } catch (const NumericError& error) {
+      row_.status = fmt::format("diverged: {}", error.what());
+    } catch (const ConfigError& error) {
+      row_.status = fmt::format("refused: {}", error.what());
+    }
+    if (store) store->keep(row_);
+    return row_;
+  }
+
+ private:
+  /// Stage 1, or what another variant has learned in it already.
+  void adopt_or_transfer(Student& student, bool needed_again) {
+    const std::string key = context_.template maps_key<V>(procedure_, row_);
+    if (const auto found = context_.transferred.find(key); found != context_.transferred.end()) {
+      row_.numbers = found->second.row.numbers;
+      row_.series = found->second.row.series;
+      for (const auto& [name, parameter] : student.transfer_parameters()) {
+        *parameter = find_by_name(found->second.maps, name)->second;
+      }
+      return;
+    }
+    measure(Stage::swapped, student);
+    if (procedure_.transfers) {
+      TransferRecipe<> recipe = procedure_.transfer;
+      prepare(recipe, "transfer", fmt::format("{} {}", V::Attention::name(), row_.seed));
+      const TransferResult result =
+          transfer_attention(student, context_.train, context_.validation, recipe, progress_);
+      double seconds = 0;
+      for (const TrainingResult& block : result.blocks) seconds += block.history.back().seconds;
+      row_.set("transfer_seconds", seconds);
+      add_curve("transfer_loss", result.blocks.back());
+      if (!result.mse_per_layer.empty()) {
+        Series layers{"mse_per_layer", {}, result.mse_per_layer};
+        double sum = 0;
+        for (std::size_t i = 0; i < layers.y.size(); ++i) {
+          layers.x.push_back(static_cast<double>(i));
+          sum += layers.y[i];
+        }
+        row_.set("transfer_mse", sum / static_cast<double>(layers.y.size()));
+        row_.series.push_back(std::move(layers));
+      }
+      measure(Stage::transferred, student);
+    }
+    if (needed_again) {
+      auto& entry = context_.transferred[key];
+      for (const auto& [name, parameter] : student.transfer_parameters()) entry.maps.emplace_back(name, *parameter);
+      entry.row = row_;
+    }
+  }
+
+  void finetune_student(Student& student) {
+    FinetuneRecipe<> recipe = procedure_.finetune;
+    prepare(recipe, "finetune",
+            fmt::format("{} {} {}", V::Adapter::name(), row_.seed, context_.template maps_key<V>(procedure_, row_)));
+    const double before = row_.number("perplexity");
+    const TrainingResult result = finetune(student, context_.train, context_.validation, recipe, progress_);
+    row_.set("finetune_seconds", result.history.back().seconds);
+    add_curve("finetune_loss", result);
+    // The curve starts with what the student was before.
+    row_.series.back().x.insert(row_.series.back().x.begin(), 0.0);
+    row_.series.back().y.insert(row_.series.back().y.begin(), std::log(before));
+    measure(Stage::finetuned, student);
+  }
+
+  /// Names the file in which the run keeps its state.
+  template <class StageRecipe>
+  void prepare(StageRecipe& recipe, const char* stage, const std::string& start) {
+    recipe.max_updates = planned_updates(recipe, static_cast<Index>(context_.train.size()));
+    recipe.epochs = 0;
+    recipe.identity = start;
+    RowStore* const store = context_.options.store.get();
+    if (!store) return;
+    const std::string key =
+        key_of(row_.recipe, stage, fmt::format("{} {} {} {}", start, context_.model, context_.data, B::name()));
+    recipe.checkpoint = store->state(key, recipe.max_updates);
+    recipe.checkpoint_every = std::max<Index>(1, recipe.max_updates / 4);
+  }
+
+  /// The validation loss over the updates.
+  void add_curve(const char* name, const TrainingResult& result) {
+    Series series{name, {}, {}};
+    for (const TrainingPoint& point : result.history) {
+      if (!point.validation) continue;
+      series.x.push_back(static_cast<double>(point.update));
+      series.y.push_back(*point.validation);
+    }
+    row_.series.push_back(std::move(series));
+  }
+
+  void measure(Stage stage, Student& student) {
+    const double value = perplexity(student, context_.validation, context_.options.rows).perplexity;
+    row_.set(std::string("perplexity_") + to_string(stage), value);
+    row_.set("perplexity", value);
+    measure_(stage, student, row_);
+  }
+
+  Context& context_;
+  const Measure& measure_;
+  Procedure procedure_;
+  AblationRow row_;
+  ProgressCallback progress_;
+};
+
+}  // namespace detail
+
+/// Trains every variant from `teacher`, once for each seed: swap the attention, transfer, finetune.  Rows come in the
+/// order of the variants, within a variant of the seeds.
+///
+/// Each row has `perplexity_swapped`, `perplexity_transferred`, `perplexity_finetuned` (those stages that the variant
+/// has) and `perplexity` (the last of them), all on `validation`; `transfer_mse` (mean over the layers, not scaled),
+/// `transfer_seconds`, `finetune_seconds`; the curves `transfer_loss` and `finetune_loss` (validation loss over updates)
+/// and `mse_per_layer`.  `measure(stage, student, row)` is called at each stage and may add more.
+///
+/// Nothing is trained twice: all share the teacher's weights, variants that differ in stage 2 only share their maps,
+/// and with a store a longer run goes on from a shorter one.  A loss that is not finite ends its variant, not the
+/// study, and so does a variant that this teacher or this data cannot have: the row's status says why.
+/// Errors of files and of the device end the study; a later call goes on.
+template <AblationVariant... Variants, LlamaModel Teacher, TrainingData Train, TrainingData Validation,
+          class Measure = MeasureNothing>
+Ablation ablate(const Teacher& teacher, const Train& train, const Validation& validation,
+                const Procedure& procedure = {}, const AblationOptions& options = {}, const Measure& measure = {}) {
+  static_assert(sizeof...(Variants) > 0, "a study has at least one variant");
+  using Context = detail::AblationContext<Teacher, Train, Validation>;
+  Context context{teacher, train, validation, procedure, options};
+  const auto total = static_cast<Index>(sizeof...(Variants) * options.seeds.size());
+  std::vector<std::vector<AblationRow>> by_variant(sizeof...(Variants));
+  Index finished = 0;
+  for (const std::uint64_t seed : options.seeds) {
+    context.transferred.clear();
+    const std::vector<std::string> keys{[&] {
+      const Procedure p = context.template procedure_of<Variants>(seed);
+      return context.template maps_key<Variants>(p, context.template row_of<Variants>(p, seed));
+    }()...};
+    std::size_t index = 0;
+    const auto run = [&]<class V>(std::type_identity<V>) {
+      const std::string at = fmt::format("row {}/{}, ", finished + 1, total);
+      const ProgressCallback progress = !options.progress ? options.progress : [&](const Progress& p) {
+        const std::string stage = at + std::string(p.stage);
+        Progress named = p;
+        named.stage = stage;
+        options.progress(named);
+      };
+      const bool again = std::find(keys.begin() + static_cast<std::ptrdiff_t>(index) + 1, keys.end(), keys[index]) !=
+                         keys.end();
+      auto row = detail::AblationRun<V, Context, Measure>(context, measure, seed, progress)(again);
+      if (!again) context.transferred.erase(keys[index]);
+      ++finished;
+      if (options.on_row) options.on_row(row, finished, total);
+      by_variant[index++].push_back(std::move(row));
+    };
+    (run(std::type_identity<Variants>{}), ...);
+  }
+  Ablation result;
+  for (auto& rows : by_variant) result.append({std::move(rows)});
+  return result;
+}
+
+}  // namespace lolcats
