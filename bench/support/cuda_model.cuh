@@ -1,36 +1,22 @@
 // What the whole-model benchmarks on a GPU share: random weights made there, and the rate of its products.
 #pragma once
 
+#include "cuda_timing.cuh"
 #include "measure.hpp"
 
 #include <lolcats/cuda.cuh>
 
 namespace bench {
 
-using Gpu = lolcats::Cuda<lolcats::bf16>;
-
-/// Normal numbers with the given deviation, by Box-Muller over hashed counters.
-__global__ void fill_normal(lolcats::bf16* x, Index n, float deviation, std::uint64_t seed) {
-  const Index i = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= n) return;
-  const std::uint64_t bits = lolcats::mix_bits(static_cast<std::uint64_t>(i) * 0x9e3779b97f4a7c15ULL + seed);
-  const float u = (static_cast<float>(bits >> 40) + 1.0F) * 0x1p-24F, angle = static_cast<float>(bits & 0xffffffU) * 0x1p-24F;
-  x[i] = lolcats::cuda::from_float<lolcats::bf16>(deviation * sqrtf(-2 * logf(u)) * cospif(2 * angle));
-}
-
 /// A model with normal matrices of deviation 0.02 and norms of 1, all made on the card.
 template <class Model>
 Model random_model(const lolcats::LlamaConfig& config) {
   const Gpu gpu;
-  std::uint64_t seed = 0;
   const auto source = [&](const std::string&, const lolcats::Shape& shape) {
     if (shape.rank() == 1) {
       return lolcats::detail::make_parameter<Gpu>(gpu, shape, std::vector<double>(static_cast<std::size_t>(shape.size()), 1.0));
     }
-    lolcats::Array<Gpu> array(shape);
-    lolcats::cuda::launch("fill_normal", fill_normal, {lolcats::cuda::blocks_for(shape.size(), 256), 256, gpu.stream()},
-                          array.data(), shape.size(), 0.02F, lolcats::mix_bits(++seed));
-    return lolcats::Parameter<Gpu>(std::move(array));
+    return lolcats::Parameter<Gpu>(normal(shape, 0.02));
   };
   return Model(config, source);
 }
@@ -40,12 +26,9 @@ inline double product_rate_on_gpu() {
   using namespace lolcats;
   const Gpu gpu;
   constexpr Index n = 8192;
-  Array<Gpu> a(Shape{n, n}), b(Shape{n, n}), c(Shape{n, n});
-  for (Array<Gpu>* x : {&a, &b}) {
-    cuda::launch("fill_normal", fill_normal, {cuda::blocks_for(x->size(), 256), 256, gpu.stream()}, x->data(), x->size(), 1.0F,
-                 mix_bits(reinterpret_cast<std::uintptr_t>(x)));
-  }
-  const auto product = [&] { LinearKernel<Gpu>::forward(gpu, std::as_const(a).view(), std::as_const(b).view(), c.view()); };
+  const Array<Gpu> a = normal({n, n}), b = normal({n, n});
+  Array<Gpu> c({n, n});
+  const auto product = [&] { LinearKernel<Gpu>::forward(gpu, a.view(), b.view(), c.view()); };
   for (int i = 0; i < 5; ++i) product();
   constexpr int repeats = 20;
   gpu.synchronize();

@@ -1,0 +1,227 @@
+// Times attention on the GPU: LoLCATs students, softmax, and decoding over a key/value cache.
+//
+//   bench_attention_cuda [--op hybrid|softmax|decode ...] [--head 128] [--window W] [--repeats 20] [sequences x tokens ...]
+//
+//   hybrid    forward, with row statistics saved (as training does) and without; with the backward pass of either stage
+//   softmax   forward and forward + backward, over everything or a sliding window
+//   decode    one query per sequence over `tokens` keys each
+//
+// 32 query and 8 key/value heads, bf16, fresh normal inputs, three sets in turn, the median between CUDA events after
+// warming up.  Prints a line of JSON per measurement, named as bench/peers_cuda.py names the same in PyTorch ("hybrid" is
+// Hedgehog over two terraces); bench/gpu_table.py makes tables of both.
+//
+// `floor` is the share of the time that the least arithmetic at 745 TFLOP/s, or the least traffic at 4.2 TB/s, would take:
+// what an H200 reaches in large products and in copies.
+#include "support/cuda_timing.cuh"
+
+#include <lolcats/ops/attention/hopper/backward.cuh>
+#include <lolcats/ops/attention/hopper/forward.cuh>
+#include <lolcats/ops/attention/hopper/softmax_backward.cuh>
+#include <lolcats/ops/attention/softmax_decode.cuh>
+#include <lolcats/policy/feature_map/hedgehog.hpp>
+#include <lolcats/policy/feature_map/relu.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+using namespace lolcats;
+using bench::milliseconds, bench::normal;
+
+namespace {
+
+using B = bench::Gpu;
+constexpr double flops_per_second = 745e12, bytes_per_second = 4.2e12;
+
+struct Shape2 {
+  Index sequences, tokens;
+};
+
+/// One line; `more` are further fields, each with a comma before it.
+void report(const std::string& op, const Shape2& shape, double ms, const std::string& more) {
+  fmt::print("{{\"op\": \"{}\", \"shape\": \"{}x{}\", \"implementation\": \"lolcats\", \"ms\": {:.4f}, \"device\": \"{}\"{}}}\n",
+             op, shape.sequences, shape.tokens, ms, cuda::device().name, more);
+  std::fflush(stdout);
+}
+std::string field(const char* name, double value) { return fmt::format(", \"{}\": {:.3f}", name, value); }
+
+std::vector<Array<B>> sets_of(const Shape& shape, double deviation = 1) {
+  std::vector<Array<B>> sets;
+  for (int i = 0; i < bench::input_sets; ++i) sets.push_back(normal(shape, deviation));
+  return sets;
+}
+
+template <class Map, class W>
+void measure_hybrid(const Shape2& shape, int repeats) {
+  constexpr Index H = 32, G = 8, D = 128, f = Map::projected, F = Map::count * f;
+  const Index M = shape.sequences * shape.tokens;
+  const Sequences batch = Sequences::rectangular(shape.sequences, shape.tokens);
+  const double deviation = 1.4 / std::sqrt(static_cast<double>(D));
+  const auto q = sets_of({M, H * D}), k = sets_of({M, G * D}), v = sets_of({M, G * D}), dy = sets_of({M, H * D}),
+             query_map = sets_of({H, D, f}, deviation), key_map = sets_of({H, D, f}, deviation), bias = sets_of({H, f}),
+             factors = sets_of({H});
+  auto y = sets_of({M, H * D});
+  Array<B, float> largest({M, H}), inverse({M, H});
+  Array<B, std::int32_t> largest_at({M, H});
+
+  // Per token and query head: two maps, the state's update and its use, scores and values of whole tiles of 64 keys.
+  const double keys = W::has_near ? 64.0 * (1 + hopper::forward_pass::WindowTiles<W>::lag) : 64.0;
+  const double flops = static_cast<double>(M * H) * (4.0 * D * f + 4.0 * F * D + 4.0 * D * keys);
+  const double bytes = 2.0 * static_cast<double>(M * D * (2 * H + 2 * G));
+  const double floor = 1e3 * std::max(flops / flops_per_second, bytes / bytes_per_second);
+  const std::string student = std::is_same_v<Map, Hedgehog<64>> && std::is_same_v<W, Terraced<64>>
+                                  ? "hybrid"
+                                  : Map::name() + ", " + W::name();
+  const auto print = [&](const std::string& what, double ms) { report(student + " " + what, shape, ms, ""); };
+  const auto print_forward = [&](const std::string& what, double ms) {
+    report(student + " " + what, shape, ms,
+           field("tflops", flops / ms * 1e-9) + field("terabytes_per_second", bytes / ms * 1e-9) +
+               field("floor", floor / ms));
+  };
+
+  const auto problem_of = [&](int i) {
+    AttentionProblem<B, W> problem{{H, G, D}, &batch, {}, false, q[i].view(), k[i].view(), v[i].view(), {}};
+    problem.weights.query_map.value = query_map[i].view();
+    problem.weights.key_map.value = key_map[i].view();
+    problem.weights.query_bias.value = problem.weights.key_bias.value = bias[i].view();
+    if (W::has_near) problem.weights.window_factors.value = factors[i].view();
+    return problem;
+  };
+  const AttentionStatistics<B> statistics{largest.view(), inverse.view(), largest_at.view()};
+  const auto forward = [&](int i, const AttentionStatistics<B>& saved) {
+    hopper::forward<Map>(B{}, problem_of(i), y[i].view(), saved);
+  };
+  print_forward("forward", milliseconds(repeats, [&](int i) { forward(i, {}); }));
+  print_forward("forward, saving", milliseconds(repeats, [&](int i) { forward(i, statistics); }));
+
+  Tape<B> tape;
+  {
+    Array<B> dq({M, H * D}), dk({M, G * D}), dv({M, G * D});
+    print("forward+backward of q, k, v", milliseconds(repeats, [&](int i) {
+            forward(i, statistics);
+            hopper::backward<Map>(tape, problem_of(i), y[i].view(), dy[i].view(), statistics,
+                                  {{dq.view()}, {dk.view()}, {dv.view()}, {}, {}});
+          }));
+  }
+  Array<B, float> dquery_map({H, D, f}), dkey_map({H, D, f}), dbias({H, f}), dfactors({H});
+  const auto learn = [&](int i) {
+    auto problem = problem_of(i);
+    problem.weights.query_map.gradient = dquery_map.view();
+    problem.weights.key_map.gradient = dkey_map.view();
+    if (Map::bias != Bias::none) problem.weights.query_bias.gradient = problem.weights.key_bias.gradient = dbias.view();
+    if (W::has_near) problem.weights.window_factors.gradient = dfactors.view();
+    hopper::backward<Map>(tape, problem, y[i].view(), dy[i].view(), statistics, {});
+  };
+  for (int i = 0; i < bench::input_sets; ++i) forward(i, {});  // y of all sets: dy.y means something
+  print("forward+backward of maps, gamma", milliseconds(repeats, [&](int i) {
+          forward(i, statistics);
+          learn(i);
+        }));
+  print("backward of maps, gamma", milliseconds(repeats, learn));
+}
+
+template <class W>
+void measure_softmax(const Heads& heads, const Shape2& shape, W window, int repeats) {
+  const Index M = shape.sequences * shape.tokens;
+  const Shape query{M, heads.queries * heads.size}, key{M, heads.keys * heads.size}, rows{M, heads.queries};
+  const auto q = sets_of(query), dy = sets_of(query), k = sets_of(key), v = sets_of(key);
+  auto y = sets_of(query), dq = sets_of(query), dk = sets_of(key), dv = sets_of(key);
+  Array<B, float> largest(rows), inverse(rows);
+  const AttentionStatistics<B> statistics{largest.view(), inverse.view(), {}};
+  const Sequences batch = Sequences::rectangular(shape.sequences, shape.tokens);
+  const auto problem = [&](int i) {
+    return AttentionProblem<B, W>{heads, &batch, window, false, q[i].view(), k[i].view(), v[i].view(), {}};
+  };
+  double pairs = 0;  // of a query and a key it sees
+  for (Index n = 0; n < shape.tokens; ++n) pairs += static_cast<double>(n + 1 - window.begin(n));
+  const double flops = 4 * pairs * static_cast<double>(shape.sequences * heads.queries * heads.size);
+
+  const auto forward = [&](int i) { hopper::softmax_forward(B{}, problem(i), y[i].view(), statistics); };
+  double ms = milliseconds(repeats, forward);
+  report("softmax forward", shape, ms, field("tflops", flops / ms * 1e-9));
+  Tape<B> tape;
+  ms = milliseconds(repeats, [&](int i) {
+    forward(i);
+    hopper::softmax_backward(tape, problem(i), y[i].view(), dy[i].view(), statistics,
+                             {{dq[i].view()}, {dk[i].view()}, {dv[i].view()}, {}, {}});
+  });
+  report("softmax forward+backward", shape, ms, field("tflops", 3.5 * flops / ms * 1e-9));
+}
+
+void measure_decode(const Heads& heads, const Shape2& shape, int repeats) {
+  const Index tokens = shape.tokens;
+  const Shape query{shape.sequences, heads.queries * heads.size}, key{shape.sequences * tokens, heads.keys * heads.size};
+  const auto q = sets_of(query), k = sets_of(key), v = sets_of(key);
+  auto y = sets_of(query);
+  const double ms = milliseconds(repeats, [&](int i) {
+    std::vector<cuda::DecodeSlot<bf16>> slots;
+    for (Index n = 0; n < shape.sequences; ++n) {
+      const Index at = n * tokens * key.cols();
+      slots.push_back({k[i].data() + at, v[i].data() + at, static_cast<int>(tokens), static_cast<int>(n)});
+    }
+    cuda::softmax_decode<bf16>(B{}.stream(), heads, slots, q[i].data(), y[i].data());
+  });
+  report("softmax decode", shape, ms, field("terabytes_per_second", 4.0 * static_cast<double>(key.size()) / ms * 1e-9));
+}
+
+/// "8x1024"; throws ConfigError.
+std::vector<Shape2> parse(const std::vector<std::string>& texts) {
+  std::vector<Shape2> shapes;
+  for (const std::string& text : texts) {
+    long sequences = 0, tokens = 0;
+    require<ConfigError>(std::sscanf(text.c_str(), "%ldx%ld", &sequences, &tokens) == 2 && sequences > 0 && tokens > 0,
+                         "shape is '{}', expected sequences x tokens as 8x1024", text);
+    shapes.push_back({sequences, tokens});
+  }
+  return shapes;
+}
+
+void run(const std::vector<std::string>& ops, const std::vector<Shape2>& given, Index head, Index window, int repeats) {
+  const Heads heads{32, 8, head};
+  for (const std::string& op : ops) {
+    const bool decode = op == "decode";
+    const auto shapes = !given.empty() ? given
+                        : decode       ? std::vector<Shape2>{{1, 32768}, {64, 1024}, {64, 8192}}
+                                       : std::vector<Shape2>{{8, 1024}, {2, 4096}, {1, 8192}, {1, 32768}};
+    for (const Shape2& shape : shapes) {
+      if (decode) {
+        measure_decode(heads, shape, repeats);
+      } else if (op == "softmax" && window > 0) {
+        measure_softmax(heads, shape, Sliding<>(window), repeats);
+      } else if (op == "softmax") {
+        measure_softmax(heads, shape, Everything{}, repeats);
+      } else {
+        measure_hybrid<Hedgehog<64>, Terraced<64>>(shape, repeats);
+        measure_hybrid<Hedgehog<64>, Terraced<64, 1>>(shape, repeats);
+        measure_hybrid<Hedgehog<64>, Sliding<64>>(shape, repeats);
+        measure_hybrid<Hedgehog<64>, Nothing>(shape, repeats);
+        measure_hybrid<T2R<128>, Terraced<64>>(shape, repeats);
+        measure_hybrid<T2R<128>, Nothing>(shape, repeats);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  std::vector<std::string> ops{"hybrid", "softmax"}, shapes;
+  Index head = 128, window = 0;
+  int repeats = 20;
+  CLI::App app{"Times attention on the GPU"};
+  app.add_option("--op", ops, "what to time")->check(CLI::IsMember({"hybrid", "softmax", "decode"}))->capture_default_str();
+  app.add_option("--head", head, "head size of softmax and decode")->capture_default_str();
+  app.add_option("--window", window, "keys that softmax sees; 0: all")->capture_default_str();
+  app.add_option("--repeats", repeats)->capture_default_str();
+  app.add_option("shapes", shapes, "sequences x tokens, as 8x1024");
+  CLI11_PARSE(app, count, arguments);
+  try {
+    run(ops, parse(shapes), head, window, repeats);
+  } catch (const Error& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
+}
