@@ -10,9 +10,8 @@ namespace golden {
 namespace {
 
 /// Inputs (B, H, N, d) and (B, G, N, d) of a file as activations.
-template <class T>
+template <class B>
 struct Inputs {
-  using B = Cpu<T>;
   Heads heads;
   Sequences sequences;
   Array<B> q_values, k_values, v_values;
@@ -26,9 +25,9 @@ struct Inputs {
     q_values = testing::array<B>(Shape{sequences.rows(), heads.queries * heads.size}, f.rows("in.q"));
     k_values = testing::array<B>(Shape{sequences.rows(), heads.keys * heads.size}, f.rows("in.k"));
     v_values = testing::array<B>(Shape{sequences.rows(), heads.keys * heads.size}, f.rows("in.v"));
-    q = tape.variable(View<const T>(q_values.view()));
-    k = tape.variable(View<const T>(k_values.view()));
-    v = tape.variable(View<const T>(v_values.view()));
+    q = tape.variable(View<const Scalar<B>>(q_values.view()));
+    k = tape.variable(View<const Scalar<B>>(k_values.view()));
+    v = tape.variable(View<const Scalar<B>>(v_values.view()));
   }
 };
 
@@ -42,10 +41,9 @@ std::vector<double> part_of(const std::vector<double>& x, Index sequences, Index
 }
 
 /// The decoding state after `tokens` tokens of every sequence, read in two pieces.
-template <class A, class T>
-AttentionState<Cpu<T>> state_after(const Fixture& f, Index tokens, const Heads& heads,
-                                   const AttentionWeights<Cpu<T>>& w, const typename A::Window& window) {
-  using B = Cpu<T>;
+template <class A, class B>
+AttentionState<B> state_after(const Fixture& f, Index tokens, const Heads& heads, const AttentionWeights<B>& w,
+                              const typename A::Window& window) {
   const Index count = f.shape("in.q")[0];
   AttentionState<B> state;
   for (const auto& [first, last] : {std::pair<Index, Index>{0, tokens / 2}, {tokens / 2, tokens}}) {
@@ -61,39 +59,38 @@ AttentionState<Cpu<T>> state_after(const Fixture& f, Index tokens, const Heads& 
                v = take("in.v", heads.keys * heads.size);
     Tape<B> tape;
     const auto constant = [&](const Array<B>& x) { return tape.constant(x.view()); };
-    step<A, T>(tape, constant(q), constant(k), constant(v), sequences, heads, state, w, window);
+    step<A, B>(tape, constant(q), constant(k), constant(v), sequences, heads, state, w, window);
   }
   return state;
 }
 
 /// S (B, H, F, d) and z (B, H, F) of a state.
-template <class T>
-std::pair<std::vector<double>, std::vector<double>> sums_of(const AttentionState<Cpu<T>>& state) {
+template <class B>
+std::pair<std::vector<double>, std::vector<double>> sums_of(const AttentionState<B>& state) {
   std::pair<std::vector<double>, std::vector<double>> result;
   for (const auto& slot : state.slots) {
-    for (const double x : testing::as_doubles(slot.sums)) result.first.push_back(x);
-    for (const double x : testing::as_doubles(slot.normalizer)) result.second.push_back(x);
+    for (const double x : numbers_of<B>(slot.sums)) result.first.push_back(x);
+    for (const double x : numbers_of<B>(slot.normalizer)) result.second.push_back(x);
   }
   return result;
 }
 
-template <class A, class T>
+template <class A, class B>
 void check_hybrid(Fixture& f, const FileWindow& window) {
-  using B = Cpu<T>;
-  Inputs<T> in(f);
-  auto query_map = trained<T>(f, "param.feature_map_q"), key_map = trained<T>(f, "param.feature_map_k");
-  auto factors = trained<T>(f, "param.window_factors");
+  Inputs<B> in(f);
+  auto query_map = trained<B>(f, "param.feature_map_q"), key_map = trained<B>(f, "param.feature_map_k");
+  auto factors = trained<B>(f, "param.window_factors");
   const AttentionWeights<B> w{query_map, {}, key_map, {}, factors};
-  const auto y = attend<A, T>(in.tape, in.q, in.k, in.v, in.sequences, in.heads, w, window);
-  f.check_rows<T>("out.y", y.value());
-  f.check<T>("out.a", weights<A, T>(in.q.value(), in.k.value(), in.sequences, in.heads, w, window));
-  pull<T>(in.tape, y, f.rows("dout.y"));
-  f.check_rows<T>("grad.q", in.q.gradient());
-  f.check_rows<T>("grad.k", in.k.gradient());
-  f.check_rows<T>("grad.v", in.v.gradient());
-  f.check<T>("grad.feature_map_q", query_map.gradient());
-  f.check<T>("grad.feature_map_k", key_map.gradient());
-  f.check<T>("grad.window_factors", factors.gradient());
+  const auto y = attend<A, B>(in.tape, in.q, in.k, in.v, in.sequences, in.heads, w, window);
+  check_rows<B>(f, "out.y", y.value());
+  check<B>(f, "out.a", weights<A, B>(in.q.value(), in.k.value(), in.sequences, in.heads, w, window));
+  pull<B>(in.tape, y, f.rows("dout.y"));
+  check_rows<B>(f, "grad.q", in.q.gradient());
+  check_rows<B>(f, "grad.k", in.k.gradient());
+  check_rows<B>(f, "grad.v", in.v.gradient());
+  check<B>(f, "grad.feature_map_q", query_map.gradient());
+  check<B>(f, "grad.feature_map_k", key_map.gradient());
+  check<B>(f, "grad.window_factors", factors.gradient());
 
   // The file's state is the one that the last token reads from.  Ours has folded by then what the token after it no
   // longer sees; so it is taken before the last token, whose key and value the file has appended.
@@ -102,17 +99,17 @@ void check_hybrid(Fixture& f, const FileWindow& window) {
     for (const char* name : {"out.state_s", "out.state_z", "out.state_k", "out.state_v"}) f.mark(name);
     return;
   }
-  auto state = state_after<A, T>(f, last, in.heads, w, window);
-  const auto [sums, normalizer] = sums_of<T>(state);
-  f.check<T>("out.state_s", sums);
-  f.check<T>("out.state_z", normalizer);
+  auto state = state_after<A, B>(f, last, in.heads, w, window);
+  const auto [sums, normalizer] = sums_of<B>(state);
+  check<B>(f, "out.state_s", sums);
+  check<B>(f, "out.state_z", normalizer);
   const auto kept = [&](const char* name, const char* input, auto&& buffer) {  // (B, H, kept, d)
     const Index H = in.heads.queries, G = in.heads.keys, D = in.heads.size;
     const auto all = f.rows(input);
     std::vector<double> values;
     for (std::size_t n = 0; n < state.slots.size(); ++n) {
       const auto& slot = state.slots[n];
-      const auto rows = testing::as_doubles(buffer(slot));
+      const auto rows = numbers_of<B>(buffer(slot));
       for (Index h = 0; h < H; ++h) {
         const Index g = h / in.heads.group();
         for (Index i = 0; i < slot.length - slot.first; ++i) {
@@ -123,7 +120,7 @@ void check_hybrid(Fixture& f, const FileWindow& window) {
         values.insert(values.end(), from, from + D);
       }
     }
-    f.check<T>(name, values);
+    check<B>(f, name, values);
   };
   kept("out.state_k", "in.k", [](const auto& slot) { return slot.keys; });
   kept("out.state_v", "in.v", [](const auto& slot) { return slot.values; });
@@ -144,23 +141,23 @@ void hybrid(Fixture& f) {
   }
   f.check_integers("out.mask_softmax", near);
   f.check_integers("out.mask_linear", far);
-  in_both_precisions([&]<class T>(T) {
+  on_every_backend([&]<class B>(B) {
     if (f.flag("affine")) {
-      check_hybrid<FileAffine, T>(f, window);
+      check_hybrid<FileAffine, B>(f, window);
     } else {
-      check_hybrid<FileHybrid, T>(f, window);
+      check_hybrid<FileHybrid, B>(f, window);
     }
   });
 }
 
 void softmax_attention(Fixture& f) {
   const Sliding<> window(static_cast<Index>(f.number("window", static_cast<double>(unlimited))));
-  in_both_precisions([&]<class T>(T) {
-    Inputs<T> in(f);
-    const auto y = attend<FileSoftmax, T>(in.tape, in.q, in.k, in.v, in.sequences, in.heads, {}, window);
-    f.check_rows<T>("out.y", y.value());
-    const auto a = weights<FileSoftmax, T>(in.q.value(), in.k.value(), in.sequences, in.heads, {}, window);
-    f.check<T>("out.a", a);
+  on_every_backend([&]<class B>(B) {
+    Inputs<B> in(f);
+    const auto y = attend<FileSoftmax, B>(in.tape, in.q, in.k, in.v, in.sequences, in.heads, {}, window);
+    check_rows<B>(f, "out.y", y.value());
+    const auto a = weights<FileSoftmax, B>(in.q.value(), in.k.value(), in.sequences, in.heads, {}, window);
+    check<B>(f, "out.a", a);
     std::vector<double> entropy, length;  // (B, H, N)
     const auto tokens = static_cast<std::size_t>(in.sequences.longest());
     for (std::size_t row = 0; row < a.size() / tokens; ++row) {
@@ -173,12 +170,12 @@ void softmax_attention(Fixture& f) {
       entropy.push_back(h);
       length.push_back(lookback);
     }
-    f.check<T>("out.entropy", entropy);
-    f.check<T>("out.effective_sequence_length", length);
-    pull<T>(in.tape, y, f.rows("dout.y"));
-    f.check_rows<T>("grad.q", in.q.gradient());
-    f.check_rows<T>("grad.k", in.k.gradient());
-    f.check_rows<T>("grad.v", in.v.gradient());
+    check<B>(f, "out.entropy", entropy);
+    check<B>(f, "out.effective_sequence_length", length);
+    pull<B>(in.tape, y, f.rows("dout.y"));
+    check_rows<B>(f, "grad.q", in.q.gradient());
+    check_rows<B>(f, "grad.k", in.k.gradient());
+    check_rows<B>(f, "grad.v", in.v.gradient());
   });
 }
 
@@ -186,30 +183,29 @@ void linear_attention_core(Fixture& f) {
   const Shape shape = f.shape("in.v"), features = f.shape("in.fq");  // (B, H, N, d), (B, H, N, F)
   const Heads heads{shape[1], shape[1], shape[3]};
   const Sequences sequences = Sequences::rectangular(shape[0], shape[2]);
-  in_both_precisions([&]<class T>(T) {
-    using B = Cpu<T>;
+  on_every_backend([&]<class B>(B) {
     const Index rows = sequences.rows();
     const auto fq = testing::array<B>(Shape{rows, heads.queries * features[3]}, f.rows("in.fq"));
     const auto fk = testing::array<B>(Shape{rows, heads.queries * features[3]}, f.rows("in.fk"));
     const auto v_values = testing::array<B>(Shape{rows, heads.queries * heads.size}, f.rows("in.v"));
     Tape<B> tape;
     AttentionWeights<B> w;
-    w.query_features = tape.variable(View<const T>(fq.view()));
-    w.key_features = tape.variable(View<const T>(fk.view()));
-    const auto v = tape.variable(View<const T>(v_values.view()));
-    const auto unread = tape.constant(View<const T>(v_values.view()));  // in the place of q and k
-    const auto y = attend<GivenLinear, T>(tape, unread, unread, v, sequences, heads, w, {});
-    f.check_rows<T>("out.y", y.value());
-    f.check<T>("out.a", weights<GivenLinear, T>(unread.value(), unread.value(), sequences, heads, w, {}));
-    pull<T>(tape, y, f.rows("dout.y"));
-    f.check_rows<T>("grad.fq", w.query_features.gradient());
-    f.check_rows<T>("grad.fk", w.key_features.gradient());
-    f.check_rows<T>("grad.v", v.gradient());
+    w.query_features = tape.variable(View<const Scalar<B>>(fq.view()));
+    w.key_features = tape.variable(View<const Scalar<B>>(fk.view()));
+    const auto v = tape.variable(View<const Scalar<B>>(v_values.view()));
+    const auto unread = tape.constant(View<const Scalar<B>>(v_values.view()));  // in the place of q and k
+    const auto y = attend<GivenLinear, B>(tape, unread, unread, v, sequences, heads, w, {});
+    check_rows<B>(f, "out.y", y.value());
+    check<B>(f, "out.a", weights<GivenLinear, B>(unread.value(), unread.value(), sequences, heads, w, {}));
+    pull<B>(tape, y, f.rows("dout.y"));
+    check_rows<B>(f, "grad.fq", w.query_features.gradient());
+    check_rows<B>(f, "grad.fk", w.key_features.gradient());
+    check_rows<B>(f, "grad.v", v.gradient());
     AttentionState<B> state;
-    step<GivenLinear, T>(tape, unread, unread, v, sequences, heads, state, w, {});
-    const auto [sums, normalizer] = sums_of<T>(state);
-    f.check<T>("out.s", sums);
-    f.check<T>("out.z", normalizer);
+    step<GivenLinear, B>(tape, unread, unread, v, sequences, heads, state, w, {});
+    const auto [sums, normalizer] = sums_of<B>(state);
+    check<B>(f, "out.s", sums);
+    check<B>(f, "out.z", normalizer);
   });
 }
 

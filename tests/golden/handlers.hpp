@@ -2,6 +2,10 @@
 #pragma once
 
 #include <lolcats/backend/cpu.hpp>
+#ifdef __CUDACC__
+#include <lolcats/backend/cuda.cuh>
+#include <lolcats/testing/gpu.cuh>
+#endif
 #include <lolcats/ops/attention/attention.hpp>
 #include <lolcats/ops/attention/state.hpp>
 #include <lolcats/policy/feature_map/hedgehog.hpp>
@@ -10,7 +14,6 @@
 
 #include <string>
 #include <type_traits>
-#include <variant>
 #include <vector>
 
 namespace golden {
@@ -18,7 +21,7 @@ namespace golden {
 using namespace lolcats;
 using testing::Fixture;
 
-// One per kind of fixture; each runs in double and in float.
+// One per kind of fixture; each runs on every backend.
 void adamw(Fixture&);
 void attention_transfer(Fixture&);
 void cross_entropy(Fixture&);
@@ -39,48 +42,83 @@ void softmax_attention(Fixture&);
 void swiglu(Fixture&);
 void tiny_llama(Fixture&);
 
-/// Calls f(float{}) and f(double{}), double last.
+/// Calls f(B{}) for the backends that this unit is compiled for: a .cu compiles the same text for the GPU.
 template <class F>
-void in_both_precisions(F&& f) {
-  f(float{});
-  f(double{});
+void on_every_backend(F&& f) {
+#ifdef __CUDACC__
+  f(Cuda<float>{});
+  f(Cuda<bf16>{});
+#else
+  f(Cpu<float>{});
+  f(Cpu<double>{});
+#endif
+}
+/// Can this program run here?  If not, says why.
+inline bool backends_available() {
+#ifdef __CUDACC__
+  return testing::have_gpu();
+#else
+  return true;
+#endif
+}
+
+/// The numbers of an array or a view of the backend on the host, or those of a vector.
+template <class B, class Numbers>
+std::vector<double> numbers_of(const Numbers& x) {
+  if constexpr (std::is_same_v<Numbers, std::vector<double>>) {
+    return x;
+  } else if constexpr (requires { x.view(); }) {
+    return testing::host(B{}, x.view());
+  } else {
+    return testing::host(B{}, x);
+  }
+}
+
+/// Has B computed the expected array of this name?
+template <class B, class Numbers>
+void check(Fixture& f, const std::string& name, const Numbers& got) {
+  f.check<Scalar<B>>(name, numbers_of<B>(got));
+}
+/// The same for an array (B, H, N, d) against (B * N, H * d).
+template <class B, class Numbers>
+void check_rows(Fixture& f, const std::string& name, const Numbers& got) {
+  f.check_rows<Scalar<B>>(name, numbers_of<B>(got));
+}
+template <class B>
+void check_number(Fixture& f, const std::string& name, double got) {
+  f.check_number<Scalar<B>>(name, got);
 }
 
 /// A parameter of the file, of the given shape or its own, trained.
-template <class T>
-Parameter<Cpu<T>> trained(const Fixture& f, const std::string& name, const Shape* shape = nullptr) {
-  Parameter<Cpu<T>> p(testing::array<Cpu<T>>(shape ? *shape : f.shape(name), f.numbers(name)));
-  p.train(Cpu<T>{});
+template <class B>
+Parameter<B> trained(const Fixture& f, const std::string& name, const Shape* shape = nullptr) {
+  Parameter<B> p(testing::array<B>(shape ? *shape : f.shape(name), f.numbers(name)));
+  p.train(B{});
   return p;
 }
 
 /// Puts dy in the place of the gradient of y and runs the tape backwards.
-template <class T>
-void pull(Tape<Cpu<T>>& tape, Var<Cpu<T>> y, const std::vector<double>& dy) {
-  Cpu<T>::from_host(dy.data(), y.sink().gradient.data, y.value().size());
+template <class B>
+void pull(Tape<B>& tape, Var<B> y, const std::vector<double>& dy) {
+  B{}.from_host(dy.data(), y.sink().gradient.data, y.value().size());
   tape.replay(0);
 }
 
 /// The window that a file names: "sw" or "tile".
 struct FileWindow {
   static constexpr bool has_near = true, has_far = true;
-  std::variant<Sliding<>, Terraced<>> window = Sliding<>(1);
+  bool tiles = false;
+  Sliding<> sliding = Sliding<>(1);
+  Terraced<> terraced = Terraced<>(1);
 
   static FileWindow of(const Fixture& f, const std::string& kind) {
     const auto width = static_cast<Index>(f.number("window", 1));
     require<FormatError>(kind == "sw" || kind == "tile", "{}: kind is '{}', expected sw or tile", f.name(), kind);
-    if (kind == "sw") return {Sliding<>(width)};
-    return {Terraced<>(width)};
+    return {kind == "tile", Sliding<>(width), Terraced<>(width)};
   }
-  Index begin(Index n) const {
-    return std::visit([n](const auto& w) { return w.begin(n); }, window);
-  }
-  Index span() const {
-    return std::visit([](const auto& w) { return w.span(); }, window);
-  }
-  Index period() const {
-    return std::visit([](const auto& w) { return w.period(); }, window);
-  }
+  constexpr Index begin(Index n) const { return tiles ? terraced.begin(n) : sliding.begin(n); }
+  constexpr Index span() const { return tiles ? terraced.span() : sliding.span(); }
+  constexpr Index period() const { return tiles ? terraced.period() : sliding.period(); }
   static std::string name() { return "file"; }
 };
 static_assert(Window<FileWindow>);
@@ -100,14 +138,14 @@ using FileLinear = Linear<Hedgehog<dynamic>>;
 using FileSoftmax = Softmax<>;
 
 /// `attention<A>`, `attention_step<A>` and the weights a (N, H, T, T) flattened, compiled once for all units.
-template <class A, class T>
-Var<Cpu<T>> attend(Tape<Cpu<T>>&, Var<Cpu<T>> q, Var<Cpu<T>> k, Var<Cpu<T>> v, const Sequences&, const Heads&,
-                   const AttentionWeights<Cpu<T>>&, const typename A::Window&);
-template <class A, class T>
-Var<Cpu<T>> step(Tape<Cpu<T>>&, Var<Cpu<T>> q, Var<Cpu<T>> k, Var<Cpu<T>> v, const Sequences&, const Heads&,
-                 AttentionState<Cpu<T>>&, const AttentionWeights<Cpu<T>>&, const typename A::Window&);
-template <class A, class T>
-std::vector<double> weights(View<const T> q, View<const T> k, const Sequences&, const Heads&,
-                            const AttentionWeights<Cpu<T>>&, const typename A::Window&);
+template <class A, class B>
+Var<B> attend(Tape<B>&, Var<B> q, Var<B> k, Var<B> v, const Sequences&, const Heads&, const AttentionWeights<B>&,
+              const typename A::Window&);
+template <class A, class B>
+Var<B> step(Tape<B>&, Var<B> q, Var<B> k, Var<B> v, const Sequences&, const Heads&, AttentionState<B>&,
+            const AttentionWeights<B>&, const typename A::Window&);
+template <class A, class B>
+std::vector<double> weights(View<const Scalar<B>> q, View<const Scalar<B>> k, const Sequences&, const Heads&,
+                            const AttentionWeights<B>&, const typename A::Window&);
 
 }  // namespace golden

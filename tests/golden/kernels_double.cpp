@@ -1,9 +1,5 @@
 #include "kernels.hpp"
 
 namespace golden {
-GOLDEN_KERNELS(FileHybrid, double)
-GOLDEN_KERNELS(FileAffine, double)
-GOLDEN_KERNELS(FileLinear, double)
-GOLDEN_KERNELS(FileSoftmax, double)
-GOLDEN_KERNELS(GivenLinear, double)
+GOLDEN_BACKEND(Cpu<double>)
 }  // namespace golden

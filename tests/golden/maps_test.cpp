@@ -1,7 +1,7 @@
 // Golden fixtures of feature maps.
 #include "handlers.hpp"
+#include "operations.hpp"
 
-#include <lolcats/ops/feature_map/eigen.hpp>
 #include <lolcats/policy/feature_map/elu.hpp>
 #include <lolcats/policy/feature_map/hedgehog_exp.hpp>
 #include <lolcats/policy/feature_map/identity.hpp>
@@ -14,31 +14,30 @@ namespace golden {
 
 namespace {
 
-template <FeatureMap M, class T>
+template <FeatureMap M, class B>
 void check_map(Fixture& f) {
-  using B = Cpu<T>;
   const Shape shape = f.shape("in.x");  // (B, H, N, d)
   auto x = testing::array<B>(Shape{shape[0] * shape[2], shape[1] * shape[3]}, f.rows("in.x"));
-  auto map = trained<T>(f, "param.weight");
+  auto map = trained<B>(f, "param.weight");
   Parameter<B> bias;
-  if constexpr (M::bias != Bias::none) bias = trained<T>(f, "param.bias");
+  if constexpr (M::bias != Bias::none) bias = trained<B>(f, "param.bias");
   Tape<B> tape;
   testing::poison(tape);
-  const auto input = tape.variable(View<const T>(x.view()));
+  const auto input = tape.variable(View<const Scalar<B>>(x.view()));
   const auto phi =
       lolcats::feature_map<M>(tape, input, static_cast<Weight<B>>(map), static_cast<Weight<B>>(bias), shape[1]);
-  f.check_rows<T>("out.y", phi.value());
-  pull<T>(tape, phi, f.rows("dout.y"));
-  f.check_rows<T>("grad.x", input.gradient());
-  f.check<T>("grad.weight", map.gradient());
-  if (bias) f.check<T>("grad.bias", bias.gradient());
+  check_rows<B>(f, "out.y", phi.value());
+  pull<B>(tape, phi, f.rows("dout.y"));
+  check_rows<B>(f, "grad.x", input.gradient());
+  check<B>(f, "grad.weight", map.gradient());
+  if (bias) check<B>(f, "grad.bias", bias.gradient());
 }
 
 /// With whatever bias and skip connection the file has, as far as they are compiled here.
 template <FeatureMap M, bool Modified>
 void check_modified(Fixture& f) {
   const auto both = [&]<class Map>(std::type_identity<Map>) {
-    in_both_precisions([&]<class T>(T) { check_map<Map, T>(f); });
+    on_every_backend([&]<class B>(B) { check_map<Map, B>(f); });
   };
   const bool biased = f.has("param.bias"), skip = f.flag("skip");
   if (!biased && !skip) return both(std::type_identity<M>{});
@@ -75,7 +74,7 @@ void feature_map_init(Fixture& f) {
         weight.push_back(IdentityStart::weight(rng, i, j, shape[1], shape[2], false));
     }
   }
-  f.check<double>("out.weight", weight);
+  check<Cpu<double>>(f, "out.weight", weight);
 }
 
 /// Linear attention over maps.  Hedgehog is fused; other maps are computed by the operation and given.
@@ -85,20 +84,19 @@ void linear_attention_gqa(Fixture& f) {
   const Heads heads{shape[1], kv[1], shape[3]};
   const Sequences sequences = Sequences::rectangular(shape[0], shape[2]);
   const bool gradients = f.has("grad.q");
-  in_both_precisions([&]<class T>(T) {
-    using B = Cpu<T>;
+  on_every_backend([&]<class B>(B) {
     const Index rows = sequences.rows();
     auto q_values = testing::array<B>(Shape{rows, heads.queries * heads.size}, f.rows("in.q"));
     auto k_values = testing::array<B>(Shape{rows, heads.keys * heads.size}, f.rows("in.k"));
     auto v_values = testing::array<B>(Shape{rows, heads.keys * heads.size}, f.rows("in.v"));
-    auto query_map = trained<T>(f, "param.feature_map_q"), key_map = trained<T>(f, "param.feature_map_k");
+    auto query_map = trained<B>(f, "param.feature_map_q"), key_map = trained<B>(f, "param.feature_map_k");
     Tape<B> tape;
-    const auto variable = [&](auto& x) { return tape.variable(View<const T>(x.view())); };
+    const auto variable = [&](auto& x) { return tape.variable(View<const Scalar<B>>(x.view())); };
     const auto q = variable(q_values), k = variable(k_values), v = variable(v_values);
     Var<B> y;
     if (act == "softmax_dim") {
       AttentionWeights<B> w{query_map, {}, key_map, {}, {}};
-      y = attend<FileLinear, T>(tape, q, k, v, sequences, heads, w, {});
+      y = attend<FileLinear, B>(tape, q, k, v, sequences, heads, w, {});
     } else {
       require<Error>(act == "relu" && !gradients, "{}: activation '{}' with gradients is not compiled here", f.name(),
                      act);
@@ -118,16 +116,16 @@ void linear_attention_gqa(Fixture& f) {
           lolcats::feature_map<Relu<dynamic>>(tape, q, static_cast<Weight<B>>(query_map), Weight<B>{}, heads.queries);
       w.key_features = lolcats::feature_map<Relu<dynamic>>(tape, variable(wide), static_cast<Weight<B>>(key_map),
                                                            Weight<B>{}, heads.queries);
-      y = attend<GivenLinear, T>(tape, q, k, v, sequences, heads, w, {});
+      y = attend<GivenLinear, B>(tape, q, k, v, sequences, heads, w, {});
     }
-    f.check_rows<T>("out.y", y.value());
+    check_rows<B>(f, "out.y", y.value());
     if (!gradients) return;
-    pull<T>(tape, y, f.rows("dout.y"));
-    f.check_rows<T>("grad.q", q.gradient());
-    f.check_rows<T>("grad.k", k.gradient());
-    f.check_rows<T>("grad.v", v.gradient());
-    f.check<T>("grad.feature_map_q", query_map.gradient());
-    f.check<T>("grad.feature_map_k", key_map.gradient());
+    pull<B>(tape, y, f.rows("dout.y"));
+    check_rows<B>(f, "grad.q", q.gradient());
+    check_rows<B>(f, "grad.k", k.gradient());
+    check_rows<B>(f, "grad.v", v.gradient());
+    check<B>(f, "grad.feature_map_q", query_map.gradient());
+    check<B>(f, "grad.feature_map_k", key_map.gradient());
   });
 }
 

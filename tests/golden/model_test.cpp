@@ -1,11 +1,9 @@
 // Golden fixtures of layers and whole models.
 #include "handlers.hpp"
+#include "operations.hpp"
 
 #include <lolcats/data/batch.hpp>
-#include <lolcats/model/cpu.hpp>
 #include <lolcats/model/llama.hpp>
-#include <lolcats/ops/squared_error/eigen.hpp>
-#include <lolcats/ops/weight_cross_entropy/eigen.hpp>
 #include <lolcats/train/transfer.hpp>
 
 #include <doctest/doctest.h>
@@ -44,9 +42,8 @@ struct FileLora {
 };
 
 /// The attention of a layer with maps from the file: what AttentionLayer is for maps of a fixed size.
-template <class A, class T>
+template <class A, class B>
 struct FileAttention {
-  using B = Cpu<T>;
   Heads size;
   typename A::Window in;
   Parameter<B> query_map, key_map, factors;
@@ -60,13 +57,12 @@ struct FileAttention {
   }
 };
 
-template <class A, class T, class Base>
+template <class A, class B, class Base>
 struct FileLayer {
-  using B = Cpu<T>;
   Base* base;
-  FileAttention<A, T> maps;
+  FileAttention<A, B> maps;
 
-  const FileAttention<A, T>& attention() const { return maps; }
+  const FileAttention<A, B>& attention() const { return maps; }
   Qkv<B> project(Tape<B>& tape, Var<B> x, const Sequences& s, const RopeTable<B>& table) const {
     return base->project(tape, x, s, table);
   }
@@ -74,7 +70,7 @@ struct FileLayer {
     return base->attend_softmax(tape, x, s);
   }
   Var<B> attend(Tape<B>& tape, const Qkv<B>& x, const Sequences& s) const {
-    return golden::attend<A, T>(tape, x.q, x.k, x.v, s, maps.size, maps.weights(), maps.in);
+    return golden::attend<A, B>(tape, x.q, x.k, x.v, s, maps.size, maps.weights(), maps.in);
   }
   Var<B> finish(Tape<B>& tape, Var<B> x, Var<B> y) const { return base->finish(tape, x, y); }
   Var<B> forward(Tape<B>& tape, Var<B> x, const Sequences& s, const RopeTable<B>& table) const {
@@ -83,15 +79,14 @@ struct FileLayer {
 };
 
 /// A model with base weights, and adapters if P has any, in a Llama, and maps beside it.
-template <class A, class T, class P = NoAdapter>
+template <class A, class B, class P = NoAdapter>
 struct FileModel {
-  using B = Cpu<T>;
   using Device = B;
   using Attention = A;
   using Base = Llama<B, Softmax<>, P>;
 
   Base base;
-  std::vector<FileLayer<A, T, DecoderLayer<B, Softmax<>, P>>> layers;
+  std::vector<FileLayer<A, B, DecoderLayer<B, Softmax<>, P>>> layers;
 
   FileModel(const Fixture& f, const typename A::Window& window)
       : base(config_of(f), [&](const std::string& name, const Shape& shape) {
@@ -174,20 +169,19 @@ struct Text {
   }
 };
 
-template <class A, class T>
+template <class A, class B>
 void check_student(Fixture& f, const Text& text, const std::string& kind, const typename A::Window& window) {
-  using B = Cpu<T>;
-  FileModel<A, T> model(f, window);
+  FileModel<A, B> model(f, window);
   const Sequences& s = text.batch.sequences;
   {
     Tape<B> tape;
     const auto hidden = model.hidden(tape, text.batch.tokens, s);
-    f.check<T>("out." + kind, model.logits(tape, hidden).value());
+    check<B>(f, "out." + kind, model.logits(tape, hidden).value());
     const auto loss =
         lolcats::cross_entropy<B>(tape, hidden, model.base.head(), text.batch.labels, 1 / text.supervised);
-    f.check_number<T>("out.loss_" + kind, item(tape, loss));
+    check_number<B>(f, "out.loss_" + kind, item(tape, loss));
     const std::string mixed = "out." + kind + "_layer0_softmax";
-    if (f.has(mixed)) f.check<T>(mixed, model.logits(tape, model.hidden(tape, text.batch.tokens, s, 1)).value());
+    if (f.has(mixed)) check<B>(f, mixed, model.logits(tape, model.hidden(tape, text.batch.tokens, s, 1)).value());
   }
   // One token at a time; without an expectation of its own it must give the same logits.
   const std::string decode = f.has("out.decode_" + kind) ? "out.decode_" + kind : "out." + kind;
@@ -208,27 +202,26 @@ void check_student(Fixture& f, const Text& text, const std::string& kind, const 
       const auto& layer = model.layer(i);
       const auto qkv = layer.project(tape, x, now, model.rope(now));
       x = layer.finish(tape, x,
-                       step<A, T>(tape, qkv.q, qkv.k, qkv.v, now, layer.maps.size, states[static_cast<std::size_t>(i)],
+                       step<A, B>(tape, qkv.q, qkv.k, qkv.v, now, layer.maps.size, states[static_cast<std::size_t>(i)],
                                   layer.maps.weights(), window));
     }
-    const auto row = testing::as_doubles(model.logits(tape, model.base.normalize(tape, x)).value());
+    const auto row = numbers_of<B>(model.logits(tape, model.base.normalize(tape, x)).value());
     for (Index n = 0; n < count; ++n) {
       std::copy_n(row.begin() + n * vocabulary, vocabulary, logits.begin() + (n * length + t) * vocabulary);
     }
   }
-  f.check<T>(decode, logits);
+  check<B>(f, decode, logits);
 }
 
 /// The softmax teacher, by the model itself.
-template <class T>
+template <class B>
 void check_teacher(Fixture& f, const Text& text) {
-  using B = Cpu<T>;
   Llama<B> teacher(config_of(f), [&](const std::string& name, const Shape& shape) {
     return Parameter<B>(testing::array<B>(shape, f.numbers("param." + name)));
   });
   Tape<B> tape;
-  f.check<T>("out.teacher", teacher.logits(tape, text.batch.tokens, text.batch.sequences).value());
-  f.check_number<T>("out.loss_teacher", item(tape, teacher.loss(tape, text.batch, 1 / text.supervised)));
+  check<B>(f, "out.teacher", teacher.logits(tape, text.batch.tokens, text.batch.sequences).value());
+  check_number<B>(f, "out.loss_teacher", item(tape, teacher.loss(tape, text.batch, 1 / text.supervised)));
 }
 
 /// No validation data.
@@ -237,11 +230,10 @@ struct NoData {
   Batch batch(std::span<const Index>) const { return {}; }
 };
 
-template <class A, class T>
+template <class A, class B>
 void check_transfer(Fixture& f, const Text& text, const typename A::Window& window) {
-  using B = Cpu<T>;
-  using Model = FileModel<A, T>;
-  FileModel<A, T> model(f, window);
+  using Model = FileModel<A, B>;
+  FileModel<A, B> model(f, window);
   const Index layers = model.layer_count(), tokens = static_cast<Index>(text.batch.tokens.size());
   const detail::TransferBatch batch{text.batch, {}};
   const auto parameters = model.transfer_parameters();
@@ -255,10 +247,10 @@ void check_transfer(Fixture& f, const Text& text, const typename A::Window& wind
     return task.step(batch, {.scale = 1 / static_cast<double>(tokens)});
   };
 
-  f.check_number<T>("out.loss", loss(0, layers, 1000, 0));
-  for (const auto& [name, parameter] : parameters) f.check<T>("grad." + name, parameter->gradient());
-  f.check_number<T>("out.loss_xent", loss(0, layers, 1000, 1));
-  for (const auto& [name, parameter] : parameters) f.check<T>("grad." + name + ".xent", parameter->gradient());
+  check_number<B>(f, "out.loss", loss(0, layers, 1000, 0));
+  for (const auto& [name, parameter] : parameters) check<B>(f, "grad." + name, parameter->gradient());
+  check_number<B>(f, "out.loss_xent", loss(0, layers, 1000, 1));
+  for (const auto& [name, parameter] : parameters) check<B>(f, "grad." + name + ".xent", parameter->gradient());
 
   std::vector<double> mse, xent, block, inputs;
   for (Index i = 0; i < layers; ++i) {
@@ -266,23 +258,22 @@ void check_transfer(Fixture& f, const Text& text, const typename A::Window& wind
     xent.push_back(loss(i, i + 1, 0, 1));
     block.push_back(loss(i, i + 1, 1000, 0));
   }
-  f.check<T>("out.layer_mse", mse);
-  f.check<T>("out.layer_xent", xent);
-  f.check<T>("out.block_loss", block);
+  check<B>(f, "out.layer_mse", mse);
+  check<B>(f, "out.layer_xent", xent);
+  check<B>(f, "out.block_loss", block);
 
   Tape<B> tape;
   TeacherStream<Model> stream(tape, model);
   stream.start(text.batch.tokens, text.batch.sequences);
   while (stream.layer() < layers) {
-    for (const double x : testing::as_doubles(stream.value())) inputs.push_back(x);
+    for (const double x : numbers_of<B>(stream.value())) inputs.push_back(x);
     stream.advance();
   }
-  f.check<T>("out.block_inputs", inputs);
+  check<B>(f, "out.block_inputs", inputs);
 }
 
-template <class A, class T>
+template <class A, class B>
 void check_layer(Fixture& f, const typename A::Window& window) {
-  using B = Cpu<T>;
   const auto c = config_of(f);
   const std::string at = "model.layers.0.";
   DecoderLayer<B> layer(
@@ -293,16 +284,16 @@ void check_layer(Fixture& f, const typename A::Window& window) {
     p.train(B{});
     base.push_back({name, &p});
   });
-  FileLayer<A, T, DecoderLayer<B>> student{&layer,
+  FileLayer<A, B, DecoderLayer<B>> student{&layer,
                                            {{c.heads, c.kv_heads, c.head_dim},
                                             window,
-                                            trained<T>(f, "param." + at + "self_attn.feature_map_q.mlp.layer"),
-                                            trained<T>(f, "param." + at + "self_attn.feature_map_k.mlp.layer"),
+                                            trained<B>(f, "param." + at + "self_attn.feature_map_q.mlp.layer"),
+                                            trained<B>(f, "param." + at + "self_attn.feature_map_k.mlp.layer"),
                                             {}}};
   base.push_back({at + "self_attn.feature_map_q.mlp.layer", &student.maps.query_map});
   base.push_back({at + "self_attn.feature_map_k.mlp.layer", &student.maps.key_map});
   if constexpr (has_mixing<A>) {
-    student.maps.factors = trained<T>(f, "param." + at + "self_attn.window_factors");
+    student.maps.factors = trained<B>(f, "param." + at + "self_attn.window_factors");
     base.push_back({at + "self_attn.window_factors", &student.maps.factors});
   }
   const Shape shape = f.shape("in.x");
@@ -310,37 +301,36 @@ void check_layer(Fixture& f, const typename A::Window& window) {
   const RopeTable<B> table(rope_frequencies(c.rope, c.head_dim), shape[1]);
   const auto values = testing::array<B>(Shape{shape.rows(), shape.cols()}, f.numbers("in.x"));
   Tape<B> tape;
-  const auto x = tape.variable(View<const T>(values.view()));
+  const auto x = tape.variable(View<const Scalar<B>>(values.view()));
   {
     const typename Tape<B>::NoGradient quiet(tape);
-    f.check<T>("out.teacher", layer.forward_softmax(tape, x, s, table).value());
+    check<B>(f, "out.teacher", layer.forward_softmax(tape, x, s, table).value());
   }
   const auto y = student.forward(tape, x, s, table);
-  f.check<T>("out.student", y.value());
-  pull<T>(tape, y, f.numbers("dout.student"));
-  f.check<T>("grad.x", x.gradient());
-  for (const auto& [name, parameter] : base) f.check<T>("grad." + name, parameter->gradient());
+  check<B>(f, "out.student", y.value());
+  pull<B>(tape, y, f.numbers("dout.student"));
+  check<B>(f, "grad.x", x.gradient());
+  for (const auto& [name, parameter] : base) check<B>(f, "grad." + name, parameter->gradient());
 }
 
-template <class A, class T>
+template <class A, class B>
 void check_finetune(Fixture& f, const Text& text, const typename A::Window& window) {
-  using B = Cpu<T>;
   FileLora::rank = static_cast<Index>(f.number("rank", 1));
   FileLora::alpha = f.number("alpha", 1);
-  FileModel<A, T, FileLora> model(f, window);
+  FileModel<A, B, FileLora> model(f, window);
   const auto adapters = model.base.adapter_parameters();
   for (const auto& [name, parameter] : adapters) parameter->train(B{});
   Tape<B> tape;
   tape.training = true;
   const auto hidden = model.hidden(tape, text.batch.tokens, text.batch.sequences);
-  f.check<T>("out.logits", model.logits(tape, hidden).value());
+  check<B>(f, "out.logits", model.logits(tape, hidden).value());
   const auto loss = lolcats::cross_entropy<B>(tape, hidden, model.base.head(), text.batch.labels, 1 / text.supervised);
-  f.check_number<T>("out.loss", item(tape, loss));
+  check_number<B>(f, "out.loss", item(tape, loss));
   tape.backward(loss);
   for (const auto& [name, parameter] : adapters) {
     std::string in_file = "grad." + name;
     in_file.insert(in_file.rfind(".weight"), ".default");
-    f.check<T>(in_file, parameter->gradient());
+    check<B>(f, in_file, parameter->gradient());
   }
 }
 
@@ -355,36 +345,33 @@ void with_attention(const Fixture& fixture, const std::string& kind, F&& f) {
 
 void tiny_llama(Fixture& f) {
   const Text text(f);
-  in_both_precisions([&]<class T>(T) {
-    check_teacher<T>(f, text);
-    for (const std::string kind : {"sw", "tile", "linear"}) {
-      with_attention(f, kind, [&]<class A>(std::type_identity<A>, const auto& window) {
-        check_student<A, T>(f, text, kind, window);
-      });
-    }
+  on_every_backend([&]<class B>(B) {
+    check_teacher<B>(f, text);
+    for (const char* kind : {"sw", "tile"}) check_student<FileHybrid, B>(f, text, kind, FileWindow::of(f, kind));
+    check_student<FileLinear, B>(f, text, "linear", {});
   });
 }
 
 void attention_transfer(Fixture& f) {
   const Text text(f);
-  in_both_precisions([&]<class T>(T) {
+  on_every_backend([&]<class B>(B) {
     with_attention(f, f.text("kind"),
-                   [&]<class A>(std::type_identity<A>, const auto& window) { check_transfer<A, T>(f, text, window); });
+                   [&]<class A>(std::type_identity<A>, const auto& window) { check_transfer<A, B>(f, text, window); });
   });
 }
 
 void decoder_layer(Fixture& f) {
-  in_both_precisions([&]<class T>(T) {
+  on_every_backend([&]<class B>(B) {
     with_attention(f, f.text("kind"),
-                   [&]<class A>(std::type_identity<A>, const auto& window) { check_layer<A, T>(f, window); });
+                   [&]<class A>(std::type_identity<A>, const auto& window) { check_layer<A, B>(f, window); });
   });
 }
 
 void lora_finetune(Fixture& f) {
   const Text text(f);
-  in_both_precisions([&]<class T>(T) {
+  on_every_backend([&]<class B>(B) {
     with_attention(f, f.text("kind"),
-                   [&]<class A>(std::type_identity<A>, const auto& window) { check_finetune<A, T>(f, text, window); });
+                   [&]<class A>(std::type_identity<A>, const auto& window) { check_finetune<A, B>(f, text, window); });
   });
 }
 

@@ -1,13 +1,11 @@
 // Golden fixtures of optimisation and data.
 #include "handlers.hpp"
+#include "operations.hpp"
 
 #include <lolcats/data/instructions.hpp>
 #include <lolcats/data/packing.hpp>
 #include <lolcats/eval/perplexity.hpp>
-#include <lolcats/ops/cross_entropy/eigen.hpp>
-#include <lolcats/ops/elementwise/eigen.hpp>
 #include <lolcats/train/adamw.hpp>
-#include <lolcats/train/cpu.hpp>
 #include <lolcats/train/gradients.hpp>
 #include <lolcats/train/schedule.hpp>
 
@@ -18,12 +16,11 @@
 namespace golden {
 
 void adamw(Fixture& f) {
-  in_both_precisions([&]<class T>(T) {
-    using B = Cpu<T>;
+  on_every_backend([&]<class B>(B) {
     const Index steps = f.shape("in.grads")[0], size = f.shape("param.x").size();
     const auto gradients = f.numbers("in.grads");
     for (const bool clipped : {false, true}) {
-      auto x = trained<T>(f, "param.x");
+      auto x = trained<B>(f, "param.x");
       const Parameters<B> parameters{{"x", &x}};
       AdamW<B> optimizer(B{}, parameters,
                          {.beta1 = f.number("beta1", 0),
@@ -32,13 +29,13 @@ void adamw(Fixture& f) {
                           .weight_decay = f.number("weight_decay", 0)});
       std::vector<double> trajectory, norms;
       for (Index t = 0; t < steps; ++t) {
-        B::from_host(gradients.data() + t * size, x.gradient().data, size);
+        B{}.from_host(gradients.data() + t * size, x.gradient().data, size);
         if (clipped) norms.push_back(clip_by_global_norm(B{}, parameters, f.number("max_norm", 1)));
         optimizer.step(f.number("lr", 0));
-        for (const double value : testing::as_doubles(x.value())) trajectory.push_back(value);
+        for (const double value : numbers_of<B>(x.value())) trajectory.push_back(value);
       }
-      f.check<T>(clipped ? "out.x_clipped" : "out.x", trajectory);
-      if (clipped) f.check<T>("out.norms", norms);
+      check<B>(f, clipped ? "out.x_clipped" : "out.x", trajectory);
+      if (clipped) check<B>(f, "out.norms", norms);
     }
   });
 }
@@ -54,28 +51,28 @@ void reduce_on_plateau(Fixture& f) {
     state.observe(metric);
     rates.push_back(state.rate(0));
   }
-  f.check<double>("out.lr", rates);
+  check<Cpu<double>>(f, "out.lr", rates);
 }
 
 namespace {
 
 /// One token per row, with a given loss: two classes with logits (0, x), the first one right, so log(1 + exp x).
-template <class T>
+template <class B>
 struct ModelOfLosses {
-  using Device = Cpu<T>;
-  Array<Cpu<T>> x, table;
+  using Device = B;
+  Array<B> x, table;
 
   explicit ModelOfLosses(const std::vector<double>& losses) {
     std::vector<double> logits;
     for (const double loss : losses) logits.push_back(std::log(std::expm1(loss)));
-    x = testing::array<Cpu<T>>(Shape{static_cast<Index>(losses.size()), 1}, logits);
-    table = testing::array<Cpu<T>>(Shape{2, 1}, {0, 1});
+    x = testing::array<B>(Shape{static_cast<Index>(losses.size()), 1}, logits);
+    table = testing::array<B>(Shape{2, 1}, {0, 1});
   }
-  Cpu<T> backend() const { return {}; }
-  Weight<Cpu<T>> head() const { return {table.view(), {}}; }
-  Var<Cpu<T>> hidden(Tape<Cpu<T>>& tape, std::span<const Index> tokens, const Sequences&) const {
+  B backend() const { return {}; }
+  Weight<B> head() const { return {table.view(), {}}; }
+  Var<B> hidden(Tape<B>& tape, std::span<const Index> tokens, const Sequences&) const {
     // A token is its own row number.
-    return tape.constant(View<const T>(x.view()).row_range(tokens.front(), static_cast<Index>(tokens.size())));
+    return tape.constant(View<const Scalar<B>>(x.view()).row_range(tokens.front(), static_cast<Index>(tokens.size())));
   }
 };
 
@@ -119,11 +116,11 @@ void packing(Fixture& f) {
   CHECK(alpaca_prompt(between(with_input, "### Instruction:\n", "\n\n### Input"),
                       between(with_input, "### Input:\n", "\n\n### Response")) == with_input);
 
-  in_both_precisions([&]<class T>(T) {
-    ModelOfLosses<T> model(f.numbers("in.losses"));
+  on_every_backend([&]<class B>(B) {
+    ModelOfLosses<B> model(f.numbers("in.losses"));
     const Perplexity p = perplexity(model, OneTokenRows{model.x.size()}, 3);
-    f.check_number<T>("out.perplexity", p.perplexity);
-    f.check_number<T>("out.perplexity_logged", p.mean_of_sequences);
+    check_number<B>(f, "out.perplexity", p.perplexity);
+    check_number<B>(f, "out.perplexity_logged", p.mean_of_sequences);
   });
 }
 

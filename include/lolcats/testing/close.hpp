@@ -70,6 +70,25 @@ Verdict close(const Want& want, const Got& got, double tolerance) {
                               squares > 0 ? std::sqrt(error_squares / squares) : std::sqrt(error_squares))};
 }
 
+/// Is the norm of the error at most `tolerance` times the norm of `want`?  For gradients in bf16, whose single entries err
+/// by what the largest of many terms was rounded by.
+template <class Want, class Got>
+Verdict close_in_norm(const Want& want, const Got& got, double tolerance) {
+  const std::vector<double> expected = as_doubles(want), actual = as_doubles(got);
+  if (expected.size() != actual.size()) {
+    return {false, fmt::format("close_in_norm: got {} numbers, expected {}", actual.size(), expected.size())};
+  }
+  double squares = 0, error_squares = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    squares += expected[i] * expected[i];
+    error_squares += (actual[i] - expected[i]) * (actual[i] - expected[i]);
+  }
+  const double norm = std::sqrt(squares), error = std::sqrt(error_squares);
+  const bool passed = error <= tolerance * (norm > 0 ? norm : 1.0);  // NaN fails
+  return {passed, fmt::format("close_in_norm: error {:.3g} of the norm {:.6g} (tolerance {:.3g})",
+                              norm > 0 ? error / norm : error, norm, tolerance)};
+}
+
 /// The same bits.
 template <class Want, class Got>
 Verdict same(const Want& want, const Got& got) {

@@ -1,0 +1,2 @@
+// On CUDA.
+#include "attention_test.cpp"

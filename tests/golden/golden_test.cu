@@ -1,0 +1,2 @@
+// On CUDA.
+#include "golden_test.cpp"

@@ -1,0 +1,5 @@
+#include "kernels.hpp"
+
+namespace golden {
+GOLDEN_BACKEND(Cuda<bf16>)
+}  // namespace golden

@@ -1,0 +1,2 @@
+// On CUDA.
+#include "maps_test.cpp"

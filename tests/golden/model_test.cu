@@ -1,0 +1,2 @@
+// On CUDA.
+#include "model_test.cpp"

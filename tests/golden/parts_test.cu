@@ -1,0 +1,2 @@
+// On CUDA.
+#include "parts_test.cpp"

@@ -1,0 +1,2 @@
+// On CUDA.
+#include "training_test.cpp"
