@@ -40,8 +40,8 @@ struct Components {
 int main(int argc, char** argv) {
   return run_study({.name = "components", .summary = "Table 6: feature map, attention transfer and window, one by one."}, argc, argv,
                    [](Study& study) {
-    using H = Components<Hedgehog<8>>;
-    using T = Components<T2R<16>>;
+    using H = Components<Hedgehog<rank>>;
+    using T = Components<T2R<2 * rank>>;
     Ablation all = H::run(study);
     all.append(T::run(study));
     study.report(all, {{"perplexity_swapped", "swapped", Best::none}, {"perplexity_transferred", "transferred"}, {"perplexity", "finetuned"}});

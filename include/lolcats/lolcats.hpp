@@ -1,6 +1,13 @@
 // Everything on the CPU.
 #pragma once
 
+#include <lolcats/ablation/ablate.hpp>
+#include <lolcats/ablation/figure.hpp>
+#include <lolcats/ablation/gnuplot.hpp>
+#include <lolcats/ablation/row.hpp>
+#include <lolcats/ablation/row_folder.hpp>
+#include <lolcats/ablation/table.hpp>
+#include <lolcats/ablation/variant.hpp>
 #include <lolcats/backend/backend.hpp>
 #include <lolcats/backend/cpu.hpp>
 #include <lolcats/core/error.hpp>
@@ -16,7 +23,9 @@
 #include <lolcats/data/synthetic.hpp>
 #include <lolcats/data/synthetic_curriculum.hpp>
 #include <lolcats/data/synthetic_words.hpp>
+#include <lolcats/eval/attention_entropy.hpp>
 #include <lolcats/eval/attention_error.hpp>
+#include <lolcats/eval/attention_map.hpp>
 #include <lolcats/eval/effective_length.hpp>
 #include <lolcats/eval/multiple_choice.hpp>
 #include <lolcats/eval/per_head.hpp>
@@ -105,6 +114,7 @@
 #include <lolcats/policy/feature_map/relu.hpp>
 #include <lolcats/policy/feature_map/row_algebra.hpp>
 #include <lolcats/policy/lora.hpp>
+#include <lolcats/policy/ratio.hpp>
 #include <lolcats/policy/window.hpp>
 #include <lolcats/tape/arena.hpp>
 #include <lolcats/tape/checkpoint.hpp>

@@ -143,3 +143,50 @@ TEST_CASE("shared maps: one set of weights serves both sides and collects both g
 TEST_CASE("names of composed attentions") {
   CHECK(Composed<ComposedHedgehog, Sliding<3>, Affine>::name() == "composed<composed_hedgehog, sliding<3>, affine>");
 }
+
+TEST_CASE("AttentionLayer: window dropout acts in training only, and is the attention without its window") {
+  using Map = Hedgehog<4>;
+  const Sequences sequences = Sequences::rectangular(1, 40);
+  const Heads heads{4, 2, 4};
+  const auto layer_of = [&]<class A>(std::type_identity<A>) { return AttentionLayer<B, A>(B{}, heads, 0, 3, 7); };
+  const auto hybrid = layer_of(std::type_identity<Hybrid<Map, Sliding<8>>>{});
+  const auto linear = layer_of(std::type_identity<Linear<Map>>{});
+  const auto sometimes = layer_of(std::type_identity<Hybrid<Map, Sliding<8>, WindowDropout<Ratio{1, 2}>>>{});
+  const Inputs inputs(sequences.rows(), heads);
+  const auto values = [&](const auto& layer, bool training, std::uint64_t seed) {
+    Tape<B> tape;
+    tape.training = training;
+    tape.seed = seed;
+    const auto y = layer(tape, inputs.on(tape), sequences).value();
+    return std::vector<double>(y.data, y.data + y.size());
+  };
+  const auto with = values(hybrid, false, 0), without = values(linear, false, 0);
+  CHECK(with != without);
+  int dropped = 0;
+  for (std::uint64_t seed = 0; seed < 40; ++seed) {
+    CHECK(values(sometimes, false, seed) == with);
+    const auto y = values(sometimes, true, seed);
+    const bool is_dropped = y == without;
+    CHECK((is_dropped || y == with));
+    dropped += is_dropped;
+  }
+  CHECK(dropped > 8);  // 20 +- 3.2
+  CHECK(dropped < 32);
+  CHECK(std::string(Hybrid<Map, Sliding<8>, WindowDropout<Ratio{1, 2}>>::name()) ==
+        "hybrid<hedgehog<4>, sliding<8>, window dropout 0.5>");
+}
+
+TEST_CASE("AttentionLayer: query heads that share a key map share a state") {
+  const Sequences sequences = Sequences::rectangular(1, 40);
+  const Heads heads{4, 2, 4};
+  const Inputs inputs(sequences.rows(), heads);
+  const auto sums_of = [&]<class A>(std::type_identity<A>) {
+    const AttentionLayer<B, A> layer(B{}, heads, 0, 3, 7);
+    Tape<B> tape;
+    AttentionState<B> state;
+    layer.step(tape, inputs.on(tape), sequences, state);
+    return to_string(state.slots[0].sums.shape()) + to_string(state.slots[0].normalizer.shape());
+  };
+  CHECK(sums_of(std::type_identity<Hybrid<Start, Sliding<3>>>{}) == "(4, 6, 4)(4, 6)");
+  CHECK(sums_of(std::type_identity<Hybrid<Start, Sliding<3>, KeyMapsPerGroup>>{}) == "(2, 6, 4)(2, 6)");
+}

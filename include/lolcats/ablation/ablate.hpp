@@ -114,6 +114,7 @@ void describe(RecipeText& text, const std::string& stage, const StageRecipe& r, 
   add("beta2", r.optimizer.beta2);
   add("epsilon", r.optimizer.epsilon);
   add("weight_decay", r.optimizer.weight_decay);
+  add("bf16_masters", r.optimizer.bf16_masters);
   add("clip", r.clip);
   add("evaluate_every", r.evaluate_every);
   add("patience", r.patience);

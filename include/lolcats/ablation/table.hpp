@@ -28,7 +28,7 @@ inline std::string significant(double value, int digits) {
   if (!std::isfinite(value)) return "";
   const double size = std::abs(value);
   if (size != 0 && (size < 1e-3 || size >= 1e6)) return fmt::format("{:.{}e}", value, digits - 1);
-  const int whole = size < 1 ? 1 : static_cast<int>(std::floor(std::log10(size))) + 1;
+  const int whole = size == 0 ? 1 : static_cast<int>(std::floor(std::log10(size))) + 1;
   return fmt::format("{:.{}f}", value, std::max(0, digits - whole));
 }
 
@@ -97,7 +97,7 @@ inline std::string table(const Ablation& ablation, const std::vector<Column>& co
     for (const Column& column : columns) {
       const Statistic s = ablation.statistic(line.variant, column.number, line.group);
       std::string text = significant(s.mean, column.digits);
-      if (s.count > 1) text += " ± " + significant(s.spread, 2);
+      if (s.count > 1 && s.spread > 0) text += " ± " + significant(s.spread, 2);
       if (column.best != Best::none && s.count > 0) {
         const double sign = column.best == Best::lowest ? 1 : -1;
         const bool best = std::ranges::none_of(lines, [&](const Line& other) {

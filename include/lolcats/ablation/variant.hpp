@@ -86,6 +86,12 @@ struct WeightCrossEntropy {
   }
 };
 
+/// Trained parameters are rounded to bf16 after every update of both stages.
+struct Bf16Masters {
+  static std::string name() { return "bf16 masters"; }
+  static void apply(Procedure& p) { p.transfer.optimizer.bf16_masters = p.finetune.optimizer.bf16_masters = true; }
+};
+
 /// A method and its changes.  Any type with the same members is one, too; to shorten a name, derive and redefine it.
 template <AttentionPolicy A, AdapterPolicy P = Lora<8>, ProcedureChange... Changes>
 struct Variant {

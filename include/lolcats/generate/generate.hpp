@@ -38,6 +38,8 @@ class Reader {
   }
 
   const ModelState<B>& state() const { return state_; }
+  /// For those who change it between tokens, as studies of precision do.
+  ModelState<B>& state() { return state_; }
 
   /// Reads `tokens[i]` as the continuation of sequence `sequences[i]`; returns one row of V logits for each.
   /// Lists may have any lengths but none.  Throws DataError for an empty list or an unknown token.

@@ -26,6 +26,16 @@ template <AttentionPolicy A>
 struct OverGivenFeatures : A {
   using Map = GivenFeatures;
 };
+/// The same maps without a window.
+template <AttentionPolicy A>
+struct WithoutWindow {
+  using Map = typename A::Map;
+  using Window = Nothing;
+  static constexpr bool affine = false;
+  static constexpr bool shared_maps = A::shared_maps;
+  static constexpr bool key_maps_per_group = A::key_maps_per_group;
+  static std::string name() { return A::name() + " without its window"; }
+};
 struct NoMaps {};
 template <Backend B, class Map>
 struct MapLayerOf {
@@ -56,7 +66,7 @@ class AttentionLayer {
   /// Fresh maps, and gamma 0.1.  Keys start with the maps of the queries.  `sliding_window` is the checkpoint's own
   /// (0: none), which Softmax<> takes.
   AttentionLayer(const B& backend, const Heads& heads, Index sliding_window, Index layer, std::uint64_t seed)
-      : heads_(heads) {
+      : heads_(heads), layer_(static_cast<std::uint64_t>(layer)) {
     if constexpr (std::is_same_v<A, Softmax<>>) window_ = Window(sliding_window > 0 ? sliding_window : unlimited);
     if constexpr (composed) {
       const std::uint64_t start = mix_bits(seed + static_cast<std::uint64_t>(layer));
@@ -74,6 +84,13 @@ class AttentionLayer {
 
   /// y (M, H * D).  `sequences` must outlive the tape's scope.
   Var<B> operator()(Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences) const {
+    if constexpr (window_dropout<A> > 0) {
+      if (tape.training && Rng(tape.seed, detail::window_streams + layer_).uniform() < window_dropout<A>) {
+        AttentionWeights<B> maps = weights(tape, x);
+        maps.window_factors = {};
+        return attention<detail::WithoutWindow<Policy>>(tape, x.q, x.k, x.v, sequences, heads_, maps);
+      }
+    }
     return attention<Policy>(tape, x.q, x.k, x.v, sequences, heads_, weights(tape, x), window_);
   }
 
@@ -132,6 +149,7 @@ class AttentionLayer {
   }
 
   Heads heads_;
+  std::uint64_t layer_ = 0;
   Window window_{};
   [[no_unique_address]] MapLayer query_map_{};
   MapLayer key_map_{};

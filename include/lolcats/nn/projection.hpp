@@ -20,6 +20,7 @@ namespace detail {
 inline constexpr std::uint64_t adapter_streams = std::uint64_t{1} << 32;
 inline constexpr std::uint64_t map_streams = std::uint64_t{2} << 32;
 inline constexpr std::uint64_t base_streams = std::uint64_t{3} << 32;
+inline constexpr std::uint64_t window_streams = std::uint64_t{4} << 32;
 
 /// The stream of one projection of one layer; unique in a model.
 constexpr std::uint64_t projection_stream(Index layer, Projections which) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/policy/feature_map/feature_map.hpp>
+#include <lolcats/policy/ratio.hpp>
 #include <lolcats/policy/window.hpp>
 
 #include <concepts>
@@ -29,7 +30,24 @@ struct Affine {};           ///< far keys weigh 1 - gamma instead of 1
 struct SharedMaps {};       ///< one map serves queries and keys
 struct KeyMapsPerGroup {};  ///< one key map per key/value head, so that states can be shared by its query heads
 
+/// In training, with probability P in each step and layer, no key is near: the maps learn to carry what the window
+/// otherwise carries for them.  Not in the paper.
+template <Ratio P>
+struct WindowDropout {
+  static_assert(P.value() >= 0 && P.value() <= 1, "a probability lies in [0, 1]");
+  static constexpr double probability = P.value();
+};
+
 namespace detail {
+template <class Option>
+inline constexpr double window_dropout_of = 0;
+template <Ratio P>
+inline constexpr double window_dropout_of<WindowDropout<P>> = WindowDropout<P>::probability;
+template <class Option>
+inline constexpr bool is_window_dropout = false;
+template <Ratio P>
+inline constexpr bool is_window_dropout<WindowDropout<P>> = true;
+
 template <class Option, class... Options>
 inline constexpr bool has_option = (std::is_same_v<Option, Options> || ...);
 template <class... Options>
@@ -38,11 +56,14 @@ std::string option_names() {
   if (has_option<Affine, Options...>) text += ", affine";
   if (has_option<SharedMaps, Options...>) text += ", shared maps";
   if (has_option<KeyMapsPerGroup, Options...>) text += ", key maps per group";
+  if constexpr ((is_window_dropout<Options> || ...)) {
+    text += fmt::format(", window dropout {}", (window_dropout_of<Options> + ... + 0.0));
+  }
   return text;
 }
 template <class... Options>
 inline constexpr bool known_options = ((std::is_same_v<Options, Affine> || std::is_same_v<Options, SharedMaps> ||
-                                        std::is_same_v<Options, KeyMapsPerGroup>) && ...);
+                                        std::is_same_v<Options, KeyMapsPerGroup> || is_window_dropout<Options>) && ...);
 }  // namespace detail
 
 /// The checkpoint's own softmax attention: causal, within the sliding window that its config gives, if any.
@@ -76,6 +97,7 @@ struct Hybrid {
   static constexpr bool affine = detail::has_option<Affine, Options...>;
   static constexpr bool shared_maps = detail::has_option<SharedMaps, Options...>;
   static constexpr bool key_maps_per_group = detail::has_option<KeyMapsPerGroup, Options...>;
+  static constexpr double window_dropout = (detail::window_dropout_of<Options> + ... + 0.0);
   static std::string name() {
     return "hybrid<" + M::name() + ", " + W::name() + detail::option_names<Options...>() + ">";
   }
@@ -83,7 +105,8 @@ struct Hybrid {
 
 /// Feature maps alone (Eq. 2), with 1e-12 in the denominator.
 template <FeatureMap M, class... Options>
-  requires(detail::known_options<Options...> && !detail::has_option<Affine, Options...>)
+  requires(detail::known_options<Options...> && !detail::has_option<Affine, Options...> &&
+           !(detail::is_window_dropout<Options> || ...))
 struct Linear {
   using Map = M;
   using Window = Nothing;
@@ -108,6 +131,13 @@ concept AttentionPolicy = Window<typename A::Window> && requires {
 /// Does the attention read far keys, that is, does it have feature maps?
 template <AttentionPolicy A>
 inline constexpr bool has_maps = !std::is_same_v<typename A::Map, NoMap>;
+
+/// How often training drops its window; see WindowDropout.
+template <AttentionPolicy A>
+inline constexpr double window_dropout = [] {
+  if constexpr (requires { A::window_dropout; }) return A::window_dropout;
+  else return 0.0;
+}();
 
 /// Does it mix near and far keys, that is, does it have a gamma?
 template <AttentionPolicy A>

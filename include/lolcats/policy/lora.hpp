@@ -3,6 +3,7 @@
 
 #include <lolcats/core/error.hpp>
 #include <lolcats/core/index.hpp>
+#include <lolcats/policy/ratio.hpp>
 
 #include <array>
 #include <concepts>
@@ -42,14 +43,6 @@ inline std::string to_string(Targets targets) {
   }
   return text;
 }
-
-/// A ratio that can be a template argument: Ratio{1, 20} is 0.05.
-struct Ratio {
-  int numerator = 0;
-  int denominator = 1;
-  constexpr double value() const { return static_cast<double>(numerator) / denominator; }
-  friend constexpr bool operator==(Ratio, Ratio) = default;
-};
 
 /// No adapter.
 struct NoAdapter {

@@ -3,6 +3,7 @@
 
 #include <lolcats/core/error.hpp>
 #include <lolcats/tape/parameter.hpp>
+#include <lolcats/tensor/bf16.hpp>
 
 #include <cmath>
 #include <span>
@@ -18,6 +19,8 @@ struct AdamWOptions {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0;
+  /// Rounds masters to bf16 after every step, as if there were none: to see what masters in Real are good for.
+  bool bf16_masters = false;
 };
 
 /// One AdamW step as numbers:
@@ -96,6 +99,7 @@ class AdamW {
       if constexpr (!std::is_same_v<Scalar<B>, Real<B>>) parts.back().value = p.mutable_value();
     }
     AdamWKernel<B>::update(backend_, c, std::span<const AdamWPart<B>>(parts));
+    if (options_.bf16_masters) round_masters();
   }
 
   const Parameters<B>& parameters() const { return parameters_; }
@@ -108,6 +112,16 @@ class AdamW {
   const std::vector<Moments>& moments() const { return moments_; }
 
  private:
+  /// Through the host, where rounding is the same for all backends.
+  void round_masters() {
+    for (const auto& [name, parameter] : parameters_) {
+      std::vector<Real<B>> values(static_cast<std::size_t>(parameter->size()));
+      download(backend_, parameter->master().data, values.data(), parameter->size());
+      for (Real<B>& value : values) value = static_cast<Real<B>>(static_cast<float>(bf16(static_cast<float>(value))));
+      upload(backend_, values.data(), parameter->master().data, parameter->size());
+    }
+  }
+
   B backend_;
   Parameters<B> parameters_;
   AdamWOptions options_;

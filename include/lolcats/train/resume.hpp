@@ -26,7 +26,7 @@ using RunIdentity = std::map<std::string, std::string>;
 template <Schedule S>
 RunIdentity run_identity(const Recipe<S>& recipe, const typename S::State& schedule, Index rows) {
   const auto text = [](const auto& value) { return fmt::format("{}", value); };  // of doubles: the shortest exact text
-  return {{"stage", recipe.stage},
+  RunIdentity identity{{"stage", recipe.stage},
           {"identity", recipe.identity},
           {"rows", text(rows)},
           {"batch", text(recipe.batch)},
@@ -41,6 +41,8 @@ RunIdentity run_identity(const Recipe<S>& recipe, const typename S::State& sched
           {"weight_decay", text(recipe.optimizer.weight_decay)},
           {"clip", text(recipe.clip)},
           {"evaluate_every", text(recipe.evaluate_every)}};
+  if (recipe.optimizer.bf16_masters) identity["masters"] = "bf16";
+  return identity;
 }
 
 namespace detail {

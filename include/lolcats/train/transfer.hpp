@@ -111,6 +111,7 @@ class TransferTask {
   Index supervised(const TransferBatch& b) const { return count_tokens(b.batch.sequences); }
 
   double step(const TransferBatch& b, const MicroStep& at) {
+    tape_.seed = at.seed;
     return run(b, residuals_.train, at.scale, true, [](Index, double) {});
   }
 

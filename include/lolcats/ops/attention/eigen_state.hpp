@@ -65,11 +65,17 @@ struct AttentionStateKernel<Cpu<T>, Map, W> {
     if (far && !slot.sums) {
       const Index features = p.weights.query_features ? p.weights.query_features.cols() / p.heads.queries
                                                       : count(p.weights.query_map);
-      slot.sums = Tensor<T>(Shape{p.heads.queries, features, p.heads.size});
-      slot.normalizer = Tensor<T>(Shape{p.heads.queries, features});
+      slot.sums = Tensor<T>(Shape{states(p, features), features, p.heads.size});
+      slot.normalizer = Tensor<T>(Shape{states(p, features), features});
       std::fill_n(slot.sums.data(), slot.sums.size(), T(0));
       std::fill_n(slot.normalizer.data(), slot.normalizer.size(), T(0));
     }
+  }
+
+  /// How many pairs S and z there are: one per query head, or one per key/value head if its query heads share a key map.
+  static Index states(const AttentionProblem<B, W>& p, Index features) {
+    const Index maps = given ? p.weights.key_features.cols() / features : p.weights.key_map.shape()[0];
+    return maps == p.heads.keys ? p.heads.keys : p.heads.queries;
   }
 
   static Index count(const Weight<B>& map) {
@@ -109,8 +115,18 @@ struct AttentionStateKernel<Cpu<T>, Map, W> {
     auto out = eigen::rows(y.data + e.row * y.cols() + h * size, e.length, size, y.cols());
     if constexpr (far) {
       const Index features = slot.normalizer.shape()[1];
-      eigen::FarSums<T> state{{slot.sums.data() + h * features * size, features, size},
-                              {slot.normalizer.data() + h * features, features}};
+      const bool shared = slot.normalizer.shape()[0] != p.heads.queries;
+      T* sums = slot.sums.data() + (shared ? g : h) * features * size;
+      T* normalizer = slot.normalizer.data() + (shared ? g : h) * features;
+      // Reading moves the state on.  Of the heads that share one, the last moves it and the others move copies.
+      std::vector<T> copy;
+      if (shared && h + 1 < (g + 1) * p.heads.group()) {
+        copy.assign(sums, sums + features * size);
+        copy.insert(copy.end(), normalizer, normalizer + features);
+        sums = copy.data();
+        normalizer = copy.data() + features * size;
+      }
+      eigen::FarSums<T> state{{sums, features, size}, {normalizer, features}};
       // Only keys that are far for someone, or will be when this call ends, need features.
       const Index length = slot.length + e.length;
       const Index leaving = std::clamp<Index>(std::min(length, p.window.begin(length)) - slot.first, 0, keys);

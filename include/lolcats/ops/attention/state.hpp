@@ -22,8 +22,8 @@ struct AttentionState {
     Index begin = 0;               // row of that key in `keys`
     Array<B> keys, values;         // (capacity, G * D)
     Array<B> features;             // (capacity, H * F) or (capacity, G * F), with GivenFeatures only
-    Array<B, Real<B>> sums;        // S (H, F, D)
-    Array<B, Real<B>> normalizer;  // z (H, F)
+    Array<B, Real<B>> sums;        // S (H, F, D), or (G, F, D) where a backend shares it between heads of one key map
+    Array<B, Real<B>> normalizer;  // z (H, F) or (G, F)
   };
   std::vector<Slot> slots;
 
