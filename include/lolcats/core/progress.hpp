@@ -39,7 +39,7 @@ inline std::string clock_time(double seconds) {
 
 /// One line without its end: "transfer   120/2300  loss 0.0123  valid 0.0119  31.4K tokens/s  2:05 left".
 inline std::string to_string(const Progress& p) {
-  const int digits = static_cast<int>(fmt::formatted_size("{}", p.total));
+  const int digits = static_cast<int>(fmt::format("{}", p.total).size());
   std::string line = fmt::format("{}  {:>{}}/{}  loss {:.4g}", p.stage, p.update, digits, p.total, p.loss);
   if (p.validation) line += fmt::format("  valid {:.4g}", *p.validation);
   const double rate = p.tokens_per_second;

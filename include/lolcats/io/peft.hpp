@@ -121,7 +121,7 @@ inline void write_peft(const std::filesystem::path& folder, const PeftAdapter& a
                        adapter.rank, adapter.targets.size(), adapter.modules.size());
   std::vector<NamedTensor> tensors;
   for (const auto& [module, pair] : adapter.modules) {
-    const auto check = [&](const char* factor, const Shape& shape, int axis) {
+    const auto check = [&, &module = module](const char* factor, const Shape& shape, int axis) {  // for Clang 15 and older
       require<ShapeError>(shape.rank() == 2 && shape[axis] == adapter.rank,
                           "write_peft: {} of {} has shape {}, expected {} rows or columns of rank {}", factor, module,
                           to_string(shape), adapter.rank, adapter.rank);
