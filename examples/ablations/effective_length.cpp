@@ -38,7 +38,7 @@ DataSet half(const DataSet& data, const std::vector<double>& values, bool larges
 /// The share of rows per bin of values.
 Curve histogram(const std::string& label, const std::vector<double>& values, double low, double width) {
   Curve curve{label};
-  for (int bin = 0; bin < 24; ++bin) {
+  for (int bin = 0; bin < 16; ++bin) {
     const double from = low + width * bin;
     curve.x.push_back(from + width / 2);
     curve.y.push_back(static_cast<double>(std::ranges::count_if(values, [&](double v) { return v >= from && v < from + width; })) /
@@ -72,7 +72,7 @@ int main(int argc, char** argv) {
     }
     std::string text;
     for (const auto& [name, values] : corpora) {
-      plot.curves.push_back(histogram(name, values, low, (high - low) / 23.9));
+      plot.curves.push_back(histogram(name, values, low, (high - low) / 15.9));
       const Statistic s = statistic_of(values);
       text += fmt::format("{:<32} {} ± {} tokens back, {} to {}\n", name, significant(s.mean, 4), significant(s.spread, 2),
                           significant(std::ranges::min(values), 4), significant(std::ranges::max(values), 4));
