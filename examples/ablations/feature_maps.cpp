@@ -25,6 +25,15 @@ void study_maps(Study& study, MapList<Map...>) {
 
   LinePlot plot{.title = "Pure linear attention, with attention transfer and without", .x_label = "updates of both stages",
                 .y_label = "validation perplexity", .log_y = true};
+  // Perplexity after as many updates of stage 2 as the variant with transfer has in all.
+  const auto at_equal = [&]<class V>(std::type_identity<V>) {
+    const Ablation::Band band = all.band<V>("finetune_loss");
+    double value = std::numeric_limits<double>::quiet_NaN();
+    for (std::size_t i = 0; i < band.x.size(); ++i) {
+      if (band.x[i] <= static_cast<double>(study.procedure.finetune.max_updates)) value = std::exp(band.y[i]);
+    }
+    return value;
+  };
   // Finetuning after a transfer starts where that ended.
   const auto add = [&]<class V>(std::type_identity<V>, const std::string& label, Index transfer_updates) {
     Ablation::Band band = all.band<V>("finetune_loss");
@@ -42,7 +51,9 @@ void study_maps(Study& study, MapList<Map...>) {
     const double with = all.mean<Transferred<M>>("perplexity_at_0"), without = all.mean<Untransferred<M>>("perplexity_at_0");
     study.claim(M::name() + ": transfer beats none before finetuning", with < without, against(with, without));
     const double end = all.mean<Transferred<M>>("perplexity"), none = all.mean<Untransferred<M>>("perplexity");
-    study.claim(M::name() + ": and at the end", end < none, against(end, none), false);
+    study.claim(M::name() + ": and at the end, where all had as many updates in both stages together", end < none, against(end, none), false);
+    const double equal = at_equal(std::type_identity<Untransferred<M>>{});
+    study.claim(M::name() + ": and after as many updates of stage 2", end < equal, against(end, equal), false);
   };
   (claim(std::type_identity<Map>{}), ...);
   const double hedgehog = all.mean<Transferred<Hedgehog<rank>>>("perplexity"), t2r = all.mean<Transferred<T2R<2 * rank>>>("perplexity");

@@ -28,7 +28,7 @@ class RowStore {
   /// Keeps a finished row, whole or not at all.
   virtual void keep(const AblationRow& row) = 0;
   /// The file for the state of a training run of `updates` updates.  If there is none, but one of a shorter run with
-  /// the same key, it starts as a copy of that: no update is computed twice.
+  /// the same key, it starts as a copy of that: no update is computed twice.  Empty: no state is kept.
   virtual std::filesystem::path state(const std::string& key, Index updates) = 0;
 };
 
@@ -38,7 +38,7 @@ struct AblationOptions {
   std::string group = {};            // AblationRow::group
   std::string identity = {};         // any text about teacher and data that their contents do not tell
   Index rows = 8;                    // sequences per forward pass of an evaluation
-  std::shared_ptr<RowStore> store;   // null: nothing is kept, and nothing gone on with
+  std::shared_ptr<RowStore> store = {};  // null: nothing is kept, and nothing gone on with
   ProgressCallback progress = {};    // of the training runs, the stage preceded by "row 3/10, "
   std::function<void(const AblationRow&, Index row, Index rows)> on_row = {};  // each row as soon as it is finished
 };
@@ -323,7 +323,7 @@ class AblationRun {
     const std::string key =
         key_of(row_.recipe, stage, fmt::format("{} {} {} {}", start, context_.model, context_.data, B::name()));
     recipe.checkpoint = store->state(key, recipe.max_updates);
-    recipe.checkpoint_every = std::max<Index>(1, recipe.max_updates / 4);
+    if (!recipe.checkpoint.empty()) recipe.checkpoint_every = std::max<Index>(1, recipe.max_updates / 4);
   }
 
   /// The validation loss over the updates.

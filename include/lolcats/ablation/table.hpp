@@ -32,46 +32,6 @@ inline std::string significant(double value, int digits) {
   return fmt::format("{:.{}f}", value, std::max(0, digits - whole));
 }
 
-/// What the names of a list do not have in common: "sliding<4>" and "terraced<64>" of two hybrids that differ in the
-/// window.  Whole words only; a name that has nothing of its own stays as it is.
-inline std::vector<std::string> distinct_parts(const std::vector<std::string>& names) {
-  const auto words = [](const std::string& name) {
-    std::vector<std::string> parts(1);
-    int depth = 0;
-    for (const char c : name) {
-      // A word ends at ", ", " + " and behind an outer "<"; what stands in inner brackets stays together.
-      parts.back() += c;
-      if (c == '<' && depth++ == 0) parts.emplace_back();
-      else if (c == '>' && --depth == 0) parts.emplace_back();
-      else if (c == ' ' && depth <= 1) parts.emplace_back();
-    }
-    return parts;
-  };
-  if (names.size() < 2) return names;
-  std::vector<std::vector<std::string>> split;
-  for (const std::string& name : names) split.push_back(words(name));
-  const auto shared = [&](auto&& word) {
-    std::size_t n = 0;
-    const auto shortest = std::ranges::min_element(split, {}, &std::vector<std::string>::size)->size();
-    while (n < shortest && std::ranges::all_of(split, [&](const auto& list) { return word(list, n) == word(split[0], n); })) ++n;
-    return n;
-  };
-  const std::size_t front = shared([](const auto& list, std::size_t i) { return list[i]; });
-  const std::size_t back = shared([](const auto& list, std::size_t i) { return list[list.size() - 1 - i]; });
-  std::vector<std::string> result;
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    const auto& list = split[i];
-    std::string text;
-    for (std::size_t j = front; j + back < list.size(); ++j) text += list[j];
-    while (!text.empty() && std::string_view(" ,+").find(text.back()) != std::string_view::npos) text.pop_back();
-    while (!text.empty() && std::string_view(" ,+").find(text.front()) != std::string_view::npos) text.erase(0, 1);
-    // A bracket whose partner was shared.
-    if (std::ranges::count(text, '>') > std::ranges::count(text, '<') && text.ends_with('>')) text.pop_back();
-    result.push_back(text.empty() ? names[i] : text);
-  }
-  return result;
-}
-
 /// The study as text, which is Markdown, too: one line for each variant of each group, "mean ± deviation" where there
 /// are several seeds, and a star on the best of each column within its group.  Rows that failed say why below it.
 inline std::string table(const Ablation& ablation, const std::vector<Column>& columns) {

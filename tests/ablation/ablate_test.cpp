@@ -1,0 +1,236 @@
+#include "../train/tiny_llama.hpp"
+
+#include <lolcats/ablation/row_folder.hpp>
+#include <lolcats/ops/attention/eigen_weights.hpp>
+#include <lolcats/ops/squared_error/eigen.hpp>
+#include <lolcats/ops/weight_cross_entropy/eigen.hpp>
+#include <lolcats/policy/feature_map/modifiers.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <map>
+
+using namespace lolcats;
+
+namespace {
+
+using Map = Hedgehog<2>;
+using Sharp = Variant<Hybrid<Map, Terraced<3>>, Lora<2>>;
+using ValuesOnly = Variant<Hybrid<Map, Terraced<3>>, Lora<2, Targets{Projections::v}>>;
+using Untransferred = Variant<Hybrid<Map, Terraced<3>>, Lora<2>, NoTransfer>;
+using Control = Variant<Softmax<>, Lora<2>>;
+
+struct Explode {
+  static std::string name() { return "explodes"; }
+  static void apply(Procedure& p) {
+    p.finetune.learning_rate = 1e200;
+    p.finetune.clip = 0;
+  }
+};
+
+Procedure short_procedure() {
+  Procedure p;
+  p.transfer.max_updates = p.finetune.max_updates = 4;
+  p.transfer.epochs = p.finetune.epochs = 0;
+  p.transfer.batch = p.finetune.batch = 2;
+  p.transfer.evaluate_every = p.finetune.evaluate_every = 2;
+  p.finetune.learning_rate = 1e-2;
+  return p;
+}
+
+struct Fixture {
+  tiny::Teacher teacher = tiny::teacher(2);
+  DataSet train = tiny::data(6), valid = tiny::data(3, {11}, 9);
+};
+
+/// Everything but the clock.
+void check_same(const AblationRow& a, const AblationRow& b) {
+  CHECK(a.variant == b.variant);
+  CHECK(a.seed == b.seed);
+  CHECK(a.status == b.status);
+  CHECK(a.recipe == b.recipe);
+  REQUIRE(a.numbers.size() == b.numbers.size());
+  for (std::size_t i = 0; i < a.numbers.size(); ++i) {
+    CHECK(a.numbers[i].first == b.numbers[i].first);
+    if (!a.numbers[i].first.ends_with("_seconds")) CHECK(a.numbers[i].second == b.numbers[i].second);
+  }
+  REQUIRE(a.series.size() == b.series.size());
+  for (std::size_t i = 0; i < a.series.size(); ++i) {
+    CHECK(a.series[i].name == b.series[i].name);
+    CHECK(a.series[i].x == b.series[i].x);
+    CHECK(a.series[i].y == b.series[i].y);
+  }
+}
+
+/// Keeps rows in memory, and may fail as a full disk does.
+class Shelf : public RowStore {
+ public:
+  std::vector<AblationRow> rows;
+  std::size_t room = 100;
+
+  std::optional<AblationRow> find(const AblationRow& asked) override {
+    for (const AblationRow& row : rows) {
+      if (row.variant == asked.variant && row.seed == asked.seed && row.recipe == asked.recipe) return row;
+    }
+    return std::nullopt;
+  }
+  void keep(const AblationRow& row) override {
+    require<FileError>(rows.size() < room, "no space left");
+    rows.push_back(row);
+  }
+  std::filesystem::path state(const std::string&, Index) override { return {}; }
+};
+
+}  // namespace
+
+TEST_CASE("ablate: a row holds what the stages give when they are run by hand") {
+  Fixture f;
+  const auto all = ablate<Sharp, Untransferred, Control>(f.teacher, f.train, f.valid, short_procedure(), {.seeds = {3}});
+  REQUIRE(all.rows.size() == 3);
+  CHECK(all.rows[0].variant == "hybrid<hedgehog<2>, terraced<3>> + lora<2, qkvo>");
+  CHECK(all.rows[1].variant == "hybrid<hedgehog<2>, terraced<3>> + lora<2, qkvo>, no transfer");
+  CHECK(all.rows[2].variant == "softmax + lora<2, qkvo>");
+
+  using Student = Llama<Cpu<double>, Hybrid<Map, Terraced<3>>, Lora<2>>;
+  auto student = convert<Student>(f.teacher, 3);
+  CHECK(all.rows[0].number("perplexity_swapped") == perplexity(student, f.valid).perplexity);
+  Procedure p = short_procedure();
+  p.transfer.seed = p.finetune.seed = 3;
+  const auto transferred = transfer_attention(student, f.train, f.valid, p.transfer);
+  CHECK(all.rows[0].number("perplexity_transferred") == perplexity(student, f.valid).perplexity);
+  CHECK(all.rows[0].curve("mse_per_layer")->y == transferred.mse_per_layer);
+  const auto tuned = finetune(student, f.train, f.valid, p.finetune);
+  CHECK(all.rows[0].number("perplexity_finetuned") == perplexity(student, f.valid).perplexity);
+  CHECK(all.rows[0].number("perplexity") == all.rows[0].number("perplexity_finetuned"));
+  CHECK(all.rows[0].curve("finetune_loss")->x == std::vector<double>{0, 2, 4});
+  CHECK(all.rows[0].curve("finetune_loss")->y[2] == *tuned.history.back().validation);
+
+  auto baseline = convert<Student>(f.teacher, 3);
+  p.finetune.train_maps = true;
+  p.finetune.max_updates = 8;
+  finetune(baseline, f.train, f.valid, p.finetune);
+  CHECK(all.rows[1].number("perplexity") == perplexity(baseline, f.valid).perplexity);
+  CHECK(std::isnan(all.rows[1].number("perplexity_transferred")));
+
+  // The control starts as the teacher.
+  CHECK(all.rows[2].number("perplexity_swapped") == doctest::Approx(perplexity(f.teacher, f.valid).perplexity));
+  CHECK(std::isnan(all.rows[2].number("perplexity_transferred")));
+}
+
+TEST_CASE("ablate: variants that differ in stage 2 share their maps, and seeds differ") {
+  const Fixture f;
+  std::map<std::string, int> measured;
+  int rows = 0;
+  AblationOptions options{.seeds = {0, 1}};
+  options.on_row = [&](const AblationRow&, Index row, Index count) {
+    CHECK(row == ++rows);
+    CHECK(count == 4);
+  };
+  const auto all = ablate<Sharp, ValuesOnly>(f.teacher, f.train, f.valid, short_procedure(), options,
+                                             [&](Stage stage, auto& student, AblationRow& row) {
+                                               ++measured[to_string(stage)];
+                                               row.set("layers", static_cast<double>(student.layer_count()));
+                                             });
+  CHECK(measured["swapped"] == 2);  // once for each seed
+  CHECK(measured["transferred"] == 2);
+  CHECK(measured["finetuned"] == 4);
+  for (std::size_t seed : {0, 1}) {
+    CHECK(all.rows[seed].seed == seed);
+    CHECK(all.rows[seed].number("perplexity_transferred") == all.rows[2 + seed].number("perplexity_transferred"));
+    CHECK(all.rows[seed].number("perplexity") != all.rows[2 + seed].number("perplexity"));
+    CHECK(all.rows[2 + seed].number("layers") == 2);
+  }
+  CHECK(all.rows[0].number("perplexity") != all.rows[1].number("perplexity"));
+
+  // Alone, without anybody's maps, a variant ends the same.
+  const auto alone = ablate<ValuesOnly>(f.teacher, f.train, f.valid, short_procedure(), {.seeds = {1}});
+  CHECK(alone.rows[0].number("perplexity") == all.rows[3].number("perplexity"));
+}
+
+TEST_CASE("ablate: a variant that diverges, and one that leaves nothing to the maps, are rows; the others run") {
+  const Fixture f;
+  using Diverging = Variant<Hybrid<Map, Terraced<3>>, Lora<2>, Explode>;
+  using TooWide = Variant<Hybrid<Map, Sliding<16>>, Lora<2>>;
+  using WrongSize = Variant<Hybrid<Skip<Map>, Terraced<3>>, Lora<2>>;  // a skip needs as many columns as the head has
+  const auto all =
+      ablate<Diverging, TooWide, WrongSize, Sharp>(f.teacher, f.train, f.valid, short_procedure(), {.seeds = {0}});
+  CHECK(all.rows[0].status.starts_with("diverged: "));
+  CHECK(all.rows[0].status.find("update") != std::string::npos);
+  CHECK(all.rows[0].number("perplexity_transferred") > 0);  // what was known before is kept
+  CHECK(all.rows[1].status == "refused: sliding<16> reads all keys of a sequence of 11 tokens exactly, expected a window "
+                              "with keys beyond it");
+  CHECK(all.rows[2].status.starts_with("refused: skip<hedgehog<2>>: projects onto 2 features, expected the head size 4"));
+  CHECK(all.rows[3].done());
+}
+
+TEST_CASE("ablate: a study goes on where it was") {
+  const Fixture f;
+  AblationOptions options{.seeds = {0, 1}};
+  const auto whole = ablate<Sharp, Control>(f.teacher, f.train, f.valid, short_procedure(), options);
+
+  SUBCASE("a disk that fills up loses no finished row") {
+    const auto shelf = std::make_shared<Shelf>();
+    shelf->room = 2;
+    options.store = shelf;
+    CHECK_THROWS_AS((ablate<Sharp, Control>(f.teacher, f.train, f.valid, short_procedure(), options)), FileError);
+    REQUIRE(shelf->rows.size() == 2);
+    shelf->room = 100;
+    int trained = 0;
+    options.progress = [&](const Progress& p) {
+      trained += p.update == p.total;
+      CHECK(p.stage.starts_with("row "));
+    };
+    const auto again = ablate<Sharp, Control>(f.teacher, f.train, f.valid, short_procedure(), options);
+    CHECK(trained == 3);  // seed 1: transfer and finetune; the control has no transfer
+    REQUIRE(again.rows.size() == whole.rows.size());
+    for (std::size_t i = 0; i < whole.rows.size(); ++i) check_same(again.rows[i], whole.rows[i]);
+  }
+  SUBCASE("another recipe, teacher or text is another row") {
+    const auto shelf = std::make_shared<Shelf>();
+    options.store = shelf;
+    options.seeds = {0};
+    ablate<Control>(f.teacher, f.train, f.valid, short_procedure(), options);
+    Procedure p = short_procedure();
+    p.finetune.learning_rate *= 2;
+    ablate<Control>(f.teacher, f.train, f.valid, p, options);
+    ablate<Control>(f.teacher, f.train, tiny::data(3, {11}, 10), short_procedure(), options);
+    ablate<Control>(tiny::teacher(2, 2), f.train, f.valid, short_procedure(), options);
+    CHECK(shelf->rows.size() == 4);
+    ablate<Control>(f.teacher, f.train, f.valid, p, options);
+    CHECK(shelf->rows.size() == 4);
+  }
+  SUBCASE("in a folder, in the middle of a variant") {
+    const tiny::TemporaryFolder folder;
+    options.store = std::make_shared<RowFolder>(folder / "rows");
+    int updates = 0;
+    options.progress = [&](const Progress&) { require<Error>(++updates != 6, "power cut"); };  // in stage 2 of the first row
+    CHECK_THROWS_WITH((ablate<Sharp, Control>(f.teacher, f.train, f.valid, short_procedure(), options)), "power cut");
+    updates = 100;
+    const auto again = ablate<Sharp, Control>(f.teacher, f.train, f.valid, short_procedure(), options);
+    CHECK(updates - 100 == 3 + 4 + 8 + 4);  // of the first row only three updates of stage 2 were left
+    for (std::size_t i = 0; i < whole.rows.size(); ++i) check_same(again.rows[i], whole.rows[i]);
+  }
+}
+
+TEST_CASE("ablate: with a folder, a longer run goes on from a shorter one") {
+  const Fixture f;
+  using Two = Variant<Hybrid<Map, Terraced<3>>, Lora<2>, TransferUpdates<2>, NoFinetune>;
+  using Six = Variant<Hybrid<Map, Terraced<3>>, Lora<2>, TransferUpdates<6>, NoFinetune>;
+  const auto plain = ablate<Two, Six>(f.teacher, f.train, f.valid, short_procedure(), {.seeds = {0}});
+  const tiny::TemporaryFolder folder;
+  int updates = 0;
+  const AblationOptions options{.seeds = {0},
+                                .store = std::make_shared<RowFolder>(folder / "rows"),
+                                .progress = [&](const Progress&) { ++updates; }};
+  const auto kept = ablate<Two, Six>(f.teacher, f.train, f.valid, short_procedure(), options);
+  CHECK(updates == 6);
+  for (std::size_t i = 0; i < 2; ++i) check_same(kept.rows[i], plain.rows[i]);
+
+  // A shorter run after a longer one does not take the longer one's maps.
+  const tiny::TemporaryFolder other;
+  const AblationOptions backwards{.seeds = {0}, .store = std::make_shared<RowFolder>(other / "rows")};
+  const auto reversed = ablate<Six, Two>(f.teacher, f.train, f.valid, short_procedure(), backwards);
+  check_same(reversed.rows[0], plain.rows[1]);
+  check_same(reversed.rows[1], plain.rows[0]);
+}
