@@ -1,0 +1,51 @@
+# Runs a study with --quick from nothing and checks what it wrote: cmake -DPROGRAM= -DNAME= -DOUT= [-DGNUPLOT=] -P study.cmake
+# The program itself ends with an error if a direction that must show does not.
+cmake_minimum_required(VERSION 3.25)
+
+file(REMOVE_RECURSE "${OUT}")
+execute_process(COMMAND "${PROGRAM}" --quick --out "${OUT}" RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE errors)
+message("${output}")
+if(NOT status EQUAL 0)
+  message(FATAL_ERROR "${NAME} --quick ended with ${status}:\n${errors}")
+endif()
+
+function(expect condition)
+  cmake_language(EVAL CODE "if(NOT (${condition}))\n message(FATAL_ERROR [=[${NAME}: expected ${condition}]=])\n endif()")
+endfunction()
+
+file(READ "${OUT}/${NAME}.json" json)
+string(JSON study GET "${json}" study)
+expect("\"${study}\" STREQUAL \"${NAME}\"")
+string(JSON rows LENGTH "${json}" rows)
+expect("${rows} GREATER 0")
+string(JSON claims LENGTH "${json}" claims)
+expect("${claims} GREATER 0")
+
+# Every row has a name, a recipe and numbers, and the table has a line for its variant.
+math(EXPR last "${rows} - 1")
+foreach(i RANGE ${last})
+  string(JSON variant GET "${json}" rows ${i} variant)
+  string(JSON row_status GET "${json}" rows ${i} status)
+  string(JSON recipe LENGTH "${json}" rows ${i} recipe)
+  string(JSON numbers LENGTH "${json}" rows ${i} numbers)
+  expect("\"${row_status}\" STREQUAL \"done\"")
+  expect("${recipe} GREATER 0")
+  expect("${numbers} GREATER 0")
+  string(FIND "${output}" "| ${variant} " at)
+  if(at EQUAL -1)
+    message(FATAL_ERROR "${NAME}: the table has no line for ${variant}")
+  endif()
+endforeach()
+
+file(STRINGS "${OUT}/${NAME}.csv" lines)
+list(LENGTH lines count)
+math(EXPR expected "${rows} + 1")
+expect("${count} EQUAL ${expected}")
+
+if(GNUPLOT)
+  foreach(kind svg png)
+    file(GLOB pictures "${OUT}/${NAME}*.${kind}")
+    list(LENGTH pictures count)
+    expect("${count} GREATER 0")
+  endforeach()
+endif()
