@@ -1,13 +1,13 @@
 // Pictures of attention weights: softmax, what learned to imitate it, and what did not (Figures 13 to 20).
 //
-// The paper, Llama 3 8B and Mistral 7B, heads 0 to 3 of five layers: hybrids after attention transfer look like softmax;
-// maps that learned the weights by cross-entropy do so, too; untrained maps spread their weight over all keys, and pure
-// Hedgehog blurs what is sharp.  Look for: the diagonal, the columns (keys that all queries read), and how empty the rest is.
+// The paper shows such pictures of Llama 3 8B and Mistral 7B, heads 0 to 3 of five layers, and gives no numbers.  Look for:
+// the diagonal, columns (keys that all queries read), and how empty the rest is; untrained maps spread their weight over
+// all keys, transferred ones choose, and pure linear attention misses the diagonal.
 //
-// One picture for each of three layers: a row for each head, a column for each attention (MSE: transferred by the error of
-// outputs, XENT: by the cross-entropy of weights).  The numbers are distances
-// from the softmax weights, sum_j |a_nj - b_nj| / 2, of queries behind the window: 0 is the same, 1 has nothing in common.
-// The window has 16 tokens here, so that the maps have something to do within the picture.
+// One picture for each of three layers: a row for each head, a column for each attention.  Hybrids are transferred by the
+// error of outputs (MSE) and by the cross-entropy of weights (XENT), pure Hedgehog by the former.  The numbers are
+// distances from the softmax weights, sum_j |a_nj - b_nj| / 2, of queries with keys beyond the window: 0 is the same, 1
+// has nothing in common.  The window has 16 tokens here, so that the maps have something to do within the picture.
 #include "support/study.hpp"
 
 #include <lolcats/eval/attention_map.hpp>
@@ -93,10 +93,10 @@ int main(int argc, char** argv) {
           plot.panels.push_back(panel(fmt::format("{}, head {}", title, at.head), past ? past->y : std::vector<double>{}));
         };
         plot.panels.push_back(panel(fmt::format("softmax, head {}", at.head), flat("", teacher[i]).y));
-        add(std::type_identity<ByOutput>{}, Stage::transferred, "hybrid, MSE");
-        add(std::type_identity<ByWeights>{}, Stage::transferred, "hybrid, XENT");
-        add(std::type_identity<Pure>{}, Stage::transferred, "linear, MSE");
-        add(std::type_identity<ByOutput>{}, Stage::swapped, "hybrid, untrained");
+        add(std::type_identity<ByOutput>{}, Stage::transferred, "MSE");
+        add(std::type_identity<ByWeights>{}, Stage::transferred, "XENT");
+        add(std::type_identity<Pure>{}, Stage::transferred, "linear");
+        add(std::type_identity<ByOutput>{}, Stage::swapped, "untrained");
       }
       // Below a thousandth is white: a logarithmic scale would spend its colours on it.
       for (HeatPanel& heat : plot.panels) {

@@ -7,7 +7,7 @@
 // long and of short attention, and to recall from afar.
 //
 // The built-in corpora differ in how far back their facts lie: up to 400 tokens, or up to 40.  Each half of the training
-// rows has as many updates as the other, and so has a half that does not choose.
+// rows has as many updates as the other, and so has a half that does not choose.  --other-train names a second text.
 #include "support/study.hpp"
 
 #include <lolcats/eval/effective_length.hpp>
@@ -52,16 +52,11 @@ int main(int argc, char** argv) {
                     .seeds = 2}, argc, argv, [](Study& study) {
     auto probe = convert<Llama<Device, Student::Attention, Lora<8>>>(study.teacher);
     const std::vector<double> lengths = lengths_of(probe, study.train), valid_lengths = lengths_of(probe, study.valid);
-    std::vector<std::pair<std::string, std::vector<double>>> corpora{{"training rows", lengths}};
+    std::vector<std::pair<std::string, std::vector<double>>> corpora{{"corpus", lengths}};
     const DataSet top = half(study.train, lengths, true), rest = half(study.train, lengths, false);
-    if (study.built_in()) {
-      SyntheticConfig config;
-      config.length = study.length;
-      config.longest = 40;
-      const auto documents = synthetic_documents(SyntheticCorpus(config), SyntheticSeed::train, 0, study.train.size() / 2);
-      corpora = {{"facts up to 400 tokens back", lengths}, {"facts up to 40 tokens back", lengths_of(probe, synthetic_rows(documents))}};
-    } else {
-      corpora.emplace_back("validation rows", valid_lengths);
+    if (study.built_in()) corpora[0].first = "facts up to 400 tokens back";
+    if (study.other_train.size() > 0) {
+      corpora.emplace_back(study.built_in() ? "facts up to 40 tokens back" : "other corpus", lengths_of(probe, study.other_train));
     }
     corpora.emplace_back("top half of the training rows", lengths_of(probe, top));
     LinePlot plot{.title = "Effective length of the softmax attention", .x_label = "tokens back per query, mean of a row", .y_label = "share of rows"};
