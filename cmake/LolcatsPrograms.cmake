@@ -8,7 +8,8 @@ endif()
 
 find_program(LOLCATS_CCACHE ccache)
 if(LOLCATS_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${LOLCATS_CCACHE}")
+  # Without the two words ccache passes on whatever uses a precompiled header.
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros "${LOLCATS_CCACHE}")
 endif()
 
 add_library(lolcats_flags INTERFACE)
@@ -30,11 +31,32 @@ if(LOLCATS_SANITIZE)
 endif()
 
 add_library(lolcats_kernels STATIC "${PROJECT_SOURCE_DIR}/cmake/compiled_kernels.cpp")
+if(LOLCATS_WITH_JSON)
+  target_sources(lolcats_kernels PRIVATE "${PROJECT_SOURCE_DIR}/cmake/compiled.cpp")
+endif()
 target_link_libraries(lolcats_kernels PUBLIC lolcats_flags)
-target_compile_options(lolcats_kernels PRIVATE -O3)
+set_source_files_properties("${PROJECT_SOURCE_DIR}/cmake/compiled_kernels.cpp" PROPERTIES COMPILE_OPTIONS -O3)
 add_library(lolcats_programs INTERFACE)
 target_link_libraries(lolcats_programs INTERFACE lolcats_flags lolcats_kernels)
 target_compile_definitions(lolcats_programs INTERFACE LOLCATS_COMPILED_KERNELS)
+
+# cmake/compiled.hpp, precompiled, in front of the units of a target.  All targets with the same options share one of
+# these headers, which belongs to `owner`; a target that is its own owner makes it.
+function(lolcats_precompile target owner)
+  if(target STREQUAL owner)
+    target_precompile_headers(${target} PRIVATE "${PROJECT_SOURCE_DIR}/cmake/compiled.hpp")
+  else()
+    target_precompile_headers(${target} REUSE_FROM ${owner})
+  endif()
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fpch-preprocess>)  # for ccache
+endfunction()
+
+if(LOLCATS_WITH_JSON AND (LOLCATS_BUILD_EXAMPLES OR LOLCATS_BUILD_BENCH))
+  file(WRITE "${PROJECT_BINARY_DIR}/precompiled.cpp" "")
+  add_library(lolcats_precompiled OBJECT "${PROJECT_BINARY_DIR}/precompiled.cpp")
+  target_link_libraries(lolcats_precompiled PUBLIC lolcats_programs)
+  lolcats_precompile(lolcats_precompiled lolcats_precompiled)
+endif()
 
 if(TARGET lolcats::cuda)
   add_library(lolcats_cuda_programs INTERFACE)
@@ -62,6 +84,7 @@ function(lolcats_add_programs prefix)
     endif()
     add_executable(${prefix}${name} ${sources})
     target_link_libraries(${prefix}${name} PRIVATE lolcats_programs $<TARGET_NAME_IF_EXISTS:CLI11::CLI11>)
+    lolcats_precompile(${prefix}${name} lolcats_precompiled)
     if(parses_options AND LOLCATS_BUILD_TESTS)
       add_test(NAME help/${prefix}${name} COMMAND ${prefix}${name} --help)
       set_tests_properties(help/${prefix}${name} PROPERTIES PASS_REGULAR_EXPRESSION "--help")

@@ -108,7 +108,7 @@ TEST_CASE("maps, gamma and adapters go along where both types have the same") {
 
 TEST_CASE("merged weights are handed on, and the update is not applied twice") {
   auto tuned = vivid<Control<double>>(tiny_config());
-  const Batch batch = tiny_batch();
+  const TinyBatch batch = tiny_batch();
   const auto want = logits_of(tuned, batch.tokens, batch.sequences);
   tuned.merge_adapters();
   auto next = convert<Control<double>>(tuned);

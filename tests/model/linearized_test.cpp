@@ -33,7 +33,7 @@ TEST_CASE_TEMPLATE("save and load over the same base, bit for bit", Model, Terra
   save_linearized(model, folder.path, {{"steps", 7}});
   auto loaded = load_linearized<Model>(base, folder.path);
   CHECK(numbers_of(loaded) == numbers_of(model));
-  const Batch batch = tiny_batch();
+  const TinyBatch batch = tiny_batch();
   CHECK(same(logits_of(model, batch.tokens, batch.sequences), logits_of(loaded, batch.tokens, batch.sequences)));
   CHECK(stored_method(folder.path) == Model::Attention::name());
   CHECK(read_method(folder.path, Model::Attention::name()).recipe["steps"] == 7);

@@ -61,7 +61,7 @@ NaiveLlama naive(Model& model) {
 
 /// Rows of the batch's sequences one by one through the reference; padding rows are left out of the comparison.
 template <class Model>
-void check_logits(Model& model, const Batch& batch, double tolerance) {
+void check_logits(Model& model, const TinyBatch& batch, double tolerance) {
   const NaiveLlama reference = naive(model);
   const std::vector<double> got = logits_of(model, batch.tokens, batch.sequences);
   const auto V = static_cast<std::size_t>(model.config().vocab_size);
@@ -77,7 +77,7 @@ void check_logits(Model& model, const Batch& batch, double tolerance) {
 
 /// The mean loss of the batch by the reference.
 template <class Model>
-double naive_loss(Model& model, const Batch& batch) {
+double naive_loss(Model& model, const TinyBatch& batch) {
   const NaiveLlama reference = naive(model);
   double sum = 0;
   for (const Extent& e : batch.sequences.extents()) {
@@ -97,7 +97,7 @@ double naive_loss(Model& model, const Batch& batch) {
 /// Trains `parameters` and compares all their gradients with differences of the loss.
 template <class Model>
 void check_gradients(Model& model, const Parameters<Cpu<double>>& parameters) {
-  const Batch batch = tiny_batch();
+  const TinyBatch batch = tiny_batch();
   for (const auto& [name, parameter] : parameters) parameter->train({});
   backward_of(model, batch, 0.1, false);
   for (const auto& [name, parameter] : parameters) {
@@ -211,7 +211,7 @@ TEST_CASE_TEMPLATE("decoding by steps is one pass", Model, Control<double>, Terr
 TEST_CASE("a fresh adapter changes nothing, and switched off it is not there") {
   auto fresh = random_llama<Control<double>>(tiny_config(), 4, 0.4);
   auto base = random_llama<Teacher<double>>(tiny_config(), 4, 0.4);
-  const Batch batch = tiny_batch();
+  const TinyBatch batch = tiny_batch();
   const auto want = logits_of(base, batch.tokens, batch.sequences);
   CHECK(close(want, logits_of(fresh, batch.tokens, batch.sequences), 1e-14));
 
@@ -227,7 +227,7 @@ TEST_CASE_TEMPLATE("merged is unmerged, and unmerging gives the very tensors bac
                    Control<double>, Control<float>) {
   Model model = vivid<Model>(tiny_config());
   Model before = model;
-  const Batch batch = tiny_batch();
+  const TinyBatch batch = tiny_batch();
   const auto want = logits_of(model, batch.tokens, batch.sequences);
   model.merge_adapters();
   model.merge_adapters();  // the second call does nothing
@@ -300,7 +300,7 @@ TEST_CASE("bad input") {
   LlamaConfig config = tiny_config();
   config.kv_heads = 3;
   CHECK_THROWS_AS(random_llama<Teacher<double>>(config), ConfigError);
-  Batch batch = tiny_batch();
+  TinyBatch batch = tiny_batch();
   batch.labels[3] = 13;
   CHECK_THROWS_AS(loss_of(model, batch, 1.0), DataError);
 }

@@ -53,7 +53,7 @@ TEST_CASE_TEMPLATE("save and load, bit for bit", Model, Teacher<double>, Control
     CHECK(loaded.config() == model.config());
     const auto want = numbers_of(model), got = numbers_of(loaded);
     for (const auto& [name, parameter] : model.base_parameters()) CHECK(want.at(name) == got.at(name));
-    const Batch batch = tiny_batch();
+    const TinyBatch batch = tiny_batch();
     auto base = load_llama<Llama<typename Model::Device>>(folder.path);  // no adapter
     if constexpr (Model::Adapter::rank > 0) model.use_adapters(false);
     CHECK(numbers_of(base) == [&] {
@@ -70,7 +70,7 @@ TEST_CASE("a backend names its softmax model") {
   save_llama(model, folder.path);
   auto loaded = load_llama<Cpu<double>>(folder.path);
   static_assert(std::is_same_v<decltype(loaded), Teacher<double>>);
-  const Batch batch = tiny_batch();
+  const TinyBatch batch = tiny_batch();
   CHECK(same(logits_of(model, batch.tokens, batch.sequences), logits_of(loaded, batch.tokens, batch.sequences)));
 }
 
@@ -91,7 +91,7 @@ TEST_CASE("BF16 on disk rounds once") {
 TEST_CASE("merged adapters are saved as weights") {
   const Folder folder;
   auto model = vivid<Control<double>>(tiny_config());
-  const Batch batch = tiny_batch();
+  const TinyBatch batch = tiny_batch();
   const auto want = logits_of(model, batch.tokens, batch.sequences);
   model.merge_adapters();
   save_llama(model, folder.path);

@@ -30,7 +30,7 @@ using SharedLinear = Llama<Cpu<double>, Linear<T2R<6, Bias::head>, SharedMaps>>;
 using Dropping = Llama<Cpu<double>, Softmax<>, Lora<2, all, 4, Ratio{1, 2}>>;
 
 /// Like data/batch.hpp's.
-struct Batch {
+struct TinyBatch {
   std::vector<Index> tokens, labels;
   Sequences sequences;
 };
@@ -41,11 +41,11 @@ std::vector<double> logits_of(Model& model, const std::vector<Index>& tokens, co
 
 /// The loss of a batch, in training mode with tape.seed 9; nothing is recorded.
 template <class Model>
-double loss_of(Model& model, const Batch& batch, double scale);
+double loss_of(Model& model, const TinyBatch& batch, double scale);
 
 /// The same, with gradients added to everything that is trained.
 template <class Model>
-double backward_of(Model& model, const Batch& batch, double scale, bool recompute);
+double backward_of(Model& model, const TinyBatch& batch, double scale, bool recompute);
 
 /// Logits by way of each layer's step: the first `prefill` tokens at once, then one by one; one sequence.
 template <class Model>
@@ -72,8 +72,8 @@ inline LlamaConfig tiny_config(bool tied = false) {
 
 /// Two sequences of different lengths, a row of padding between them, the second one not at the start of its
 /// positions, and labels with gaps.
-inline Batch tiny_batch() {
-  Batch batch;
+inline TinyBatch tiny_batch() {
+  TinyBatch batch;
   batch.tokens = {3, 1, 4, 1, 5, 9, 2, 6, 5, 0, 3, 5, 8, 12, 7};
   batch.labels = {1, 4, 1, 5, 9, -100, 6, 5, 3, -100, 5, 8, 12, -100, 9};
   batch.sequences = Sequences(15, {{0, 9, 0}, {10, 5, 3}});

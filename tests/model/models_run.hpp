@@ -20,7 +20,7 @@ std::vector<double> logits_of(Model& model, const std::vector<Index>& tokens, co
 }
 
 template <class Model>
-double loss_of(Model& model, const Batch& batch, double scale) {
+double loss_of(Model& model, const TinyBatch& batch, double scale) {
   Tape<typename Model::Device> tape;
   tape.training = true;
   tape.seed = 9;
@@ -29,7 +29,7 @@ double loss_of(Model& model, const Batch& batch, double scale) {
 }
 
 template <class Model>
-double backward_of(Model& model, const Batch& batch, double scale, bool recompute) {
+double backward_of(Model& model, const TinyBatch& batch, double scale, bool recompute) {
   Tape<typename Model::Device> tape;
   tape.training = true;
   tape.seed = 9;
@@ -67,6 +67,6 @@ std::vector<double> decoded_logits_of(Model& model, const std::vector<Index>& to
 #define LOLCATS_INSTANTIATE_MODEL(Model)                                                     \
   template std::vector<double> models::logits_of(Model&, const std::vector<lolcats::Index>&, \
                                                  const lolcats::Sequences&);                 \
-  template double models::loss_of(Model&, const models::Batch&, double);                     \
-  template double models::backward_of(Model&, const models::Batch&, double, bool);           \
+  template double models::loss_of(Model&, const models::TinyBatch&, double);                     \
+  template double models::backward_of(Model&, const models::TinyBatch&, double, bool);           \
   template std::vector<double> models::decoded_logits_of(Model&, const std::vector<lolcats::Index>&, lolcats::Index)

@@ -1,0 +1,3 @@
+// The instantiations that compiled.hpp keeps from all other units.
+#define LOLCATS_COMPILED template
+#include "compiled.hpp"
