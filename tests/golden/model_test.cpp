@@ -344,6 +344,7 @@ void with_attention(const Fixture& fixture, const std::string& kind, F&& f) {
 }  // namespace
 
 void tiny_llama(Fixture& f) {
+  f.expect_roundings(6);
   const Text text(f);
   on_every_backend([&]<class B>(B) {
     check_teacher<B>(f, text);
@@ -353,6 +354,7 @@ void tiny_llama(Fixture& f) {
 }
 
 void attention_transfer(Fixture& f) {
+  f.expect_roundings(6);
   const Text text(f);
   on_every_backend([&]<class B>(B) {
     with_attention(f, f.text("kind"),
@@ -361,6 +363,7 @@ void attention_transfer(Fixture& f) {
 }
 
 void decoder_layer(Fixture& f) {
+  f.expect_roundings(2);
   on_every_backend([&]<class B>(B) {
     with_attention(f, f.text("kind"),
                    [&]<class A>(std::type_identity<A>, const auto& window) { check_layer<A, B>(f, window); });
@@ -368,6 +371,7 @@ void decoder_layer(Fixture& f) {
 }
 
 void lora_finetune(Fixture& f) {
+  f.expect_roundings(6);
   const Text text(f);
   on_every_backend([&]<class B>(B) {
     with_attention(f, f.text("kind"),

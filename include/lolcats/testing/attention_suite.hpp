@@ -159,8 +159,9 @@ void check_attention_gradients(typename A::Window window, const AttentionSuite& 
   const auto weight = [&](const char* name) {
     return parameters.contains(name) ? static_cast<Weight<B>>(parameters.at(name)) : Weight<B>{};
   };
-  INFO(A::name(), ": variables ", fmt::format("{}", fmt::join(variable_names, ", ")), "; parameters ",
-       fmt::format("{}", fmt::join(parameter_names, ", ")));
+  const std::string what = fmt::format("{}: variables {}; parameters {}", A::name(), fmt::join(variable_names, ", "),
+                                       fmt::join(parameter_names, ", "));
+  INFO(what);
   CHECK(check_gradients(variables, pointers,
                         [&](Tape<B>& tape, std::span<const Var<B>> x) {
                           AttentionWeights<B> w{weight("query_map"), weight("query_bias"), weight("key_map"),

@@ -4,6 +4,7 @@
 #include <lolcats/ops/attention/cuda_general.cuh>
 #include <lolcats/ops/attention/hopper/backward.cuh>
 #include <lolcats/ops/attention/hopper/forward.cuh>
+#include <lolcats/ops/attention/hopper/forward_tiles.cuh>
 #include <lolcats/ops/attention/hopper/softmax_backward.cuh>
 #include <lolcats/ops/attention/hopper/softmax_forward.cuh>
 
@@ -53,8 +54,13 @@ struct AttentionKernel<Cuda<T>, Map, W> {
     if (cuda::GeneralAttentionOnly::active()) return AttentionPath::general;
     if constexpr (softmax_fits) {
       if (hopper::softmax_takes(p)) return AttentionPath::softmax;
-    } else if constexpr (forward_fits) {
-      if (hopper::takes_forward<Map>(p)) return AttentionPath::fused;
+    } else {
+      if constexpr (forward_fits) {
+        if (hopper::takes_forward<Map>(p)) return AttentionPath::fused;
+      }
+      if constexpr (tiles_fit) {
+        if (hopper::backward_pass::takes_tiles<Map>(p)) return AttentionPath::fused;
+      }
     }
     return AttentionPath::general;
   }
@@ -72,8 +78,11 @@ struct AttentionKernel<Cuda<T>, Map, W> {
     [[maybe_unused]] const AttentionPath path = forward_path(p);
     if constexpr (softmax_fits) {
       if (path == AttentionPath::softmax) return hopper::softmax_forward(backend, p, y, statistics);
-    } else if constexpr (forward_fits) {
-      if (path == AttentionPath::fused) return hopper::forward<Map>(backend, p, y, statistics);
+    } else if (path == AttentionPath::fused) {
+      if constexpr (forward_fits) {
+        if (hopper::takes_forward<Map>(p)) return hopper::forward<Map>(backend, p, y, statistics);
+      }
+      if constexpr (tiles_fit) return hopper::forward_by_tiles<Map>(backend, p, y, statistics);
     }
     general::forward<Map>(backend, p, y, statistics);
   }
@@ -95,6 +104,15 @@ struct AttentionKernel<Cuda<T>, Map, W> {
   static constexpr bool softmax_fits = bf16_only && std::is_same_v<Map, NoMap>;
   static constexpr bool forward_fits = [] {
     if constexpr (bf16_only && FeatureMap<Map>) return hopper::forward_pass::fits<Map, W>();
+    return false;
+  }();
+  /// Any window by tiles, unless the type says that the quicker kernels above always take it.
+  static constexpr bool tiles_fit = [] {
+    if constexpr (bf16_only && FeatureMap<Map>) {
+      if constexpr (forward_fits)
+        return hopper::backward_pass::has_tiles<Map, W> && !hopper::forward_pass::WindowTiles<W>::always;
+      return hopper::backward_pass::has_tiles<Map, W>;
+    }
     return false;
   }();
   static constexpr bool backward_fits = [] {

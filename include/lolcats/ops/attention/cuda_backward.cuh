@@ -275,6 +275,59 @@ __global__ void feature_dots(Segments segments, const float* phi, const float* d
   }
 }
 
+/// Takes the rounding of y out of delta (M, H) and dots (M, heads here), which are dy . y and phi_q . dphi_q.
+///
+/// The weights of a row sum to one, so the sum of p_nj g_nj over all keys is zero: near_n = -phi_q . dphi_q.  In y as it
+/// was rounded, delta_n is off by some e; with near keys weighing N, near_n then is off by -e N, phi_q . dphi_q by
+/// -e (1 - N), and their sum is -e.  Where far keys have nearly all the weight, -e (1 - N) may be more than there is.
+/// Grid: tiles of queries, heads.
+template <class T>
+__global__ void __launch_bounds__(tile_threads, 2) correct_rows(PullNear<T> p, float* delta, float* dots) {
+  extern __shared__ float4 shared[];
+  const Attend<T>& f = p.forward;
+  float* a = reinterpret_cast<float*>(shared);
+  float* b = a + tile_floats;
+  float* weights = b + tile_floats;
+  float* ds = weights + tile_floats;
+
+  const Segment s = f.segments.find(static_cast<int>(blockIdx.x), &Segment::query_tile);
+  const int head = static_cast<int>(blockIdx.y), key_head = f.heads.key_head(head);
+  const int first = (static_cast<int>(blockIdx.x) - s.query_tile) * tile, count = min(tile, s.queries - first);
+  const std::int64_t q_row = static_cast<std::int64_t>(s.q_row) + first;
+  const Rows<T> q = f.queries(f.q, head, q_row), dy = f.queries(p.dy, head, q_row);
+  const Rows<T> k = f.keys(f.k, key_head, s.k_row), v = f.keys(f.v, key_head, s.k_row);
+  p.far_dots = nullptr;  // the sum is that of p g alone
+  const int row = static_cast<int>(threadIdx.x) / 4;
+  float weight = 0, near = 0;
+  const int keys_end = s.offset + first + count;
+  for (int block = f.begins[q_row]; f.near && block < keys_end; block += tile) {
+    const int keys = min(tile, keys_end - block);
+    row_products<T>(weights, a, b, q, 0, count, k, block, keys);
+    row_products<T>(ds, a, b, dy, 0, count, v, block, keys);
+    pull_weights(p, weights, ds, head, q_row, first, count, s.offset, block, keys);
+    for_row([&](int c) {
+      weight += weights[row * tile_stride + c];
+      near += ds[row * tile_stride + c];
+    });
+  }
+  weight = row_sum(weight);
+  near = row_sum(near);
+  if (threadIdx.x % 4 == 0 && row < count) {
+    float& dot = dots[(q_row + row) * f.heads.count + head];
+    const float rest = near + dot;  // what should be zero
+    dot -= (1 - weight) * rest;
+    delta[(q_row + row) * f.heads.queries + f.heads.query_head(head)] += rest;
+  }
+}
+
+template <class T>
+void launch_correct_rows(cudaStream_t stream, const PullNear<T>& p, int tiles, float* delta, float* dots) {
+  cuda::launch("attention: dy . y without its rounding", correct_rows<T>,
+               {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(p.forward.heads.count)), tile_threads, stream,
+                sizeof(float) * 4 * tile_floats},
+               p, delta, dots);
+}
+
 /// The gradient of window factors, from dots (M, heads): d gamma / d factor = gamma (1 - gamma) and
 /// gamma dL/dgamma = -sum of dots; beta = 1 - gamma where affine, with beta dL/dbeta = the sum.  Nothing is divided by,
 /// so that a saturated gamma is harmless.  Grid: heads.

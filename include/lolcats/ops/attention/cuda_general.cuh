@@ -278,9 +278,11 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
   const bool key_map_wanted = w.key_map.trained() || w.key_bias.trained();
   const bool factors_wanted = C::far && w.window_factors.trained();
   const bool near_scores_wanted = C::near && (q_wanted || k_wanted);
-  const bool dphi_q_wanted =
-      C::far && (near_scores_wanted || q_wanted || query_map_wanted || factors_wanted || sinks.query_features.gradient);
   const bool dphi_k_wanted = C::far && (k_wanted || key_map_wanted || sinks.key_features.gradient);
+  constexpr bool rounds = std::is_same_v<T, bf16>;  // then dy . y is corrected, which takes both sides
+  const bool dphi_q_wanted = (C::far && (near_scores_wanted || q_wanted || query_map_wanted || factors_wanted ||
+                                         sinks.query_features.gradient)) ||
+                             (rounds && dphi_k_wanted);
   const bool dv_far_wanted = C::far && v_wanted;
 
   Plan plan(*p.sequences);
@@ -310,6 +312,19 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
     cuda::launch("attention: dy . y", row_deltas<T>,
                  {dim3(static_cast<unsigned>(plan.query_tiles), static_cast<unsigned>(H)), tile_threads, stream},
                  segments, y.data, dy.data, static_cast<int>(D), delta.data());
+
+    PullNear<T> pull;
+    pull.forward = call.attend_arguments(segments, r, begins.data());
+    pull.forward.largest = statistics.largest.data;
+    pull.forward.inverse_denominator = statistics.inverse_denominator.data;
+    pull.forward.largest_at = statistics.largest_at.data;
+    pull.ends = ends.data();
+    pull.dy = dy.data;
+    pull.delta = delta.data();
+    pull.far_dots = dots.data();
+    pull.dz_stride = static_cast<int>(F);
+    pull.width = static_cast<int>(call.f());
+    if constexpr (FeatureMap<Map>) pull.skip = Map::skip;
 
     MapInputs<T> query_inputs, key_inputs;
     if constexpr (C::far) {
@@ -344,7 +359,7 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
       if (dv_far_wanted && !dphi_k_wanted && !dphi_q_wanted)
         call.run_features(query_inputs, plan.query_tiles, phi_q.data());
 
-      if (dphi_q_wanted) {  // beta (S dy - z delta) / den
+      const auto run_dphi_q = [&] {  // beta (S dy - z delta) / den
         FarSum<T, float> sum;
         common(sum, false, dphi_q.data());
         sum.left = further(call.query_rows(dy.data, r), delta.data() + r.first, -1.0F);
@@ -353,11 +368,18 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
         sum.out_factors = statistics.inverse_denominator.data + r.first;
         sum.out_factor_stride = H;
         launch_far_sum<T>(stream, sum, plan, r.count, chunk_states.data());
+      };
+      if (dphi_q_wanted) {
+        run_dphi_q();
         cuda::launch(
             "attention: phi . dphi", feature_dots<>,
             {dim3(static_cast<unsigned>(plan.query_tiles), static_cast<unsigned>(r.count)), tile_threads, stream},
             segments, static_cast<const float*>(phi_q.data()), static_cast<const float*>(dphi_q.data()),
             static_cast<int>(F), dots.data());
+        if constexpr (rounds) {
+          launch_correct_rows(stream, pull, plan.query_tiles, delta.data(), dots.data());
+          if (q_wanted || query_map_wanted || sinks.query_features.gradient) run_dphi_q();
+        }
         if (factors_wanted) {
           cuda::launch("attention: gradient of window factors", add_factor_gradient<T>,
                        {static_cast<unsigned>(r.count), tile_threads, stream}, segments,
@@ -406,19 +428,6 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
         }
       }
     }
-
-    PullNear<T> pull;
-    pull.forward = call.attend_arguments(segments, r, begins.data());
-    pull.forward.largest = statistics.largest.data;
-    pull.forward.inverse_denominator = statistics.inverse_denominator.data;
-    pull.forward.largest_at = statistics.largest_at.data;
-    pull.ends = ends.data();
-    pull.dy = dy.data;
-    pull.delta = delta.data();
-    pull.far_dots = dots.data();
-    pull.dz_stride = static_cast<int>(F);
-    pull.width = static_cast<int>(call.f());
-    if constexpr (FeatureMap<Map>) pull.skip = Map::skip;
     if (q_wanted) {
       if (FeatureMap<Map>) pull.dz = dphi_q.data();
       pull.map = query_inputs.map;

@@ -15,9 +15,9 @@ struct KeySinks {
 /// Where one of the two warpgroups that consume what `fetch_for_keys` brings stands in it.
 template <class Map, int D>
 struct KeysPosition {
-  RingCursor<2> inputs;
-  RingCursor<1> weight, state, ds;
-  RingCursor<KeysShared<Map, D>::stages> pair;
+  RingPosition<2> inputs;
+  RingPosition<1> weight, state, ds;
+  RingPosition<KeysShared<Map, D>::stages> pair;
 };
 
 /// dk or dv (64, D) of a tile.  The far part of dk costs more than that of dv, so the warpgroup of dv computes the

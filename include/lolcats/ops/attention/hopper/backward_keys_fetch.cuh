@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/ops/attention/hopper/backward_tiles.cuh>
+#include <lolcats/ops/attention/hopper/ring.cuh>
 
 namespace lolcats::hopper::backward_pass {
 
@@ -25,23 +26,6 @@ struct KeysShared {
   Barrier ds_full, ds_empty;
 };
 
-/// A ring of `stages` slots, seen by whoever fills or empties it: which slot is next, and in which phase its barriers
-/// are.
-template <int stages>
-struct RingCursor {
-  int stage = 0, lap = 0;
-  __device__ __forceinline__ void advance() {
-    if (++stage == stages) {
-      stage = 0;
-      ++lap;
-    }
-  }
-  __device__ __forceinline__ void wait_full(const Barrier* full) const { full[stage].wait(lap & 1); }
-  __device__ __forceinline__ void wait_empty(const Barrier* empty) const {
-    if (lap > 0) empty[stage].wait((lap - 1) & 1);
-  }
-};
-
 /// One thread fetches for all tiles of the block, as far ahead as there is room: the tile, then head by head the map,
 /// the states, the mixed and the near pairs.
 template <class Map, int D, class W>
@@ -49,9 +33,9 @@ __device__ __forceinline__ void fetch_for_keys(const BackwardArguments<W>& a, Ke
                                                int part, int parts) {
   using Sizes = BackwardSizes<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f, stages = KeysShared<Map, D>::stages;
-  RingCursor<2> inputs;
-  RingCursor<1> weight, state;
-  RingCursor<stages> pair;
+  RingPosition<2> inputs;
+  RingPosition<1> weight, state;
+  RingPosition<stages> pair;
 #pragma unroll 1
   for (int i = part; i < a.tiles(); i += parts) {
     const TileTable::Tile tile = a.table.ordered(Side::keys, i);

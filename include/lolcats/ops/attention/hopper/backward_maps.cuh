@@ -1,4 +1,4 @@
-// Gradients of the feature maps and of gamma: the far part alone, summed over tiles in registers.
+// Gradients of the feature maps: the far part alone, summed over tiles in registers.
 #pragma once
 
 #include <lolcats/ops/attention/hopper/backward_far.cuh>
@@ -28,13 +28,12 @@ struct MapPartials {
   int parts = 0;          // blocks per head
   float* map = nullptr;   // (H, parts * map_copies, D * f)
   float* bias = nullptr;  // (H, 2 parts, f)
-  float* far = nullptr;   // (H, 8 parts), phi_q.dphi_q; queries only
 };
 /// At D = 128 the warpgroups of a block divide the rows of dW among them; at 64 each has its tile's sum.
 constexpr int map_copies(int D) { return D == 128 ? 1 : 2; }
 
-/// dW (D, f) = sum x^T dz over the tiles of one head, the bias' sum of dz, and the sum of phi_q.dphi_q; grid (H,
-/// parts).
+/// dW (D, f) = sum x^T dz over the tiles of one head, and the bias' sum of dz; grid (H, parts).  Of queries also the row
+/// statistics that other kernels need.
 ///
 ///   queries   dphi = (beta / den) (S dy - z delta), and mixed keys pair by pair
 ///   keys      dphi = R v - r, and mixed queries pair by pair
@@ -114,7 +113,6 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
 
   auto dw = Fragment<f>::from([](int) { return 0.0F; });  // (64, f), rows 64 group ... of dW
   float bias[f / 64][4] = {};                             // (f, 8), equal columns
-  float far_sum = 0;
   int slot_parity = 0;
   // y and the row statistics of a step's queries are read one step ahead.
   RowProducts<D> products;
@@ -213,7 +211,6 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
       if constexpr (queries) {
         PerRow far;
         pack(pull_features<Map>(z, dphi * rows.weight, &far), dz);
-        if ((lane_id() & 3) == 0) far_sum += far.of[0] + far.of[1];
         constexpr float scale = score_scale<D>;
         rows.write(a.statistics[a.record(head, tile, tile.index)], shift, {{far.of[0] * scale, far.of[1] * scale}},
                    warp);
@@ -280,11 +277,6 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
       }
     }
   }
-  if constexpr (queries) {
-#pragma unroll
-    for (int offset = 16; offset > 0; offset /= 2) far_sum += __shfl_xor_sync(~0U, far_sum, offset);
-    if (lane == 0) partials.far[(static_cast<Index>(head) * partials.parts + part) * 8 + group * 4 + warp] = far_sum;
-  }
 }
 
 /// gradient (H, size) += sum of `count` partial sums (H, count, size), in order.
@@ -300,26 +292,10 @@ __global__ void add_partials_kernel(const float* partials, int count, int size, 
 }
 
 /// gradient (H) += sum of `count` numbers (H, count); a warp per head.
-__device__ __forceinline__ float sum_of_warp(const float* numbers, int count) {
-  float sum = 0;
-  for (int i = threadIdx.x; i < count; i += 32) sum += numbers[i];
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0U, sum, offset);
-  return sum;
-}
 template <class = void>
 __global__ void add_numbers_kernel(const float* numbers, int count, float* gradient) {
   const float sum = sum_of_warp(numbers + static_cast<Index>(blockIdx.x) * count, count);
   if (threadIdx.x == 0) gradient[blockIdx.x] += sum;
-}
-/// d window_factor += -(1 - gamma) sum phi_q.dphi_q, gamma (1 - gamma) being the sigmoid's slope; where affine, beta's
-/// share makes it -sum phi_q.dphi_q.
-template <class W>
-__global__ void add_factor_kernel(const __grid_constant__ BackwardArguments<W> a, const float* far, int count,
-                                  float* gradient) {
-  const int head = blockIdx.x;
-  const float sum = sum_of_warp(far + static_cast<Index>(head) * count, count);
-  if (threadIdx.x == 0) gradient[head] -= a.affine ? sum : sum * (1 - a.gamma(head));
 }
 
 }  // namespace lolcats::hopper::backward_pass

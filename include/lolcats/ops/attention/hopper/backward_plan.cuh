@@ -2,7 +2,8 @@
 //
 //   states<keys>     walks over key tiles: S and z before every tile that someone reads      backward_states.cuh
 //   queries          per query tile: dphi_q from S, then dq; what the key side must know     backward_queries.cuh
-//     or maps          the same, then dW_q and the sum for gamma                             backward_maps.cuh
+//     or maps          the same, then dW_q                                                   backward_maps.cuh
+//     and factors      the gradient of gamma                                                 backward_factors.cuh
 //   states<queries>  walks back over query tiles: R and r behind every tile                  backward_states.cuh
 //   keys             per key tile: dphi_k from R, then dk and dv of the group                backward_keys.cuh
 //     or maps          the same, then dW_k                                                   backward_maps.cuh
@@ -63,6 +64,17 @@ struct TileTable {
   int lengths[capacity];
   int firsts[capacity + 1];  // their first tiles; then the number of tiles
   int uniform = 0;           // tiles of each sequence, if they agree
+  int longest = 0;           // most tiles of a sequence
+
+  void add(const Extent& e) {
+    const int all = count ? firsts[count] : 0, own = static_cast<int>((e.length + tile_rows - 1) / tile_rows);
+    rows[count] = static_cast<int>(e.row);
+    lengths[count] = static_cast<int>(e.length);
+    firsts[count] = all;
+    firsts[++count] = all + own;
+    longest = std::max(longest, own);
+    uniform = all + own == longest * count ? longest : 0;
+  }
 
   struct Tile {
     int sequence, row, length, first, tiles;  // of the sequence: its number, first row, length, first tile, tiles
@@ -97,7 +109,6 @@ struct TileTable {
     found.index = uniform > 0 ? i / count : i - found.first;
     return found;
   }
-  int tiles() const { return firsts[count]; }
 };
 
 /// Does `begin` change at multiples of 64 only, and take such values only?  Then a tile of keys is near or far as a
@@ -224,7 +235,7 @@ struct BackwardArguments {
   QueryStatistics* statistics = nullptr;       // (H, tiles)
   StateBuffers state;
 
-  __device__ __forceinline__ int tiles() const { return table.firsts[table.count]; }
+  __host__ __device__ __forceinline__ int tiles() const { return table.firsts[table.count]; }
   /// Where states, features and statistics of (head, tile `index` of the tile's sequence) lie, and prefixes.
   __device__ __forceinline__ Index record(int head, const TileTable::Tile& tile, int index) const {
     return static_cast<Index>(head) * tiles() + tile.first + index;

@@ -113,4 +113,13 @@ struct QueryRows {
   }
 };
 
+/// The sum of `count` numbers, in the first lane of a warp that is called as a whole.
+__device__ __forceinline__ float sum_of_warp(const float* numbers, int count) {
+  float sum = 0;
+  for (int i = threadIdx.x; i < count; i += 32) sum += numbers[i];
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0U, sum, offset);
+  return sum;
+}
+
 }  // namespace lolcats::hopper::backward_pass

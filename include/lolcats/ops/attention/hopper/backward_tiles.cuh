@@ -17,23 +17,6 @@ __device__ __forceinline__ void load_tile(std::byte* to, const CUtensorMap& map,
     load_box(to + panel * Rows * panel_row_bytes, map, row, column + panel * panel_columns, barrier);
   }
 }
-/// One thread fetches `bytes`, a multiple of 16, that lie together.
-__device__ __forceinline__ void load_linear(void* to, const void* from, int bytes, Barrier& barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                   shared_address(to)),
-               "l"(from), "r"(bytes), "r"(shared_address(&barrier))
-               : "memory");
-}
-/// One thread writes `bytes` of shared memory behind a fence and a barrier; they must stay until `wait_for_stores`.
-__device__ __forceinline__ void store_linear(void* to, const void* from, int bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)),
-               "r"(bytes)
-               : "memory");
-  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
-}
-/// The thread's stores have read their shared memory.
-__device__ __forceinline__ void wait_for_stores() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
-
 /// Zeroes rows [valid, 64) of a (64, Columns) tile, which belong to nobody or to the next sequence: there may be NaN in
 /// them, and 0 * NaN is NaN.  A barrier must follow.
 template <int Columns>

@@ -59,6 +59,11 @@ struct WindowTiles {
     }
     return true;
   }
+  /// Is that so whatever the length?
+  static constexpr bool always = [] {
+    if constexpr (fixed) return covers(W{}, 64 * tile);
+    return false;
+  }();
 };
 
 /// Up to `capacity` sequences; small enough to be an argument of a kernel.

@@ -1,25 +1,11 @@
-// What the softmax kernels share: rings of tiles, clean tails, turns between warpgroups, rows on their way out.
+// What the softmax kernels share: clean tails, turns between warpgroups, rows on their way out.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/instructions.cuh>
+#include <lolcats/ops/attention/hopper/ring.cuh>
 
 namespace lolcats::hopper {
 
 inline constexpr int warpgroup = 128;  // threads
-
-/// Where a producer or consumer stands in a ring of `Stages` buffers.
-template <int Stages>
-struct RingPosition {
-  int stage = 0;
-  int phase = 0;
-
-  __device__ __forceinline__ void advance() {
-    if (++stage == Stages) {
-      stage = 0;
-      phase ^= 1;
-    }
-  }
-};
 
 /// Arrives at the block's barrier `id` without waiting; `threads` counts those who wait too.
 __device__ __forceinline__ void named_barrier_arrive(int id, int threads) {

@@ -1,0 +1,99 @@
+// The host's side of what passes by tiles share: arguments of the kernels, room for states, the launches of the walks.
+#pragma once
+
+#include <lolcats/backend/cuda.cuh>
+#include <lolcats/ops/attention/hopper/backward_states.cuh>
+
+#include <span>
+
+namespace lolcats::hopper::backward_pass {
+
+/// Can the kernels be compiled for this map and window?
+template <class Map, class W>
+inline constexpr bool has_tiles = false;
+template <FeatureMap Map, Window W>
+requires(W::has_far && (Map::projected == 64 || Map::projected == 128) &&
+         (Map::count * Map::projected == 64 ||
+          Map::count * Map::projected == 128)) inline constexpr bool has_tiles<Map, W> = !Map::skip;
+
+/// Do they take this problem?  Every sequence starts at position 0, key maps are per query head.
+template <class Map, class W>
+bool takes_tiles(const AttentionProblem<Cuda<bf16>, W>& p) {
+  if constexpr (!has_tiles<Map, W>) {
+    return false;
+  } else {
+    const auto aligned = [](const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; };
+    if (p.heads.size != 64 && p.heads.size != 128) return false;
+    if (p.weights.key_map.shape()[0] != p.heads.queries || p.q.rows() >= (Index{1} << 31)) return false;
+    if (!aligned(p.q.data) || !aligned(p.k.data) || !aligned(p.v.data)) return false;
+    if (!aligned(p.weights.query_map.value.data) || !aligned(p.weights.key_map.value.data)) return false;
+    return cuda::device().capability == 90;
+  }
+}
+
+/// Calls f(extents) for batches of at most TileTable::capacity sequences.
+template <class F>
+void for_tile_tables(std::span<const Extent> all, F&& f) {
+  for (std::size_t first = 0; first < all.size(); first += TileTable::capacity) {
+    f(all.subspan(first, std::min<std::size_t>(TileTable::capacity, all.size() - first)));
+  }
+}
+
+/// The arguments that the problem gives, for one batch of sequences; without states, y, dy and row statistics.
+template <class Map, int D, class W>
+BackwardArguments<W> arguments_of(const AttentionProblem<Cuda<bf16>, W>& problem, std::span<const Extent> extents) {
+  constexpr int f = BackwardSizes<Map, D>::f;
+  const Heads& heads = problem.heads;
+  const AttentionWeights<Cuda<bf16>>& w = problem.weights;
+  BackwardArguments<W> a{};
+  a.q = tensor_map(problem.q.data, problem.q.rows(), problem.q.cols(), tile_rows);
+  a.k = tensor_map(problem.k.data, problem.k.rows(), problem.k.cols(), tile_rows);
+  a.v = tensor_map(problem.v.data, problem.v.rows(), problem.v.cols(), tile_rows);
+  a.query_map = tensor_map(w.query_map.value.data, heads.queries * D, f, D);
+  a.key_map = tensor_map(w.key_map.value.data, heads.queries * D, f, D);
+  for (const Extent& e : extents) a.table.add(e);
+  a.window = {problem.window};
+  a.query_heads = static_cast<int>(heads.queries);
+  a.key_heads = static_cast<int>(heads.keys);
+  a.affine = problem.affine;
+  a.window_factors = w.window_factors.value.data;
+  a.query_bias = w.query_bias.value.data;
+  a.key_bias = w.key_bias.value.data;
+  return a;
+}
+
+/// Room for the states: bytes(n) gives memory.  A walk per head, sequence and chunk; two fit on a multiprocessor.  Short
+/// chunks cost more prefixes.
+template <class Map, int D, class W, class Bytes>
+void allocate_states(BackwardArguments<W>& a, Bytes&& bytes) {
+  using Sizes = BackwardSizes<Map, D>;
+  constexpr int shortest_chunk = 8;
+  StateBuffers& s = a.state;
+  const int longest = a.table.longest;
+  const int walks = std::max(1, 2 * cuda::device().multiprocessors / (a.query_heads * a.table.count));
+  s.chunk = std::max((longest + walks - 1) / walks, std::min(longest, shortest_chunk));
+  s.chunks = (longest + s.chunk - 1) / s.chunk;
+  const Index states = Index{a.query_heads} * a.tiles();
+  const Index prefixes = s.chunks > 1 ? Index{a.query_heads} * a.table.count * s.chunks : 0;
+  s.states = bytes(states * Sizes::state_bytes);
+  s.normalizers = reinterpret_cast<float*>(bytes(states * Sizes::normalizer_bytes));
+  s.prefixes = bytes(prefixes * Sizes::state_bytes);
+  s.prefix_normalizers = reinterpret_cast<float*>(bytes(prefixes * Sizes::normalizer_bytes));
+  if (!WindowTiles<W>::pure) s.features = bytes(states * Sizes::phi_bytes);
+}
+
+/// Sums over keys before, or queries behind, every tile that someone reads.
+template <Side side, class Map, int D, class W>
+void launch_walk(const BackwardArguments<W>& a, cudaStream_t stream) {
+  using Sizes = BackwardSizes<Map, D>;
+  const dim3 grid(a.query_heads, a.state.chunks, a.table.count);
+  cuda::launch("attention by tiles, states", states_kernel<side, Map, D, W>,
+               {grid, group_threads, stream, sizeof(StatesShared<Map, D>)}, a);
+  if (a.state.chunks == 1) return;
+  constexpr int threads = 128, work = Sizes::state_bytes / 16 + Sizes::F / 4;
+  const dim3 prefix_grid((work + threads - 1) / threads, a.table.count, a.query_heads);
+  cuda::launch("attention by tiles, prefixes", state_prefixes_kernel<side, Map, D, W>, {prefix_grid, threads, stream},
+               a);
+}
+
+}  // namespace lolcats::hopper::backward_pass
