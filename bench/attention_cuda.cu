@@ -42,8 +42,10 @@ struct Shape2 {
 
 /// One line; `more` are further fields, each with a comma before it.
 void report(const std::string& op, const Shape2& shape, double ms, const std::string& more) {
-  fmt::print("{{\"op\": \"{}\", \"shape\": \"{}x{}\", \"implementation\": \"lolcats\", \"ms\": {:.4f}, \"device\": \"{}\"{}}}\n",
-             op, shape.sequences, shape.tokens, ms, cuda::device().name, more);
+  fmt::print(
+      "{{\"op\": \"{}\", \"shape\": \"{}x{}\", \"implementation\": \"lolcats\", \"ms\": {:.4f}, \"device\": "
+      "\"{}\"{}}}\n",
+      op, shape.sequences, shape.tokens, ms, cuda::device().name, more);
   std::fflush(stdout);
 }
 std::string field(const char* name, double value) { return fmt::format(", \"{}\": {:.3f}", name, value); }
@@ -72,9 +74,8 @@ void measure_hybrid(const Shape2& shape, int repeats) {
   const double flops = static_cast<double>(M * H) * (4.0 * D * f + 4.0 * F * D + 4.0 * D * keys);
   const double bytes = 2.0 * static_cast<double>(M * D * (2 * H + 2 * G));
   const double floor = 1e3 * std::max(flops / flops_per_second, bytes / bytes_per_second);
-  const std::string student = std::is_same_v<Map, Hedgehog<64>> && std::is_same_v<W, Terraced<64>>
-                                  ? "hybrid"
-                                  : Map::name() + ", " + W::name();
+  const std::string student =
+      std::is_same_v<Map, Hedgehog<64>> && std::is_same_v<W, Terraced<64>> ? "hybrid" : Map::name() + ", " + W::name();
   const auto print = [&](const std::string& what, double ms) { report(student + " " + what, shape, ms, ""); };
   const auto print_forward = [&](const std::string& what, double ms) {
     report(student + " " + what, shape, ms,
@@ -153,7 +154,8 @@ void measure_softmax(const Heads& heads, const Shape2& shape, W window, int repe
 
 void measure_decode(const Heads& heads, const Shape2& shape, int repeats) {
   const Index tokens = shape.tokens;
-  const Shape query{shape.sequences, heads.queries * heads.size}, key{shape.sequences * tokens, heads.keys * heads.size};
+  const Shape query{shape.sequences, heads.queries * heads.size},
+      key{shape.sequences * tokens, heads.keys * heads.size};
   const auto q = sets_of(query), k = sets_of(key), v = sets_of(key);
   auto y = sets_of(query);
   const double ms = milliseconds(repeats, [&](int i) {
@@ -212,7 +214,9 @@ int main(int count, char** arguments) {
   Index head = 128, window = 0;
   int repeats = 20;
   CLI::App app{"Times attention on the GPU"};
-  app.add_option("--op", ops, "what to time")->check(CLI::IsMember({"hybrid", "softmax", "decode"}))->capture_default_str();
+  app.add_option("--op", ops, "what to time")
+      ->check(CLI::IsMember({"hybrid", "softmax", "decode"}))
+      ->capture_default_str();
   app.add_option("--head", head, "head size of softmax and decode")->capture_default_str();
   app.add_option("--window", window, "keys that softmax sees; 0: all")->capture_default_str();
   app.add_option("--repeats", repeats)->capture_default_str();

@@ -20,7 +20,8 @@ __global__ void fill_normal(lolcats::bf16* x, lolcats::Index n, float deviation,
   const lolcats::Index i = static_cast<lolcats::Index>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= n) return;
   const std::uint64_t bits = lolcats::mix_bits(static_cast<std::uint64_t>(i) * 0x9e3779b97f4a7c15ULL + seed);
-  const float u = (static_cast<float>(bits >> 40) + 1.0F) * 0x1p-24F, angle = static_cast<float>(bits & 0xffffffU) * 0x1p-24F;
+  const float u = (static_cast<float>(bits >> 40) + 1.0F) * 0x1p-24F,
+              angle = static_cast<float>(bits & 0xffffffU) * 0x1p-24F;
   x[i] = lolcats::cuda::from_float<lolcats::bf16>(deviation * sqrtf(-2 * logf(u)) * cospif(2 * angle));
 }
 
