@@ -11,7 +11,7 @@ namespace {
 
 /// What the command line says.
 struct Options {
-  std::string model, tokenizer, train, valid, out;
+  std::string model, tokenizer, train, valid, other_train, other_valid, out;
   Index seeds = 1, documents = 384, length = 512, batch = 8, rows = 0;
   double transfer_epochs = 2, finetune_epochs = 2, transfer_rate = 0, finetune_rate = 0;
   bool quick = false;
@@ -25,6 +25,8 @@ Options parse(const StudyInfo& info, int argc, char** argv) {
   app.add_option("--tokenizer", o.tokenizer, "llama2.c tokenizer.bin of the model");
   app.add_option("--train", o.train, "text to train on, lines <|endoftext|> between documents (default: the synthetic corpus)");
   app.add_option("--valid", o.valid, "text to validate on");
+  app.add_option("--other-train", o.other_train, "a second corpus, for studies that compare two (default: synthetic, facts at most 40 tokens back)");
+  app.add_option("--other-valid", o.other_valid, "text of it to validate on");
   app.add_option("--seeds", o.seeds, "runs of each variant, with seeds 0, 1, ...")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--out", o.out, fmt::format("folder for {0}.csv, .json, .svg and .png; an interrupted study goes on from there (default: {0})", info.name));
   app.add_flag("--quick", o.quick, "a few updates on short rows: shows the directions, not the sizes");
@@ -42,6 +44,7 @@ Options parse(const StudyInfo& info, int argc, char** argv) {
     std::exit(app.exit(error));
   }
   require<ConfigError>(o.train.empty() == o.valid.empty(), "--train and --valid go together");
+  require<ConfigError>(o.other_train.empty() == o.other_valid.empty(), "--other-train and --other-valid go together");
   require<ConfigError>(o.model.empty() || !o.train.empty(), "--model needs --train and --valid");
   require<ConfigError>(o.model.empty() || !o.tokenizer.empty(), "--model needs --tokenizer");
   const bool built_in = o.train.empty();
@@ -79,9 +82,17 @@ Study prepare(const StudyInfo& info, const Options& o) {
     study.documents = synthetic_documents(corpus, SyntheticSeed::validation, 0, valid_rows);
     study.train = synthetic_rows(synthetic_documents(corpus, SyntheticSeed::train, 0, o.documents));
     study.valid = synthetic_rows(study.documents);
+    config.longest = 40;
+    const SyntheticCorpus near_facts(config);
+    study.other_train = synthetic_rows(synthetic_documents(near_facts, SyntheticSeed::train, 0, o.documents));
+    study.other_valid = synthetic_rows(synthetic_documents(near_facts, SyntheticSeed::validation, 0, valid_rows));
   } else {
     study.train = first_rows(text_rows(o.train, *study.tokenizer, o.length), o.rows);
     study.valid = first_rows(text_rows(o.valid, *study.tokenizer, o.length), o.quick ? valid_rows : 0);
+  }
+  if (!o.other_train.empty()) {
+    study.other_train = study.rows_of(o.other_train, o.rows);
+    study.other_valid = study.rows_of(o.other_valid, o.quick ? valid_rows : 0);
   }
   study.train.check_vocabulary(vocabulary);
   study.valid.check_vocabulary(vocabulary);

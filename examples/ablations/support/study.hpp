@@ -48,6 +48,7 @@ class Study {
   std::filesystem::path out;
   Teacher teacher;
   DataSet train, valid;
+  DataSet other_train, other_valid;  // a second corpus: --other-train, or synthetic with near facts; else empty
   std::unique_ptr<Tokenizer> tokenizer;
   std::vector<SyntheticDocument> documents;  // of `valid`, if the corpus is the built-in one
   Procedure procedure;
