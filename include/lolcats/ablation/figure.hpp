@@ -219,14 +219,15 @@ inline std::string line_script(const LinePlot& p) {
   }
   std::string script =
       data + frame(p.title, p.x_label, p.y_label) + x_range.command("x", p.log_x) + y_range.command("y", p.log_y);
-  if (p.log_x) {
-    script += x_range.log_ticks("x");
-    if (!places.empty() && places.size() <= 12) {  // batches, ranks, windows: exactly those that were measured
-      std::vector<std::string> ticks;
-      for (const double x : places) ticks.push_back(fmt::format("'{0:.6g}' {0:.8g}", x));
-      script += fmt::format("set xtics ({})\n", fmt::join(ticks, ", "));
-    }
+  if (p.log_x) script += x_range.log_ticks("x");
+  const bool whole = std::ranges::all_of(places, [](double x) { return x == std::floor(x); });
+  if (whole && p.log_x && !places.empty() &&
+      places.size() <= 12) {  // batches, ranks, windows: those that were measured
+    std::vector<std::string> ticks;
+    for (const double x : places) ticks.push_back(fmt::format("'{0:.8g}' {0:.8g}", x));
+    script += fmt::format("set xtics ({})\n", fmt::join(ticks, ", "));
   }
+  if (whole && !p.log_x && x_range.high - x_range.low <= 12) script += "set xtics 1\n";  // layers, heads
   if (p.log_y) script += y_range.log_ticks("y");
   return script + plot_command(bands + lines);
 }
@@ -282,8 +283,8 @@ inline std::string bar_script(const BarPlot& p) {
     script += fmt::format("set lmargin at screen {:.3f}\n", std::clamp(text - half_group, 0.1, 0.45));
   }
   script += fmt::format("set xrange [-0.6:{:.1f}]\nset boxwidth {:.4f}\nset grid noxtics\nset xtics scale 0 {}({})\n",
-                        static_cast<double>(groups) - 0.4, 0.92 * width, slanted ? "rotate by 30 right font ',12' " : "",
-                        fmt::join(ticks, ", "));
+                        static_cast<double>(groups) - 0.4, 0.92 * width,
+                        slanted ? "rotate by 30 right font ',12' " : "", fmt::join(ticks, ", "));
   return script + plot_command(bars + whiskers + numbers);
 }
 
