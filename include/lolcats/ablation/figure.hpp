@@ -114,20 +114,18 @@ struct Range {
                        from_zero && top == 0 ? 0 : top + air);
   }
 
-  /// A logarithmic axis: 1, 2, 5, 10, ... where it spans few decades, for powers of ten alone would be one or two.
+  /// A logarithmic axis, with more ticks the shorter it is, for powers of ten alone would be one or none.
   std::string log_ticks(std::string_view axis) const {
     std::string text = fmt::format("set logscale {}\n", axis);
     if (empty() || high / low > 300) return text;
     std::vector<std::string> ticks;
     const double span = high / low;
     for (double decade = std::pow(10, std::floor(std::log10(low)) - 1); decade <= 10 * high; decade *= 10) {
-      if (span > 3) {
-        for (const int digit : {1, 2, 5}) ticks.push_back(fmt::format("'{0:g}' {0:g}", digit * decade));
-      } else {
-        for (int digit = 10; digit < 100; digit += digit < 20 || span < 1.5 ? 1 : 5) {
-          ticks.push_back(fmt::format("'{0:g}' {0:g}", digit * decade / 10));
-        }
-      }
+      std::vector<double> digits{1, 2, 5};
+      if (span < 8) digits = {1, 1.5, 2, 3, 4, 5, 7};
+      if (span < 2.5)
+        digits = {1, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2, 2.25, 2.5, 2.75, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9};
+      for (const double digit : digits) ticks.push_back(fmt::format("'{0:g}' {0:.8g}", digit * decade));
     }
     return text + fmt::format("set {}tics ({})\n", axis, fmt::join(ticks, ", "));
   }
