@@ -485,29 +485,27 @@ TEST_CASE("Normalizers and outputs do not drift over 32768 tokens") {
   place(c, {32768}, 0);
   const Data d = make_data(c);
   // Features are factors of a product, so they are rounded to bf16; a query's largest one by up to 2^-9, which is then in
-  // its numerator and its denominator alike.  That is there from the first far key on and does not grow.  What grows with
-  // the sequence is the normalizer of the keys alone: the same for both references.
+  // its numerator and its denominator alike.  That is there from the first far key on and does not grow.  What may grow
+  // with the sequence is the sum over keys, which shows against the double of rounded features.
   const Answer exact = reference(c, d, 0), rounded = reference(c, d, 0, true);
   for (const int chunk_tiles : {512, 64}) {
     const Got got = run<Hedgehog<64>, Terraced<64>>(c, d, chunk_tiles);
     for (const Index last : {1024, 4096, 32768}) {
       Deviation against_exact, against_rounded, y;
-      double mean_exact = 0, mean_rounded = 0;
+      double mean_exact = 0;
       for (Index row = last - 512; row < last; ++row) {
         against_exact.add(1, got.inverse[row] / exact.inverse[row], row);
         against_rounded.add(1, got.inverse[row] / rounded.inverse[row], row);
         mean_exact += (got.inverse[row] / exact.inverse[row] - 1) / 512;
-        mean_rounded += (got.inverse[row] / rounded.inverse[row] - 1) / 512;
         for (int i = 0; i < c.D; ++i) y.add(exact.y[row * c.D + i], got.y[row * c.D + i], row);
       }
       MESSAGE("chunks of " << chunk_tiles << " tiles, 512 rows before " << last << ": 1 / den off by " << mean_exact
                            << " in the mean, " << against_exact.ratio() << " RMS, " << against_exact.worst
-                           << " at worst; of rounded features " << mean_rounded << ", " << against_rounded.ratio()
-                           << ", " << against_rounded.worst << "; y ratio " << y.ratio());
+                           << " at worst; of rounded features " << against_rounded.ratio() << ", "
+                           << against_rounded.worst << "; y ratio " << y.ratio());
       CHECK(std::abs(mean_exact) < 1e-4);
-      CHECK(std::abs(mean_rounded) < 1e-5);
-      CHECK(against_rounded.ratio() < 1e-4);
-      CHECK(against_exact.ratio() < 1e-3);
+      CHECK(against_rounded.worst < 1e-4);
+      CHECK(against_exact.worst < 2e-3);
       CHECK(y.ratio() < 1e-2);
     }
   }

@@ -1,7 +1,7 @@
 // The fused forward pass for windows that forward.cuh does not take: any window, tile by tile.
 //
 // The sums over far keys before each tile come from the walk of the backward pass (backward_states.cuh); then all tiles
-// of queries are independent.  About two thirds of the speed of forward.cuh, which needs no walk through memory.
+// of queries are independent.  About half the speed of forward.cuh, whose sums never leave the chip.
 #pragma once
 
 #include <lolcats/ops/attention/hopper/backward_far.cuh>
