@@ -213,6 +213,20 @@ TEST_CASE("ablate: a study goes on where it was") {
   }
 }
 
+TEST_CASE("ablate: with a folder, a variant takes the maps that another left there before the interruption") {
+  const Fixture f;
+  const auto whole = ablate<Sharp, ValuesOnly>(f.teacher, f.train, f.valid, short_procedure(), {.seeds = {0}});
+  const tiny::TemporaryFolder folder;
+  AblationOptions options{.seeds = {0}, .store = std::make_shared<RowFolder>(folder / "rows")};
+  int updates = 0;
+  options.progress = [&](const Progress&) { require<Error>(++updates != 10, "power cut"); };  // in stage 2 of the second row
+  CHECK_THROWS_WITH((ablate<Sharp, ValuesOnly>(f.teacher, f.train, f.valid, short_procedure(), options)), "power cut");
+  updates = 100;
+  const auto again = ablate<Sharp, ValuesOnly>(f.teacher, f.train, f.valid, short_procedure(), options);
+  CHECK(updates == 102);  // two of stage 2; none of stage 1
+  for (std::size_t i = 0; i < 2; ++i) check_same(again.rows[i], whole.rows[i]);
+}
+
 TEST_CASE("ablate: with a folder, a longer run goes on from a shorter one") {
   const Fixture f;
   using Two = Variant<Hybrid<Map, Terraced<3>>, Lora<2>, TransferUpdates<2>, NoFinetune>;

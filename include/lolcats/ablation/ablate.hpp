@@ -253,7 +253,8 @@ class AblationRun {
     } catch (const ConfigError& error) {
       row_.status = fmt::format("refused: {}", error.what());
     }
-    if (store) store->keep(row_);
+    // A refusal costs nothing to find again, and its reason may be gone by then.
+    if (store && !row_.status.starts_with("refused")) store->keep(row_);
     return row_;
   }
 

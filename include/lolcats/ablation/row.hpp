@@ -93,9 +93,12 @@ struct Ablation {
     }
     return found;
   }
+  /// Over the finished rows of a variant.
   Statistic statistic(std::string_view variant, std::string_view number, std::string_view group = {}) const {
     std::vector<double> values;
-    for (const AblationRow* row : of(variant, group)) values.push_back(row->number(number));
+    for (const AblationRow* row : of(variant, group)) {
+      if (row->done()) values.push_back(row->number(number));
+    }
     return statistic_of(values);
   }
   template <class V>

@@ -282,8 +282,9 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
                                                  {train_residuals.get(), validation_residuals.get()});
     auto loop =
         detail::loop_recipe(recipe, count > 1 ? fmt::format("transfer block {}/{}", block + 1, count) : "transfer",
-                            fmt::format("{}, layers {} to {}, mse {}, xent {}", Model::name(), first, last - 1,
-                                        recipe.mse_factor, recipe.xent_factor));
+                            // Not the adapter, which is off: students that differ in it share the maps.
+                            fmt::format("{} on {}, layers {} to {}, mse {}, xent {}", Model::Attention::name(), B::name(),
+                                        first, last - 1, recipe.mse_factor, recipe.xent_factor));
     if (count > 1 && !loop.checkpoint.empty()) loop.checkpoint += fmt::format(".block{}", block);
     result.blocks.push_back(
         train(student.backend(), trained.parameters(), detail::TransferData<Train>{data}, task, loop, progress));
