@@ -18,6 +18,14 @@ double near_keys(Index length) {
   return keys / static_cast<double>(length);
 }
 
+/// "sliding 4", "terraced 64, 1": as short as bars are narrow.
+template <Window W>
+std::string label() {
+  std::string text = W::name();
+  text.pop_back();
+  return text.replace(text.find('<'), 1, " ");
+}
+
 template <Window... W>
 void compare(Study& study) {
   Ablation all = study.run<With<W>...>();
@@ -44,7 +52,7 @@ void compare(Study& study) {
   const auto bars = [&](const char* label, const char* number) {
     return BarSeries{label, {all.mean<With<W>>(number)...}, {all.statistic<With<W>>(number).spread...}};
   };
-  study.draw(BarPlot{"The window", "perplexity", true, {W::name()...},
+  study.draw(BarPlot{"The window", "perplexity", false, {label<W>()...},
                      {bars("after transfer", "perplexity_transferred"), bars("after finetuning", "perplexity")}});
 }
 
