@@ -109,9 +109,10 @@ __device__ __forceinline__ void store_features(const Features<LaneRow<Lanes, Cou
   }
 }
 
-/// phi (rows, maps, F) in float.
-template <class T, FeatureMap M, int Lanes, int Count>
-__global__ void __launch_bounds__(tile_threads) map_rows(MapInputs<T> in, float* phi) {
+/// Calls f(r, count, at, z): for all 64 rows r of the block's map, of which `count` exist, with the number of the row's
+/// features among those of (rows, maps, F).  Grid of the kernels that call it: blocks of rows, maps.
+template <class T, FeatureMap M, int Lanes, int Count, class F>
+__device__ __forceinline__ void for_projected_rows(const MapInputs<T>& in, F f) {
   extern __shared__ float4 shared[];
   float* left = reinterpret_cast<float*>(shared);
   float* right = left + tile_floats;
@@ -120,8 +121,17 @@ __global__ void __launch_bounds__(tile_threads) map_rows(MapInputs<T> in, float*
   const int m = static_cast<int>(blockIdx.y);
   project<T, M>(z, left, right, in.rows(row, m), count, in.weight(m), in.bias_of(M::bias, m));
   for_rows<Lanes, Count>(z, in.width, [&](int r, const LaneRow<Lanes, Count>& zr) {
-    const auto f = M::features(zr);
-    if (r < count) store_features<M, Lanes, Count>(f, in.width, phi + ((row + r) * in.maps + m) * M::count * in.width);
+    f(r, count, ((row + r) * in.maps + m) * M::count * in.width, zr);
+  });
+}
+
+/// phi (rows, maps, F) in float.
+template <class T, FeatureMap M, int Lanes, int Count>
+__global__ void __launch_bounds__(tile_threads) map_rows(MapInputs<T> in, float* phi) {
+  using Row = LaneRow<Lanes, Count>;
+  for_projected_rows<T, M, Lanes, Count>(in, [&](int r, int count, std::int64_t at, const Row& z) {
+    const auto f = M::features(z);
+    if (r < count) store_features<M, Lanes, Count>(f, in.width, phi + at);
   });
 }
 
@@ -129,18 +139,11 @@ __global__ void __launch_bounds__(tile_threads) map_rows(MapInputs<T> in, float*
 /// nothing where it binds.
 template <class T, FeatureMap M, int Lanes, int Count>
 __global__ void __launch_bounds__(tile_threads) pull_rows(MapInputs<T> in, float* dphi) {
-  extern __shared__ float4 shared[];
-  float* left = reinterpret_cast<float*>(shared);
-  float* right = left + tile_floats;
-  float* z = right + tile_floats;
-  const auto [row, count] = in.block(static_cast<int>(blockIdx.x));
-  const int m = static_cast<int>(blockIdx.y);
-  project<T, M>(z, left, right, in.rows(row, m), count, in.weight(m), in.bias_of(M::bias, m));
   using Row = LaneRow<Lanes, Count>;
-  for_rows<Lanes, Count>(z, in.width, [&](int r, const Row& zr) {
-    const Features<Row, M::count> f = M::features(zr);
+  for_projected_rows<T, M, Lanes, Count>(in, [&](int r, int count, std::int64_t first, const Row& z) {
+    const Features<Row, M::count> f = M::features(z);
     Features<Row, M::count> df;
-    float* at = dphi + ((row + r) * in.maps + m) * M::count * in.width;
+    float* at = dphi + first;
 #pragma unroll
     for (int part = 0; part < M::count; ++part) {
       Row& d = df[static_cast<std::size_t>(part)];
@@ -154,7 +157,7 @@ __global__ void __launch_bounds__(tile_threads) pull_rows(MapInputs<T> in, float
         }
       }
     }
-    const Row dz = M::pullback(zr, f, df);
+    const Row dz = M::pullback(z, f, df);
     if (r >= count) return;
 #pragma unroll
     for (int i = 0; i < Count; ++i) {

@@ -97,6 +97,21 @@ __device__ __forceinline__ void entropy_block(float* student, float* teacher, fl
   __syncthreads();
 }
 
+/// sums (64, F), tiles side by side, += gradients of weights (64, 64), whose inner or outer index is that of the features,
+/// times `count` rows of features from `first` on; `b` is a scratch tile.
+template <class T, Depth Summed>
+__device__ __forceinline__ void add_features(float* sums, float* b, const float* weights, const Rows<float>& phi,
+                                             int first, int count) {
+  for (int c0 = 0; c0 < phi.width; c0 += tile) {
+    __syncthreads();
+    stage(b, phi, first, count, c0);
+    __syncthreads();
+    float* to = sums + c0 / tile * tile_floats;
+    product<T, Summed, Depth::outer>(weights, b, count, min(tile, phi.width - c0),
+                                     [&](int r, int c, float sum) { to[r * tile_stride + c] += sum; });
+  }
+}
+
 /// dphi_q (M, heads, F).  Grid: tiles of queries, heads.
 template <class T>
 __global__ void __launch_bounds__(tile_threads) entropy_queries(WeightEntropy<T> p, float* dphi) {
@@ -117,15 +132,7 @@ __global__ void __launch_bounds__(tile_threads) entropy_queries(WeightEntropy<T>
   for (int block = 0; block < far_end; block += tile) {
     const int keys = min(tile, first + count - block);
     entropy_block(student, teacher, a, b, far, p, s, head, first, count, block, keys);
-    const Rows<float> phi_k = p.student.key_features(s.k_row, head);
-    for (int c0 = 0; c0 < F; c0 += tile) {
-      __syncthreads();
-      stage(b, phi_k, block, keys, c0);
-      __syncthreads();
-      float* to = sums + c0 / tile * tile_floats;
-      product<T, Depth::inner, Depth::outer>(student, b, keys, min(tile, F - c0),
-                                             [&](int r, int c, float sum) { to[r * tile_stride + c] += sum; });
-    }
+    add_features<T, Depth::inner>(sums, b, student, p.student.key_features(s.k_row, head), block, keys);
   }
   __syncthreads();
   const std::int64_t stride = static_cast<std::int64_t>(f.heads.count) * F;
@@ -152,14 +159,7 @@ __global__ void __launch_bounds__(tile_threads) entropy_keys(WeightEntropy<T> p,
     const int count = min(tile, s.queries - first);
     entropy_block(student, teacher, a, b, far, p, s, head, first, count, first_key, keys);
     const Rows<float> phi_q = p.student.query_features(static_cast<std::int64_t>(s.q_row) + first, head);
-    for (int c0 = 0; c0 < F; c0 += tile) {
-      __syncthreads();
-      stage(b, phi_q, 0, count, c0);
-      __syncthreads();
-      float* to = sums + c0 / tile * tile_floats;
-      product<T, Depth::outer, Depth::outer>(student, b, count, min(tile, F - c0),
-                                             [&](int r, int c, float sum) { to[r * tile_stride + c] += sum; });
-    }
+    add_features<T, Depth::outer>(sums, b, student, phi_q, 0, count);
   }
   __syncthreads();
   const std::int64_t stride = static_cast<std::int64_t>(f.heads.count) * F;
