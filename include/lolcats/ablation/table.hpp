@@ -57,7 +57,7 @@ inline std::string table(const Ablation& ablation, const std::vector<Column>& co
     for (const Column& column : columns) {
       const Statistic s = ablation.statistic(line.variant, column.number, line.group);
       std::string text = significant(s.mean, column.digits);
-      if (s.count > 1 && s.spread > 0) text += " ± " + significant(s.spread, 2);
+      if (s.count > 1 && s.spread > 1e-9 * std::abs(s.mean)) text += " ± " + significant(s.spread, 2);
       if (column.best != Best::none && s.count > 0) {
         const double sign = column.best == Best::lowest ? 1 : -1;
         const bool best = std::ranges::none_of(lines, [&](const Line& other) {
