@@ -26,7 +26,7 @@ std::vector<double> lengths_of(Model& model, const DataSet& data) {
 }
 
 /// The rows with the largest or smallest values, half of them.
-DataSet half(const DataSet& data, const std::vector<double>& values, bool largest) {
+DataSet half_of(const DataSet& data, const std::vector<double>& values, bool largest) {
   std::vector<std::size_t> order(values.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::ranges::sort(order, [&](std::size_t a, std::size_t b) { return largest ? values[a] > values[b] : values[a] < values[b]; });
@@ -53,7 +53,7 @@ int main(int argc, char** argv) {
     auto probe = convert<Llama<Device, Student::Attention, Lora<8>>>(study.teacher);
     const std::vector<double> lengths = lengths_of(probe, study.train), valid_lengths = lengths_of(probe, study.valid);
     std::vector<std::pair<std::string, std::vector<double>>> corpora{{"corpus", lengths}};
-    const DataSet top = half(study.train, lengths, true), rest = half(study.train, lengths, false);
+    const DataSet top = half_of(study.train, lengths, true), rest = half_of(study.train, lengths, false);
     if (study.built_in()) corpora[0].first = "facts up to 400 tokens back";
     if (study.other_train.size() > 0) {
       corpora.emplace_back(study.built_in() ? "facts up to 40 tokens back" : "other corpus", lengths_of(probe, study.other_train));
@@ -75,7 +75,7 @@ int main(int argc, char** argv) {
     study.print(text);
     study.draw(plot);
 
-    const DataSet far_rows = half(study.valid, valid_lengths, true), near_rows = half(study.valid, valid_lengths, false);
+    const DataSet far_rows = half_of(study.valid, valid_lengths, true), near_rows = half_of(study.valid, valid_lengths, false);
     const auto measure = [&](Stage stage, auto& model, AblationRow& row) {
       if (stage != Stage::finetuned) return;
       row.set("perplexity_long", perplexity(model, far_rows, study.batch).perplexity);

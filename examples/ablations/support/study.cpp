@@ -32,8 +32,8 @@ Options parse(const StudyInfo& info, int argc, char** argv) {
   app.add_flag("--quick", o.quick, "a few updates on short rows: shows the directions, not the sizes");
   app.add_option("--length", o.length, fmt::format("tokens per row (default: {}; with --quick {})", info.length, info.quick_length));
   app.add_option("--batch", o.batch, "rows per update")->capture_default_str();
-  app.add_option("--documents", o.documents, fmt::format("documents of the synthetic corpus per epoch (default: {}; with --quick 64)", info.documents));
-  app.add_option("--rows", o.rows, "most rows of --train per epoch (default: all; with --quick 64)");
+  app.add_option("--documents", o.documents, fmt::format("documents of the synthetic corpus per epoch (default: {}; with --quick 48)", info.documents));
+  app.add_option("--rows", o.rows, "most rows of --train per epoch (default: all; with --quick 48)");
   app.add_option("--transfer-epochs", o.transfer_epochs, "epochs of stage 1")->capture_default_str();
   app.add_option("--finetune-epochs", o.finetune_epochs, "epochs of stage 2")->capture_default_str();
   app.add_option("--transfer-lr", o.transfer_rate, "learning rate of stage 1 (default: 0.01; 0.1 on the built-in corpus, which is small)");
@@ -49,8 +49,9 @@ Options parse(const StudyInfo& info, int argc, char** argv) {
   require<ConfigError>(o.model.empty() || !o.tokenizer.empty(), "--model needs --tokenizer");
   const bool built_in = o.train.empty();
   if (app["--length"]->count() == 0) o.length = o.quick ? info.quick_length : info.length;
-  if (app["--documents"]->count() == 0) o.documents = o.quick ? 64 : info.documents;
-  if (o.quick && o.rows == 0) o.rows = 64;
+  if (app["--documents"]->count() == 0) o.documents = o.quick ? 48 : info.documents;
+  if (app["--seeds"]->count() == 0 && o.quick) o.seeds = 1;
+  if (o.quick && o.rows == 0) o.rows = 48;
   if (o.transfer_rate == 0) o.transfer_rate = built_in ? 1e-1 : 1e-2;
   if (o.finetune_rate == 0) o.finetune_rate = built_in ? 1e-2 : 1e-3;
   if (o.model.empty()) o.model = built_in_teacher().string();
@@ -74,7 +75,7 @@ Study prepare(const StudyInfo& info, const Options& o) {
   for (Index seed = 0; seed < o.seeds; ++seed) study.seeds.push_back(static_cast<std::uint64_t>(seed));
   const Index vocabulary = study.teacher.config().vocab_size;
   study.tokenizer = std::make_unique<Llama2cTokenizer>(read_llama2c_tokenizer(o.tokenizer, vocabulary));
-  const Index valid_rows = o.quick ? 16 : 64;
+  const Index valid_rows = o.quick ? 12 : 64;
   if (o.train.empty()) {
     SyntheticConfig config;
     config.length = o.length;
