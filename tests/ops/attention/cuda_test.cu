@@ -15,10 +15,10 @@ const AttentionSuite small{.lengths = {1, 3, 63, 64, 65, 127, 200}};
 
 /// A pass in float, and in bf16 on inputs that were rounded before: gradients then carry the rounding of y alone.
 template <AttentionPolicy A>
-void check_general(typename A::Window window, const AttentionSuite& suite = small) {
+void check_general(typename A::Window window, const AttentionSuite& suite = small, double bf16_gradients = 3e-2) {
   if (!have_gpu()) return;
   check_attention_against_reference<A, Cuda<float>>(window, suite, 1e-5, 1e-4);
-  check_attention_against_reference<A, Cuda<bf16>>(window, suite, 1e-2, 3e-2);
+  check_attention_against_reference<A, Cuda<bf16>>(window, suite, 1e-2, bf16_gradients);
 }
 
 /// The path of a problem with 4 query and 2 key heads and 300 tokens.
@@ -77,7 +77,8 @@ TEST_CASE("given features") {
 
 TEST_CASE("every map") {
   check_general<Hybrid<Skip<HedgehogExp<dynamic>>, Sliding<7>, SharedMaps>>({}, {.lengths = {65}});
-  check_general<Hybrid<Biased<EluPlusOne<5>, Bias::head>, Terraced<8, 1>>>({}, {.lengths = {65}});
+  // The gradient of a head's one bias sums over all rows and features, here to a hundredth of its terms.
+  check_general<Hybrid<Biased<EluPlusOne<5>, Bias::head>, Terraced<8, 1>>>({}, {.lengths = {65}}, 6e-2);
   check_general<Hybrid<HedgehogExpHalf<5>, Sliding<7>>>({}, {.lengths = {65}});
   check_general<Hybrid<HedgehogHalf<70>, Sliding<7>>>({}, {.lengths = {65}});
   check_general<ArchetypeAttention>(ArchetypeWindow::make(), {.lengths = {65}});

@@ -422,7 +422,7 @@ void compare(const std::string& what, const Case& c, const Result& got, const Re
       {"dWk", c.key_map, got.dwk, want.dwk, 1.5e-2, before},
       {"dbq", c.query_map, got.dbq, want.dbq, 3e-2, before},
       {"dbk", c.key_map, got.dbk, want.dbk, 3e-2, before},
-      {"factor", c.factors, got.factors, want.factors, 1e-2, before},
+      {"factor", c.factors, got.factors, want.factors, 1.5e-2, before},
   };
   static const bool print = std::getenv("LOLCATS_PRINT") != nullptr;
   if (print) std::printf("%-44s", what.c_str());

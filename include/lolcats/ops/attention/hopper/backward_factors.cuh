@@ -6,10 +6,10 @@
 
 namespace lolcats::hopper::backward_pass {
 
-/// Where gamma / den_n, the weight of the largest near key, is below this for some row of a tile, the near part of the
-/// tile is computed.  Elsewhere the far part alone is within 1% or two: near keys weigh enough, and what Hedgehog averages
-/// over very many keys is small and so is its rounding.
-inline constexpr float slight_weight = 1.0F / 2048;
+/// The near part of a tile is computed where gamma / den_n, the weight of the largest near key, times the root of the number
+/// of far keys is below this for some row: y averages over the far keys, so its rounding shrinks with that root.  Elsewhere
+/// the far part alone is within 1%.
+inline constexpr float slight_weight = 1.0F / 24;
 
 template <int D>
 struct FactorsShared {
@@ -64,10 +64,10 @@ __global__ __launch_bounds__(group_threads, 3) void factors_kernel(const __grid_
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int row = fragment_row_in_tile(warp, r);
-      if (row >= tile.valid()) continue;
+      if (row >= tile.valid() || statistics.begin[row] == 0) continue;  // without far keys there is nothing to know
       far.of[r] = statistics.far[row] / score_scale<D>;
-      slight |= gamma * a.inverse_denominator[static_cast<Index>(tile.first_row() + row) * a.query_heads + head] <
-                slight_weight;
+      const float inverse = a.inverse_denominator[static_cast<Index>(tile.first_row() + row) * a.query_heads + head];
+      slight |= gamma * inverse * sqrtf(static_cast<float>(statistics.begin[row])) < slight_weight;
     }
     if (!__syncthreads_or(slight)) {
       if ((lane & 3) == 0) sum -= far.of[0] + far.of[1];

@@ -32,13 +32,14 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
   const int thread = threadIdx.x % group_threads, warp = thread / 32;
   const Partners partners = partners_of<Side::keys>(a.window, tile, a.state.chunk);
 
-  // Every warp releases a slot once its own products have read it.
+  // Every warp releases a slot once its own products have read it; where threads read numbers themselves (statistics,
+  // normalizers), every thread does, so that its reads come before what is written next.
   const auto release = [](Barrier& empty) {
     __syncwarp();
     if (lane_id() == 0) empty.arrive();
   };
   const auto release_pair = [&] {
-    release(shared.pair_empty[at.pair.stage]);
+    shared.pair_empty[at.pair.stage].arrive();
     at.pair.advance();
   };
   // Waits for the next pair; rows past the end of the sequence become zero.
@@ -93,7 +94,7 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
           wgmma_commit();
           wgmma_wait();
           pin(sum.x);
-          release(shared.state_empty);
+          shared.state_empty.arrive();
         }
 #pragma unroll 1
         for (int t = partners.mixed_begin; t < partners.mixed_end; ++t) {
@@ -135,7 +136,7 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
           wgmma_wait();
           pin(dphi.x);
           subtract_normalizer(dphi, PerRow{{1, 1}}, shared.normalizer);
-          release(shared.state_empty);
+          shared.state_empty.arrive();
         }
         if (early) {
           wgmma_wait();
@@ -287,20 +288,20 @@ __global__ __launch_bounds__(3 * group_threads, 1) void keys_kernel(const __grid
   const int key_head = blockIdx.x, part = blockIdx.y, parts = gridDim.y;
   const int role = threadIdx.x / group_threads, thread = threadIdx.x % group_threads;
   if (threadIdx.x == 0) {
-    constexpr int consumers = 8;  // warps
+    constexpr int consumers = 8, threads = 32 * consumers;  // warps
     for (int i = 0; i < 2; ++i) {
       shared.inputs_full[i].init(1);
-      shared.inputs_empty[i].init(consumers);
+      shared.inputs_empty[i].init(threads);
     }
     shared.state_full.init(1);
-    shared.state_empty.init(consumers);
+    shared.state_empty.init(threads);
     shared.weight_full.init(1);
     shared.weight_empty.init(consumers);
     shared.ds_full.init(consumers / 2);
     shared.ds_empty.init(consumers / 2);
     for (int i = 0; i < KeysShared<Map, D>::stages; ++i) {
       shared.pair_full[i].init(1);
-      shared.pair_empty[i].init(consumers);
+      shared.pair_empty[i].init(threads);
     }
     barrier_init_fence();
   }
@@ -332,8 +333,7 @@ __global__ __launch_bounds__(3 * group_threads, 1) void keys_kernel(const __grid
         write_rows<D>(staged, out + static_cast<Index>(tile.first_row()) * stride + key_head * D, stride, tile.valid(),
                       role == 0 ? sinks.add_k : sinks.add_v, thread);
       }
-      __syncwarp();
-      if (lane_id() == 0) shared.inputs_empty[at.inputs.stage].arrive();
+      shared.inputs_empty[at.inputs.stage].arrive();
       at.inputs.advance();
     }
   }

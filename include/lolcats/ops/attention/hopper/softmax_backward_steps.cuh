@@ -70,13 +70,7 @@ __device__ __forceinline__ void for_softmax_backward(const SoftmaxBackwardArgume
   }
 }
 
-/// Copies between shared and device memory of whole multiples of 16 bytes, by the copy engine.
-__device__ __forceinline__ void load_bytes(void* to, const void* from, int bytes, Barrier& barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                   shared_address(to)),
-               "l"(from), "r"(bytes), "r"(shared_address(&barrier))
-               : "memory");
-}
+/// One thread writes, or adds, `bytes` of shared memory, a multiple of 16, to device memory.
 __device__ __forceinline__ void store_floats(float* to, const float* from, int bytes, bool add) {
   if (add) {
     asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(to),
@@ -132,7 +126,7 @@ __device__ __forceinline__ void feed_softmax_backward(const SoftmaxBackwardArgum
       Barrier& full = whole ? shared.q_full[at.stage] : shared.raw;
       full.arrive_expecting(query_bytes + static_cast<int>(sizeof(SoftmaxRows)));
       load_panels<softmax_query_tile, D>(shared.q[at.stage], q, row, column, full);
-      load_bytes(&shared.rows[at.stage], a.scratch.rows + a.scratch.at(head, extent, tile), sizeof(SoftmaxRows), full);
+      load_linear(&shared.rows[at.stage], a.scratch.rows + a.scratch.at(head, extent, tile), sizeof(SoftmaxRows), full);
     }
     if (!whole) {
       await_raw();
