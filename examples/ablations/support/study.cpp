@@ -31,7 +31,7 @@ Options parse(const StudyInfo& info, int argc, char** argv) {
   app.add_option("--out", o.out, fmt::format("folder for {0}.csv, .json, .svg and .png; an interrupted study goes on from there (default: {0})", info.name));
   app.add_flag("--quick", o.quick, "a few updates on short rows: shows the directions, not the sizes");
   app.add_option("--length", o.length, fmt::format("tokens per row (default: {}; with --quick {})", info.length, info.quick_length));
-  app.add_option("--batch", o.batch, "rows per update")->capture_default_str();
+  app.add_option("--batch", o.batch, "rows per update (default: 8; with --quick 4)");
   app.add_option("--documents", o.documents, fmt::format("documents of the synthetic corpus per epoch (default: {}; with --quick 48)", info.documents));
   app.add_option("--rows", o.rows, "most rows of --train per epoch (default: all; with --quick 48)");
   app.add_option("--transfer-epochs", o.transfer_epochs, "epochs of stage 1")->capture_default_str();
@@ -51,6 +51,7 @@ Options parse(const StudyInfo& info, int argc, char** argv) {
   if (app["--length"]->count() == 0) o.length = o.quick ? info.quick_length : info.length;
   if (app["--documents"]->count() == 0) o.documents = o.quick ? 48 : info.documents;
   if (app["--seeds"]->count() == 0 && o.quick) o.seeds = 1;
+  if (app["--batch"]->count() == 0 && o.quick) o.batch = 4;  // few rows, but enough updates
   if (o.quick && o.rows == 0) o.rows = 48;
   if (o.transfer_rate == 0) o.transfer_rate = built_in ? 1e-1 : 1e-2;
   if (o.finetune_rate == 0) o.finetune_rate = built_in ? 1e-2 : 1e-3;
