@@ -42,6 +42,9 @@ Ablation measure(const Study& study, const std::vector<Point>& points) {
     AblationRow row;
     row.group = point.text();
     row.variant = Model::Attention::name();
+    row.recipe = {{"backend", std::string(Device::name())}, {"batch", fmt::format("{}", point.batch)},
+                  {"context", fmt::format("{}", point.context)}, {"prefill_chunk", fmt::format("{}", chunk)},
+                  {"budget_mebibytes", fmt::format("{}", megabytes)}, {"seconds", "median of up to 64 steps"}};
     const double one = state_bytes(model, text, point.context);
     row.set("state_bytes", one);
     row.set("most_sequences", std::floor(megabytes * 1024 * 1024 / one));
