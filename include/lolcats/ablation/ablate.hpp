@@ -35,11 +35,11 @@ class RowStore {
 /// How a study is run; none of it changes a number.
 struct AblationOptions {
   std::vector<std::uint64_t> seeds = {0};
-  std::string group = {};            // AblationRow::group
-  std::string identity = {};         // any text about teacher and data that their contents do not tell
-  Index rows = 8;                    // sequences per forward pass of an evaluation
+  std::string group = {};                // AblationRow::group
+  std::string identity = {};             // any text about teacher and data that their contents do not tell
+  Index rows = 8;                        // sequences per forward pass of an evaluation
   std::shared_ptr<RowStore> store = {};  // null: nothing is kept, and nothing gone on with
-  ProgressCallback progress = {};    // of the training runs, the stage preceded by "row 3/10, "
+  ProgressCallback progress = {};        // of the training runs, the stage preceded by "row 3/10, "
   std::function<void(const AblationRow&, Index row, Index rows)> on_row = {};  // each row as soon as it is finished
 };
 
@@ -125,7 +125,9 @@ void describe(RecipeText& text, const std::string& stage, const StageRecipe& r, 
 template <class StageRecipe>
 Index planned_updates(const StageRecipe& recipe, Index rows) {
   const Index whole = recipe.epochs * ((rows + recipe.batch - 1) / recipe.batch);
-  return recipe.epochs == 0 ? recipe.max_updates : recipe.max_updates == 0 ? whole : std::min(whole, recipe.max_updates);
+  return recipe.epochs == 0        ? recipe.max_updates
+         : recipe.max_updates == 0 ? whole
+                                   : std::min(whole, recipe.max_updates);
 }
 
 /// The part of a text that decides a training run, as its key: all fields but the number of updates.
@@ -274,8 +276,7 @@ class AblationRun {
     if (procedure_.transfers) {
       TransferRecipe<> recipe = procedure_.transfer;
       prepare(recipe, "transfer", fmt::format("{} {}", V::Attention::name(), row_.seed));
-      const TransferResult result =
-          transfer_attention(student, context_.train, context_.validation, recipe, progress_);
+      const TransferResult result = transfer_attention(student, context_.train, context_.validation, recipe, progress_);
       double seconds = 0;
       for (const TrainingResult& block : result.blocks) seconds += block.history.back().seconds;
       row_.set("transfer_seconds", seconds);
@@ -391,8 +392,8 @@ Ablation ablate(const Teacher& teacher, const Train& train, const Validation& va
         named.stage = stage;
         options.progress(named);
       };
-      const bool again = std::find(keys.begin() + static_cast<std::ptrdiff_t>(index) + 1, keys.end(), keys[index]) !=
-                         keys.end();
+      const bool again =
+          std::find(keys.begin() + static_cast<std::ptrdiff_t>(index) + 1, keys.end(), keys[index]) != keys.end();
       auto row = detail::AblationRun<V, Context, Measure>(context, measure, seed, progress)(again);
       if (!again) context.transferred.erase(keys[index]);
       ++finished;

@@ -35,9 +35,9 @@ struct AblationRow {
   std::string group;    // which part of a study with several, such as the data it trained on; else empty
   std::string variant;  // its name
   std::uint64_t seed = 0;
-  std::string status = "done";                               // or why there are no (more) numbers
-  std::vector<std::pair<std::string, std::string>> recipe;   // everything that decides the numbers
-  std::vector<std::pair<std::string, double>> numbers;       // in the order they were set
+  std::string status = "done";                              // or why there are no (more) numbers
+  std::vector<std::pair<std::string, std::string>> recipe;  // everything that decides the numbers
+  std::vector<std::pair<std::string, double>> numbers;      // in the order they were set
   std::vector<Series> series;
 
   bool done() const { return status == "done"; }
@@ -45,8 +45,10 @@ struct AblationRow {
   /// Sets or replaces a number.
   void set(std::string_view name, double value) {
     const auto found = detail::find_by_name(numbers, name);
-    if (found != numbers.end()) found->second = value;
-    else numbers.emplace_back(name, value);
+    if (found != numbers.end())
+      found->second = value;
+    else
+      numbers.emplace_back(name, value);
   }
   /// A number by its name; NaN if it was not set.
   double number(std::string_view name) const {

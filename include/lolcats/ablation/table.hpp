@@ -61,7 +61,8 @@ inline std::string table(const Ablation& ablation, const std::vector<Column>& co
       if (column.best != Best::none && s.count > 0) {
         const double sign = column.best == Best::lowest ? 1 : -1;
         const bool best = std::ranges::none_of(lines, [&](const Line& other) {
-          return other.group == line.group && sign * ablation.statistic(other.variant, column.number, other.group).mean < sign * s.mean;
+          return other.group == line.group &&
+                 sign * ablation.statistic(other.variant, column.number, other.group).mean < sign * s.mean;
         });
         if (best) text += " *";
       }
