@@ -69,7 +69,7 @@ class Study {
     return ablate<Variants...>(teacher, train, valid, procedure, options(), measure);
   }
 
-  /// A text for another part of the same study: text of `path`, or other documents of the built-in corpus.
+  /// The first `most` rows of another text (0: all), for another part of the same study.
   DataSet rows_of(const std::filesystem::path& path, Index most) const;
 
   /// Prints the table and adds the rows to the JSON and CSV.

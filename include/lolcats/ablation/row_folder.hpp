@@ -154,7 +154,8 @@ class RowFolder : public RowStore {
   /// Removes the states: for when all rows are finished.
   void remove_states() {
     for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
-      if (entry.path().extension() == ".state") std::filesystem::remove(entry.path());
+      // Block-wise transfer has a state for each block: KEY-N.state.block0.
+      if (entry.path().filename().string().find(".state") != std::string::npos) std::filesystem::remove(entry.path());
     }
   }
 
