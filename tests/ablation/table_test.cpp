@@ -99,3 +99,13 @@ TEST_CASE("rows in files: they come back as they were") {
         "group,variant,seed,status,perplexity,diverged,unknown,teacher,transfer.schedule\n"
         "text,\"hybrid<hedgehog<8>, terraced<64>> + lora<8, qkvo>\",7,done,3.61,inf,,0123,\"plateau, factor \"\"0.1\"\"\"\n");
 }
+
+TEST_CASE("rows in files: states go when a study is finished, those of blocks, too; rows stay") {
+  const tiny::TemporaryFolder folder;
+  RowFolder rows(folder / "rows");
+  rows.keep(row("a", 0, 1));
+  for (const char* state : {"transfer-1-4.state", "transfer-1-4.state.block0"}) std::ofstream(folder / "rows" / state) << "x";
+  rows.remove_states();
+  CHECK(std::distance(std::filesystem::directory_iterator(folder / "rows"), {}) == 1);
+  CHECK(rows.find(row("a", 0, 1)));
+}
