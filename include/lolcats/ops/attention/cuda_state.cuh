@@ -1,8 +1,8 @@
 // Decoding states on a GPU: prefill of any length by the general kernels, single tokens by kernels of their own.
 #pragma once
 
+#include <lolcats/ops/attention/cuda_call.cuh>
 #include <lolcats/ops/attention/cuda_decode.cuh>
-#include <lolcats/ops/attention/cuda_general.cuh>
 #include <lolcats/ops/attention/softmax_decode.cuh>
 #include <lolcats/ops/attention/state.hpp>
 

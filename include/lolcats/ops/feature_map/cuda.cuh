@@ -1,7 +1,8 @@
 // Feature maps on a GPU, by the kernels that general attention uses.
 #pragma once
 
-#include <lolcats/ops/attention/cuda_general.cuh>
+#include <lolcats/ops/attention/cuda_backward_maps.cuh>
+#include <lolcats/ops/attention/cuda_backward_near.cuh>
 #include <lolcats/ops/feature_map/feature_map.hpp>
 
 namespace lolcats {

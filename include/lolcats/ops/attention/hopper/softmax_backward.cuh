@@ -39,6 +39,8 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
   RingPosition<1> keys_at;
   RingPosition<Shared::dq_buffers> dq_at;
   int step = 0;
+  // Every warp releases a slot once its own products have read it; where threads read or write numbers themselves (rows,
+  // dq, staged dk and dv), each of them does.
   const auto release = [&](Barrier& empty) {
     __syncwarp();
     if (lane_id() == 0) empty.arrive();
@@ -182,13 +184,13 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
                 float4{dq[4 * b], dq[4 * b + 1], dq[4 * b + 2], dq[4 * b + 3]};
           }
           async_proxy_fence();
-          release(shared.dq_full[dq_at.stage]);
+          shared.dq_full[dq_at.stage].arrive();
         }
         dq_at.advance();
       }
       wgmma_wait<1>();
       pin(dk);
-      release(shared.q_empty[at.stage]);
+      shared.q_empty[at.stage].arrive();
       wgmma_wait<0>();  // nothing may be in flight at the end of the loop's body, or ptxas serialises all (C7514)
       pin(s);
       at.advance();
@@ -211,7 +213,7 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
       store_rows<softmax_tile, D, true>(dv, 1, 1, v_tile, 64 * consumer + 16 * warp, a.dv + first, stride, valid,
                                         a.add_v);
     async_proxy_fence();
-    release(shared.keys_empty);
+    shared.keys_empty.arrive();
     keys_at.advance();
   }
 }
@@ -227,18 +229,18 @@ __global__ __launch_bounds__(3 * warpgroup,
   extern __shared__ __align__(1024) std::uint8_t memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   if (threadIdx.x == 0) {
-    constexpr int warps = 8;  // that read a tile
+    constexpr int warps = 8, threads = 32 * warps;  // that read a tile
     shared.keys_full.init(1);
-    shared.keys_empty.init(warps);
+    shared.keys_empty.init(threads);
     shared.raw.init(1);
     for (int i = 0; i < Shared::stages; ++i) {
       shared.q_full[i].init(1);
       shared.dy_full[i].init(1);
-      shared.q_empty[i].init(warps);
+      shared.q_empty[i].init(threads);
       shared.dy_empty[i].init(warps);
     }
     for (int i = 0; i < Shared::dq_buffers; ++i) {
-      shared.dq_full[i].init(D == 64 ? 4 : warps);
+      shared.dq_full[i].init(D == 64 ? warpgroup : threads);
       shared.dq_empty[i].init(1);
     }
     barrier_init_fence();

@@ -1,12 +1,11 @@
-// Attention backward on a GPU, general path: q, k and v through near keys, and what feature maps learn.
+// Attention backward on a GPU, general path: q, k and v through near keys.
 #pragma once
 
-#include <lolcats/ops/attention/cuda_features.cuh>
 #include <lolcats/ops/attention/cuda_forward.cuh>
 
 namespace lolcats::general {
 
-/// What both kernels below read.  With delta_n = dy_n . y_n and g_nj = (dy_n . v_j - delta_n) / den_n,
+/// What the kernels below read.  With delta_n = dy_n . y_n and g_nj = (dy_n . v_j - delta_n) / den_n,
 /// ds_nj = p_nj g_nj, and at the largest score in addition phi_q_n . dphi_q_n, which is minus the near sum of ds
 /// (docs/math/attention.md).
 template <class T>
@@ -246,35 +245,6 @@ void launch_pull_keys(cudaStream_t stream, const PullNear<T>& p, int tiles, cons
                p, to);
 }
 
-/// delta (M, H) = dy . y per head.  Grid: tiles of queries, heads; a warp per row.
-template <class T>
-__global__ void row_deltas(Segments segments, const T* y, const T* dy, int size, float* delta) {
-  const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::query_tile);
-  const int first = (static_cast<int>(blockIdx.x) - s.query_tile) * tile, lane = static_cast<int>(threadIdx.x) % 32;
-  for (int r = first + static_cast<int>(threadIdx.x) / 32; r < min(first + tile, s.queries); r += tile_threads / 32) {
-    const std::int64_t at = (static_cast<std::int64_t>(s.q_row) + r) * gridDim.y + blockIdx.y;
-    float sum = 0;
-    for (int c = lane; c < size; c += 32)
-      sum = fmaf(cuda::to_float(y[at * size + c]), cuda::to_float(dy[at * size + c]), sum);
-    sum = cuda::warp_sum(sum);
-    if (lane == 0) delta[at] = sum;
-  }
-}
-
-/// dots (M, heads) = phi . dphi, both (M, heads, F).  Grid as above.
-template <class = void>
-__global__ void feature_dots(Segments segments, const float* phi, const float* dphi, int features, float* dots) {
-  const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::query_tile);
-  const int first = (static_cast<int>(blockIdx.x) - s.query_tile) * tile, lane = static_cast<int>(threadIdx.x) % 32;
-  for (int r = first + static_cast<int>(threadIdx.x) / 32; r < min(first + tile, s.queries); r += tile_threads / 32) {
-    const std::int64_t at = (static_cast<std::int64_t>(s.q_row) + r) * gridDim.y + blockIdx.y;
-    float sum = 0;
-    for (int c = lane; c < features; c += 32) sum = fmaf(phi[at * features + c], dphi[at * features + c], sum);
-    sum = cuda::warp_sum(sum);
-    if (lane == 0) dots[at] = sum;
-  }
-}
-
 /// Takes the rounding of y out of delta (M, H) and dots (M, heads here), which are dy . y and phi_q . dphi_q.
 ///
 /// The weights of a row sum to one, so the sum of p_nj g_nj over all keys is zero: near_n = -phi_q . dphi_q.  In y as it
@@ -326,95 +296,6 @@ void launch_correct_rows(cudaStream_t stream, const PullNear<T>& p, int tiles, f
                {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(p.forward.heads.count)), tile_threads, stream,
                 sizeof(float) * 4 * tile_floats},
                p, delta, dots);
-}
-
-/// The gradient of window factors, from dots (M, heads): d gamma / d factor = gamma (1 - gamma) and
-/// gamma dL/dgamma = -sum of dots; beta = 1 - gamma where affine, with beta dL/dbeta = the sum.  Nothing is divided by,
-/// so that a saturated gamma is harmless.  Grid: heads.
-template <class T>
-__global__ void __launch_bounds__(tile_threads)
-    add_factor_gradient(Segments segments, const float* dots, const T* window_factors, bool affine, float* gradient) {
-  float sum = 0;
-  for (int i = 0; i < segments.count; ++i) {
-    const Segment s = segments[i];
-    for (int r = static_cast<int>(threadIdx.x); r < s.queries; r += tile_threads) {
-      sum -= dots[(static_cast<std::int64_t>(s.q_row) + r) * gridDim.x + blockIdx.x];
-    }
-  }
-  sum = cuda::block_sum<tile_threads>(sum);
-  const float gamma = gamma_of(window_factors, static_cast<int>(blockIdx.x));
-  if (threadIdx.x == 0) gradient[blockIdx.x] += affine ? sum : sum * (1.0F - gamma);
-}
-
-/// Of every head, 1 - gamma where affine, else 1.
-template <class T>
-__global__ void head_betas(const T* window_factors, bool affine, int heads, float* betas) {
-  const int h = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (h < heads) betas[h] = affine ? 1.0F - gamma_of(window_factors, h) : 1.0F;
-}
-
-/// Partial sums of dW (splits, maps, D, f) = x^T dz and of db (splits, maps, f) over every splits-th block of rows.
-/// Grid: tiles of (D, f), maps, splits.
-template <class T>
-__global__ void __launch_bounds__(tile_threads, 2)
-    map_gradients(MapInputs<T> in, const float* dz, int dz_stride, int blocks, float* dw, float* db) {
-  extern __shared__ float4 shared[];
-  float* x_tile = reinterpret_cast<float*>(shared);
-  float* dz_tile = x_tile + tile_floats;
-  float* sums = dz_tile + tile_floats;  // (64 of D, 64 of f)
-  const int thread = static_cast<int>(threadIdx.x), across = (in.width + tile - 1) / tile;
-  const int d = static_cast<int>(blockIdx.x) / across * tile, f = static_cast<int>(blockIdx.x) % across * tile;
-  const int m = static_cast<int>(blockIdx.y);
-  for (int i = thread; i < tile_floats; i += tile_threads) sums[i] = 0;
-  float bias = 0;
-  for (int block = static_cast<int>(blockIdx.z); block < blocks; block += static_cast<int>(gridDim.z)) {
-    const auto [row, count] = in.block(block);
-    const Rows<float> rows{dz + (row * in.maps + m) * dz_stride, static_cast<std::int64_t>(in.maps) * dz_stride,
-                           in.width};
-    __syncthreads();
-    stage(x_tile, in.rows(row, m), 0, count, d);
-    stage(dz_tile, rows, 0, count, f);
-    __syncthreads();
-    product<T, Depth::outer, Depth::outer>(x_tile, dz_tile, count, min(tile, in.width - f),
-                                           [&](int r, int c, float sum) { sums[r * tile_stride + c] += sum; });
-    if (d == 0 && thread < tile) {
-      for (int i = 0; i < count; ++i) bias += dz_tile[i * tile_stride + thread];
-    }
-  }
-  __syncthreads();
-  const std::int64_t at = static_cast<std::int64_t>(blockIdx.z) * in.maps + m;
-  for (int i = thread; i < tile * tile; i += tile_threads) {
-    const int r = i / tile, c = i % tile;
-    if (d + r < in.size && f + c < in.width) dw[(at * in.size + d + r) * in.width + f + c] = sums[r * tile_stride + c];
-  }
-  if (d == 0 && thread < tile && f + thread < in.width) db[at * in.width + f + thread] = bias;
-}
-
-/// to[i] += the sum over `splits` parts of the `width` numbers at i, in order.
-template <class = void>
-__global__ void add_parts(const float* parts, int splits, std::int64_t part_size, int width, std::int64_t count,
-                          float* to) {
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= count) return;
-  float sum = 0;
-  for (int split = 0; split < splits; ++split) {
-    for (int c = 0; c < width; ++c) sum += parts[split * part_size + i * width + c];
-  }
-  to[i] += sum;
-}
-
-/// The sum over `group` neighbouring heads: to (rows, maps, F) from dphi (rows, maps * group, F).  Grid: tiles of keys, maps.
-template <class = void>
-__global__ void sum_heads(Segments segments, const float* dphi, int group, int features, float* to) {
-  const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::key_tile);
-  const int first = (static_cast<int>(blockIdx.x) - s.key_tile) * tile, count = min(tile, s.keys - first);
-  for (int i = static_cast<int>(threadIdx.x); i < count * features; i += tile_threads) {
-    const std::int64_t at = (static_cast<std::int64_t>(s.k_row) + first + i / features) * gridDim.y + blockIdx.y;
-    const int c = i % features;
-    float sum = 0;
-    for (int h = 0; h < group; ++h) sum += dphi[(at * group + h) * features + c];
-    to[at * features + c] = sum;
-  }
 }
 
 }  // namespace lolcats::general
