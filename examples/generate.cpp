@@ -2,8 +2,10 @@
 //
 // Reads the checkpoint that `linearize --out` wrote, continues each prompt, streams the first one to the terminal, and
 // prints tokens per second and the bytes of the decoding state: constant for linear and windowed attention, growing for softmax.
+#include "support/command_line.hpp"
 #include "support/corpus.hpp"
 #include "support/device.hpp"
+#include "support/options.hpp"
 #include "support/program.hpp"
 
 #include <CLI/CLI.hpp>
@@ -65,11 +67,7 @@ int main(int argc, char** argv) {
     app.add_option("--top-p", o.sampler.top_p, "sample among the most likely tokens that hold this mass")->capture_default_str();
     app.add_option("--seed", o.sampler.seed, "of the sampling")->capture_default_str();
     app.add_option("--chunk", o.chunk, "tokens of a prompt that are read at once; 0: all")->capture_default_str();
-    try {
-      app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-      std::exit(app.exit(error));
-    }
+    parse_or_exit(app, argc, argv);
     std::string student;
     if (!o.checkpoint.empty()) {
       const auto recipe = lolcats::stored_recipe(o.checkpoint);
@@ -79,8 +77,7 @@ int main(int argc, char** argv) {
       if (o.model.empty()) o.model = recipe["base_model"];
       if (o.tokenizer.empty() && recipe.contains("tokenizer")) o.tokenizer = recipe["tokenizer"];
     }
-    if (o.model.empty()) o.model = built_in_teacher().string();
-    if (o.tokenizer.empty()) o.tokenizer = built_in_tokenizer().string();
+    default_to_built_in(o.model, o.tokenizer);
     auto base = lolcats::load_llama<Device>(o.model);
     const auto tokenizer = lolcats::read_llama2c_tokenizer(o.tokenizer, base.config().vocab_size);
     if (student.empty()) return run(base, tokenizer, o);

@@ -3,6 +3,7 @@
 // Documents grow from 64 to 512 tokens over the run (data/synthetic_curriculum.hpp), every update reads 4096 tokens, and no
 // document comes twice.  Prints the validation loss beside the corpus' entropy, which no model can beat, and recall by
 // distance; writes a Hugging Face folder with its tokenizer.
+#include "support/command_line.hpp"
 #include "support/corpus.hpp"
 #include "support/program.hpp"
 
@@ -99,11 +100,7 @@ int main(int argc, char** argv) {
     app.add_option("--lr", recipe.learning_rate, "the highest learning rate")->capture_default_str();
     app.add_option("--deviation", deviation, "of the normal start")->capture_default_str();
     app.add_option("--seed", recipe.seed)->capture_default_str();
-    try {
-      app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-      std::exit(app.exit(error));
-    }
+    parse_or_exit(app, argc, argv);
 
     lolcats::SyntheticConfig full;
     full.length = config.max_position;

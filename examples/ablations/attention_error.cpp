@@ -12,16 +12,6 @@
 
 using namespace examples;
 
-/// So many percent of the updates of stage 1; 0: the maps as they start.
-template <int Percent>
-struct TransferShare {
-  static std::string name() { return fmt::format("{}% of the transfer", Percent); }
-  static void apply(Procedure& p) {
-    p.transfer.max_updates = p.transfer.max_updates * Percent / 100;
-    p.transfers = p.transfer.max_updates > 0;
-  }
-};
-
 template <AttentionPolicy A>
 struct Runs {
   using None = Variant<A, Lora<8>, TransferShare<0>>;
@@ -45,16 +35,14 @@ struct Runs {
   }
   static void claims(Study& study, const Ablation& all) {
     const double before = all.mean<None>("mse"), after = all.mean<All>("mse");
-    study.claim(A::name() + ": transfer lowers the error", after < before, against(after, before));
+    study.claim_below(A::name() + ": transfer lowers the error", after, before);
     const auto layers = all.band<All>("layers_transferred").y;
     if (layers.empty()) return;
-    study.claim(A::name() + ": the last layer has more error than the first", layers.back() > layers.front(),
-                against(layers.back(), layers.front()), false);
+    study.claim_above(A::name() + ": the last layer has more error than the first", layers.back(), layers.front(), false);
     study.claim(A::name() + ": and the most of all", layers.back() == std::ranges::max(layers),
                 against(layers.back(), std::ranges::max(layers)), false);
     const auto bins = all.band<All>("entropy_transferred").y;
-    study.claim(A::name() + ": there is less error where the attention is spread out", bins.back() < bins.front(),
-                against(bins.back(), bins.front()), false);
+    study.claim_below(A::name() + ": there is less error where the attention is spread out", bins.back(), bins.front(), false);
   }
 };
 
@@ -85,13 +73,12 @@ int main(int argc, char** argv) {
     using PureT2R = Runs<Linear<T2R<2 * rank>>>;
     using BlendT2R = Runs<Hybrid<T2R<2 * rank>, Terraced<64>>>;
     const std::vector<double> edges{0.25, 0.75, 1.5, 2.25, 3, 3.75, 4.5, 5.25};
-    const DataSet few({study.valid.rows().begin(), study.valid.rows().begin() + std::min<Index>(16, study.valid.size())});
+    const DataSet few = first_rows(study.valid, 16);
     const auto measure = [&](Stage stage, auto& model, AblationRow& row) {
       if (stage == Stage::finetuned) return;
       const auto by_layer = attention_error(model, study.valid, study.batch);
       row.set("mse", by_layer.mean());
-      Series layers{std::string("layers_") + to_string(stage), {}, by_layer.per_layer()};
-      for (std::size_t i = 0; i < layers.y.size(); ++i) layers.x.push_back(static_cast<double>(i));
+      row.series.push_back(by_index(std::string("layers_") + to_string(stage), by_layer.per_layer()));
       // Queries that a window leaves something to: the two tiles of the terrace are full.
       Series entropies{std::string("entropy_") + to_string(stage), {}, {}};
       for (const EntropyBin& bin : error_by_entropy(model, few, edges, 128, study.batch)) {
@@ -99,7 +86,6 @@ int main(int argc, char** argv) {
         entropies.x.push_back((bin.low + bin.high) / 2);
         entropies.y.push_back(bin.mse);
       }
-      row.series.push_back(std::move(layers));
       row.series.push_back(std::move(entropies));
     };
     Ablation all = Pure::run(study, measure);
@@ -128,8 +114,7 @@ int main(int argc, char** argv) {
 
     Pure::claims(study, all);
     Blend::claims(study, all);
-    study.claim("a window lowers the error", all.mean<Blend::All>("mse") < all.mean<Pure::All>("mse"),
-                against(all.mean<Blend::All>("mse"), all.mean<Pure::All>("mse")));
+    study.claim_below("a window lowers the error", all.mean<Blend::All>("mse"), all.mean<Pure::All>("mse"));
     const double r = correlation(scatter.curves);
     study.claim("error and perplexity correlate over all variants", r > 0.5, fmt::format("r = {:.3f}", r));
     for (const Curve& curve : scatter.curves) {

@@ -47,9 +47,7 @@ void compare(Study& study) {
   const Index layers = study.teacher.layer_count(), width = study.teacher.config().hidden_size;
   const auto measure = [&](Stage stage, auto& model, AblationRow& row) {
     if (stage != Stage::transferred) return;
-    Index count = 0;
-    for (const auto& [name, parameter] : model.transfer_parameters()) count += parameter->size();
-    row.set("parameters", static_cast<double>(count));
+    row.set("parameters", count_numbers(model.transfer_parameters()));
     row.set("disk_bytes", disk.take());
   };
   Ablation all = ablate<In<K>...>(study.teacher, study.train, study.valid, study.procedure, options, measure);
@@ -75,7 +73,7 @@ void compare(Study& study) {
   study.claim("the states on disk take the bytes computed", measured == computed, against(measured, computed));
   const Ablation::Band errors = all.band<In<1>>("mse_per_layer");
   if (!errors.y.empty()) {
-    study.claim("the last layer has a larger error than the first", errors.y.back() > errors.y.front(), against(errors.y.back(), errors.y.front()), false);
+    study.claim_above("the last layer has a larger error than the first", errors.y.back(), errors.y.front(), false);
   }
   LinePlot plot{.title = "Error of attention by layer", .x_label = "layer", .y_label = "mean squared error after transfer", .log_y = true};
   (plot.curves.push_back(curve_of(Blocks<K>::name(), all.band<In<K>>("mse_per_layer"))), ...);

@@ -21,9 +21,7 @@ using Half = Student<WindowDropout<Ratio{1, 2}>>;
 /// The mass inside the window as one curve per layer, over heads.
 void add_heads(AblationRow& row, const PerHead& mass) {
   for (std::size_t layer = 0; layer < mass.values.size(); ++layer) {
-    Series series{fmt::format("window_mass_{}", layer), {}, mass.values[layer]};
-    for (std::size_t head = 0; head < series.y.size(); ++head) series.x.push_back(static_cast<double>(head));
-    row.series.push_back(std::move(series));
+    row.series.push_back(by_index(fmt::format("window_mass_{}", layer), mass.values[layer]));
   }
 }
 
@@ -66,10 +64,10 @@ int main(int argc, char** argv) {
     study.draw(plot);
 
     const double both = all.mean<Kept>("perplexity"), window = all.mean<Kept>("window_alone"), linear = all.mean<Kept>("linear_alone");
-    study.claim("the window alone is nearer to both than the linear part alone", window < linear, against(window, linear));
-    study.claim("the linear part is needed: the window alone is worse than both", window > both, against(window, both), false);
+    study.claim_below("the window alone is nearer to both than the linear part alone", window, linear);
+    study.claim_above("the linear part is needed: the window alone is worse than both", window, both, false);
     const double dropped = all.mean<Half>("linear_alone");
-    study.claim("dropping the window in training makes the linear part alone better", dropped < linear, against(dropped, linear));
+    study.claim_below("dropping the window in training makes the linear part alone better", dropped, linear);
     study.claim("and the whole no worse", all.mean<Half>("perplexity") <= both, against(all.mean<Half>("perplexity"), both), false);
   });
 }

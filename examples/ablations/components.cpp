@@ -18,27 +18,20 @@ struct Components {
   static Ablation run(const Study& study) { return study.run<Swap, Transfer, WindowTransfer, WindowOnly>(); }
 
   static BarSeries bars(const Ablation& all) {
-    BarSeries series{Map::name(), {}, {}};
-    const auto add = [&]<class... V>(std::type_identity<V>...) {
-      (series.values.push_back(all.statistic<V>("perplexity").mean), ...);
-      (series.spread.push_back(all.statistic<V>("perplexity").spread), ...);
-    };
-    add(std::type_identity<Swap>{}, std::type_identity<Transfer>{}, std::type_identity<WindowTransfer>{}, std::type_identity<WindowOnly>{});
-    return series;
+    return bars_of<Swap, Transfer, WindowTransfer, WindowOnly>(Map::name(), all);
   }
 
   static void claims(Study& study, const Ablation& all) {
     const double swap = all.mean<Swap>("perplexity"), transfer = all.mean<Transfer>("perplexity");
     const double both = all.mean<WindowTransfer>("perplexity"), window = all.mean<WindowOnly>("perplexity");
-    study.claim(Map::name() + ": transfer beats none", transfer < swap, against(transfer, swap), false);
-    study.claim(Map::name() + ": with a window, too", both < window, against(both, window), false);
-    study.claim(Map::name() + ": window and transfer are the best of the four", both < std::min({swap, transfer, window}),
-                against(both, std::min({swap, transfer, window})));
+    study.claim_below(Map::name() + ": transfer beats none", transfer, swap, false);
+    study.claim_below(Map::name() + ": with a window, too", both, window, false);
+    study.claim_below(Map::name() + ": window and transfer are the best of the four", both, std::min({swap, transfer, window}));
   }
 };
 
 int main(int argc, char** argv) {
-  return run_study({.name = "components", .summary = "Table 6: feature map, attention transfer and window, one by one."}, argc, argv,
+  return run_study({.name = "components", .summary = "Table 6: feature map, attention transfer and window, one by one.", .quick_batch = 4}, argc, argv,
                    [](Study& study) {
     using H = Components<Hedgehog<rank>>;
     using T = Components<T2R<2 * rank>>;
@@ -47,9 +40,8 @@ int main(int argc, char** argv) {
     study.report(all, {{"perplexity_swapped", "swapped", Best::none}, {"perplexity_transferred", "transferred"}, {"perplexity", "finetuned"}});
     H::claims(study, all);
     T::claims(study, all);
-    study.claim("without transfer, T2R with a window is worse than Hedgehog with one",
-                all.mean<T::WindowOnly>("perplexity") > all.mean<H::WindowOnly>("perplexity"),
-                against(all.mean<T::WindowOnly>("perplexity"), all.mean<H::WindowOnly>("perplexity")), false);
+    study.claim_above("without transfer, T2R with a window is worse than Hedgehog with one",
+                      all.mean<T::WindowOnly>("perplexity"), all.mean<H::WindowOnly>("perplexity"), false);
     study.draw(BarPlot{"Components of the method", "perplexity after finetuning", false,
                        {"swap", "+ transfer", "+ window, transfer", "+ window only"}, {H::bars(all), T::bars(all)}});
   });

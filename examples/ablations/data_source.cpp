@@ -34,13 +34,13 @@ int main(int argc, char** argv) {
     const char* const numbers[] = {"first_finetuned", "second_finetuned"};
     for (const int at : {0, 1}) {
       const double own = mean(at, numbers[at]), other = mean(1 - at, numbers[at]);
-      study.claim(fmt::format("on the {} corpus its own student is the better one", at == 0 ? "first" : "second"), own < other,
-                  against(own, other), false);
+      study.claim_below(fmt::format("on the {} corpus its own student is the better one", at == 0 ? "first" : "second"),
+                        own, other, false);
     }
     for (const int at : {0, 1}) {
       const double after = mean(at, numbers[1 - at]), before = mean(at, at == 0 ? "second_swapped" : "first_swapped");
-      study.claim(fmt::format("trained on the {} corpus, a student learns for the other one, too", at == 0 ? "first" : "second"),
-                  after < before, against(after, before));
+      study.claim_below(fmt::format("trained on the {} corpus, a student learns for the other one, too", at == 0 ? "first" : "second"),
+                        after, before);
     }
     BarPlot plot{"Text to linearize on", "perplexity after finetuning", false, {"on the first corpus", "on the second"}, {}};
     for (const int from : {0, 1}) {

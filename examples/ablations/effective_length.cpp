@@ -89,7 +89,7 @@ int main(int argc, char** argv) {
     const auto run = [&](const DataSet& rows, const char* group) {
       return ablate<Student>(study.teacher, rows, study.valid, study.procedure, study.options(group), measure);
     };
-    const DataSet any({study.train.rows().begin(), study.train.rows().begin() + top.size()});
+    const DataSet any = first_rows(study.train, top.size());
     Ablation all = run(any, "any half");
     all.append(run(top, "top half"));
     all.append(run(rest, "other half"));
@@ -98,16 +98,16 @@ int main(int argc, char** argv) {
     study.report(all, columns);
 
     // A difference counts if it is larger than both spreads over the seeds.
-    const auto claim = [&](const std::string& text, const char* number, bool higher) {
+    const auto claim = [&](const std::string& effect, const char* number, bool higher) {
       const Statistic top_half = all.statistic<Student>(number, "top half"), any_half = all.statistic<Student>(number, "any half");
       const double gap = (higher ? 1 : -1) * (top_half.mean - any_half.mean);
-      study.claim("training on the top half " + text, gap > std::max(top_half.spread, any_half.spread), against(top_half.mean, any_half.mean), false);
+      study.claim("training on the top half " + effect, gap > std::max(top_half.spread, any_half.spread), against(top_half.mean, any_half.mean), false);
     };
     claim("is better on long rows", "perplexity_long", false);
     claim("is worse on short rows", "perplexity_short", true);
     if (!study.built_in()) return;
     claim("recalls more from afar", "recall_far", true);
     const double far = statistic_of(corpora[0].second).mean, near = statistic_of(corpora[1].second).mean;
-    study.claim("attention reads farther back where facts lie farther back", far > near, against(far, near));
+    study.claim_above("attention reads farther back where facts lie farther back", far, near);
   });
 }

@@ -36,12 +36,7 @@ void study_maps(Study& study, MapList<Map...>) {
   };
   // Finetuning after a transfer starts where that ended.
   const auto add = [&]<class V>(std::type_identity<V>, const std::string& label, Index transfer_updates) {
-    Ablation::Band band = all.band<V>("finetune_loss");
-    for (double& x : band.x) x += static_cast<double>(transfer_updates);
-    for (auto* values : {&band.y, &band.low, &band.high}) {
-      for (double& value : *values) value = std::exp(value);
-    }
-    plot.curves.push_back(curve_of(label, band));
+    plot.curves.push_back(curve_of(label, perplexity_band(all.band<V>("finetune_loss"), transfer_updates)));
   };
   (add(std::type_identity<Transferred<Map>>{}, Map::name() + ", transfer", study.procedure.transfer.max_updates), ...);
   (add(std::type_identity<Untransferred<Map>>{}, Map::name() + ", none", 0), ...);
@@ -49,15 +44,15 @@ void study_maps(Study& study, MapList<Map...>) {
 
   const auto claim = [&]<class M>(std::type_identity<M>) {
     const double with = all.mean<Transferred<M>>("perplexity_at_0"), without = all.mean<Untransferred<M>>("perplexity_at_0");
-    study.claim(M::name() + ": transfer beats none before finetuning", with < without, against(with, without));
+    study.claim_below(M::name() + ": transfer beats none before finetuning", with, without);
     const double end = all.mean<Transferred<M>>("perplexity"), none = all.mean<Untransferred<M>>("perplexity");
-    study.claim(M::name() + ": and at the end, where all had as many updates in both stages together", end < none, against(end, none), false);
+    study.claim_below(M::name() + ": and at the end, where all had as many updates in both stages together", end, none, false);
     const double equal = at_equal(std::type_identity<Untransferred<M>>{});
-    study.claim(M::name() + ": and after as many updates of stage 2", end < equal, against(end, equal), false);
+    study.claim_below(M::name() + ": and after as many updates of stage 2", end, equal, false);
   };
   (claim(std::type_identity<Map>{}), ...);
   const double hedgehog = all.mean<Transferred<Hedgehog<rank>>>("perplexity"), t2r = all.mean<Transferred<T2R<2 * rank>>>("perplexity");
-  study.claim("with transfer, Hedgehog ends below T2R", hedgehog < t2r, against(hedgehog, t2r), false);
+  study.claim_below("with transfer, Hedgehog ends below T2R", hedgehog, t2r, false);
 }
 
 int main(int argc, char** argv) {

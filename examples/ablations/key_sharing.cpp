@@ -19,9 +19,7 @@ int main(int argc, char** argv) {
                    [](Study& study) {
     const auto measure = [&](Stage stage, auto& model, AblationRow& row) {
       if (stage != Stage::finetuned) return;
-      Index learned = 0;
-      for (const auto& p : model.transfer_parameters()) learned += p.parameter->size();
-      row.set("map_parameters", static_cast<double>(learned));
+      row.set("map_parameters", count_numbers(model.transfer_parameters()));
       Reader reader(model, 1, 1);  // token by token: no room for a longer prompt is kept
       const auto& tokens = study.valid[0].tokens;
       reader.read({{tokens.begin(), tokens.end()}});
@@ -31,7 +29,7 @@ int main(int argc, char** argv) {
     study.report(all, {{"perplexity_transferred", "transferred"}, {"perplexity", "finetuned"}, {"map_parameters", "parameters of maps", Best::none, 6}, {"state_bytes", "state, bytes", Best::none, 6}});
     if constexpr (in_host_memory<Device>) {  // the GPU keeps one state per query head either way
       const double heads = all.mean<Pure<>>("state_bytes"), groups = all.mean<Pure<KeyMapsPerGroup>>("state_bytes");
-      study.claim("a state per group is smaller", groups < heads, against(groups, heads));
+      study.claim_below("a state per group is smaller", groups, heads);
     }
     const auto cost = [&]<class One, class Other>(const std::string& text, std::type_identity<One>, std::type_identity<Other>) {
       const double one = all.mean<One>("perplexity"), other = all.mean<Other>("perplexity");
@@ -40,12 +38,9 @@ int main(int argc, char** argv) {
     cost("with a window, key maps per group cost less than 2% of perplexity", std::type_identity<WithWindow<KeyMapsPerGroup>>{}, std::type_identity<WithWindow<>>{});
     cost("without one, too", std::type_identity<Pure<KeyMapsPerGroup>>{}, std::type_identity<Pure<>>{});
 
-    BarPlot plot{"Who shares a map", "perplexity after finetuning", false, {"per query head", "keys per group", "queries and keys"}, {}};
-    const auto bars = [&]<class... V>(const char* label, std::type_identity<V>...) {
-      plot.series.push_back({label, {all.mean<V>("perplexity")...}, {all.statistic<V>("perplexity").spread...}});
-    };
-    bars("terraced window", std::type_identity<WithWindow<>>{}, std::type_identity<WithWindow<KeyMapsPerGroup>>{}, std::type_identity<WithWindow<SharedMaps>>{});
-    bars("no window", std::type_identity<Pure<>>{}, std::type_identity<Pure<KeyMapsPerGroup>>{}, std::type_identity<Pure<SharedMaps>>{});
+    BarPlot plot{"Who shares a map", "perplexity after finetuning", false, {"per query head", "keys per group", "queries and keys"},
+                 {bars_of<WithWindow<>, WithWindow<KeyMapsPerGroup>, WithWindow<SharedMaps>>("terraced window", all),
+                  bars_of<Pure<>, Pure<KeyMapsPerGroup>, Pure<SharedMaps>>("no window", all)}};
     study.draw(plot);
   });
 }

@@ -13,10 +13,7 @@ using Rank = Variant<Hybrid<Hedgehog<rank>, Terraced<64>>, Lora<R>>;
 template <Index... R>
 Ablation run(const Study& study, std::integer_sequence<Index, R...>) {
   return study.run<Rank<R>...>([](Stage stage, auto& model, AblationRow& row) {
-    if (stage != Stage::finetuned) return;
-    Index count = 0;
-    for (const auto& [name, parameter] : model.adapter_parameters()) count += parameter->size();
-    row.set("parameters", static_cast<double>(count));
+    if (stage == Stage::finetuned) row.set("parameters", count_numbers(model.adapter_parameters()));
   });
 }
 
@@ -34,15 +31,15 @@ Curve curve(const Ablation& all, std::integer_sequence<Index, R...>) {
 }
 
 int main(int argc, char** argv) {
-  return run_study({.name = "lora_rank", .summary = "Table 11: the rank of LoRA, with alpha = 2 r."}, argc, argv, [](Study& study) {
+  return run_study({.name = "lora_rank", .summary = "Table 11: the rank of LoRA, with alpha = 2 r.", .quick_length = 192}, argc, argv, [](Study& study) {
     constexpr std::integer_sequence<Index, 4, 8, 16, 32, 64, 128, 256> ranks{};
     const Ablation all = run(study, ranks);
     study.report(all, {{"parameters", "LoRA parameters", Best::none}, {"perplexity_transferred", "transferred", Best::none}, {"perplexity", "finetuned"}});
 
     const Curve c = curve(all, ranks);
     const double before = all.mean<Rank<8>>("perplexity_transferred"), lowest = std::ranges::min(c.y), highest = std::ranges::max(c.y);
-    study.claim("rank 8 improves on attention transfer alone", c.y[1] < before, against(c.y[1], before));
-    study.claim("every rank does", highest < before, against(highest, before), false);
+    study.claim_below("rank 8 improves on attention transfer alone", c.y[1], before);
+    study.claim_below("every rank does", highest, before, false);
     const double small = std::min(c.y[0], c.y[1]), large = std::min(c.y[5], c.y[6]);
     study.claim("ranks 128 and 256 gain nothing over 4 and 8", large >= small, against(large, small), false);
     study.claim("all ranks lie within 5% of perplexity", highest < 1.05 * lowest, against(highest, lowest), false);

@@ -70,11 +70,11 @@ void study_recall(Study& study, AttentionList<A...>) {
   using NoLinear = Variant<Softmax<Terraced<64>>>;
   const auto of = [&]<class V>(std::type_identity<V>, const char* bin) { return all.mean<V>(bin); };
   const double inside = of(std::type_identity<Window>{}, "recall_33"), beyond = of(std::type_identity<Window>{}, "recall_129");
-  study.claim("terraced<64> recalls inside its window and not beyond it", inside > beyond, against(inside, beyond));
+  study.claim_above("terraced<64> recalls inside its window and not beyond it", inside, beyond);
   const double small = of(std::type_identity<Small>{}, "recall_33");
-  study.claim("a larger window recalls more at 33 to 64 tokens", inside > small, against(inside, small), false);
+  study.claim_above("a larger window recalls more at 33 to 64 tokens", inside, small, false);
   const double none = of(std::type_identity<NoLinear>{}, "recall_129");
-  study.claim("beyond the window, the linear part recalls more than no linear part", beyond > none, against(beyond, none), false);
+  study.claim_above("beyond the window, the linear part recalls more than no linear part", beyond, none, false);
 }
 
 int main(int argc, char** argv) {

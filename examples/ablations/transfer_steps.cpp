@@ -9,18 +9,8 @@
 
 using namespace examples;
 
-/// Stage 1 takes this part of its time; 0 leaves it out, the maps as they start.
 template <Index Percent>
-struct TransferPercent {
-  static std::string name() { return fmt::format("{}% of transfer", Percent); }
-  static void apply(Procedure& p) {
-    p.transfers = Percent > 0;
-    p.transfer.max_updates = std::max<Index>(p.transfer.max_updates * Percent / 100, 1);
-  }
-};
-
-template <Index Percent>
-using After = Variant<Hybrid<Hedgehog<rank>, Terraced<64>>, Lora<8>, TransferPercent<Percent>>;
+using After = Variant<Hybrid<Hedgehog<rank>, Terraced<64>>, Lora<8>, TransferShare<Percent>>;
 
 template <Index... Percent>
 void compare(Study& study) {
@@ -34,32 +24,29 @@ void compare(Study& study) {
 
   const auto gains = [&](const std::string& text, const char* number) {
     const double none = all.mean<After<0>>(number), some = all.mean<After<25>>(number), whole = all.mean<After<100>>(number);
-    study.claim(text + "transfer before finetuning beats none", whole < none, against(whole, none), false);
+    study.claim_below(text + "transfer before finetuning beats none", whole, none, false);
     study.claim(text + "the first quarter brings more than the other three", none - some > std::max(some - whole, 0.0),
                 against(none - some, some - whole), false);
     return none / whole;
   };
   const double brief = all.mean<After<12>>("perplexity_transferred"), lengthy = all.mean<After<200>>("perplexity_transferred");
-  study.claim("a longer transfer makes a better student before finetuning", lengthy < brief, against(lengthy, brief));
+  study.claim_below("a longer transfer makes a better student before finetuning", lengthy, brief);
   const double here = gains("", "perplexity");
   if (other) {
     const double there = gains("other text: ", "other_finetuned");
-    study.claim("transfer matters more out of distribution (none / whole)", there > here, against(there, here), false);
+    study.claim_above("transfer matters more out of distribution (none / whole)", there, here, false);
   }
 
   LinePlot curves{.title = "Finetuning after attention transfer", .x_label = "updates of both stages", .y_label = "perplexity"};
   const auto add = [&]<Index P>(std::integral_constant<Index, P>) {
-    Ablation::Band band = all.band<After<P>>("finetune_loss");
-    const double before = P == 0 ? 0 : std::max<double>(static_cast<double>(study.procedure.transfer.max_updates * P / 100), 1);
-    for (double& x : band.x) x += before;
-    for (auto* values : {&band.y, &band.low, &band.high}) std::ranges::transform(*values, values->begin(), [](double v) { return std::exp(v); });
-    curves.curves.push_back(curve_of(TransferPercent<P>::name(), band));
+    const Index before = TransferShare<P>::updates(study.procedure);
+    curves.curves.push_back(curve_of(TransferShare<P>::name(), perplexity_band(all.band<After<P>>("finetune_loss"), before)));
   };
   (add(std::integral_constant<Index, Percent>{}), ...);
   study.draw(curves);
 
   LinePlot steps{.title = "Perplexity after both stages", .x_label = "updates of attention transfer", .y_label = "perplexity", .log_y = true};
-  const std::vector<double> x{static_cast<double>(study.procedure.transfer.max_updates * Percent / 100)...};
+  const std::vector<double> x{static_cast<double>(TransferShare<Percent>::updates(study.procedure))...};
   steps.curves.push_back({"the text trained on", x, {all.mean<After<Percent>>("perplexity")...}});
   if (other) steps.curves.push_back({"another text", x, {all.mean<After<Percent>>("other_finetuned")...}});
   study.draw(steps, "steps");

@@ -42,18 +42,15 @@ void compare(Study& study) {
   const double w4 = of(std::type_identity<Sliding<4>>{}), w16 = of(std::type_identity<Sliding<16>>{});
   const double w64 = of(std::type_identity<Sliding<64>>{}), w256 = of(std::type_identity<Sliding<256>>{});
   const double two = of(std::type_identity<Terraced<64>>{}), one = of(std::type_identity<Terraced<64, 1>>{});
-  study.claim("sliding: 16 keys are better than 4", w16 < w4, against(w16, w4), false);
-  study.claim("sliding: 64 keys are better than 4", w64 < w4, against(w64, w4));
-  study.claim("sliding: 64 keys are better than 16", w64 < w16, against(w64, w16), false);
-  study.claim("sliding: 256 keys are worse than 64", w256 > w64, against(w256, w64), false);
+  study.claim_below("sliding: 16 keys are better than 4", w16, w4, false);
+  study.claim_below("sliding: 64 keys are better than 4", w64, w4);
+  study.claim_below("sliding: 64 keys are better than 16", w64, w16, false);
+  study.claim_above("sliding: 256 keys are worse than 64", w256, w64, false);
   study.claim("terraces of 64 over two tiles are within 3% of sliding 64", std::abs(two / w64 - 1) < 0.03, against(two, w64), false);
-  study.claim("two tiles are better than one", two < one, against(two, one), false);
+  study.claim_below("two tiles are better than one", two, one, false);
 
-  const auto bars = [&](const char* label, const char* number) {
-    return BarSeries{label, {all.mean<With<W>>(number)...}, {all.statistic<With<W>>(number).spread...}};
-  };
   study.draw(BarPlot{"The window", "perplexity", false, {label<W>()...},
-                     {bars("after transfer", "perplexity_transferred"), bars("after finetuning", "perplexity")}});
+                     {bars_of<With<W>...>("after transfer", all, "perplexity_transferred"), bars_of<With<W>...>("after finetuning", all)}});
 }
 
 int main(int argc, char** argv) {

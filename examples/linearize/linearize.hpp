@@ -3,6 +3,7 @@
 
 #include "../support/corpus.hpp"
 #include "../support/device.hpp"
+#include "../support/options.hpp"
 #include "../support/program.hpp"
 
 #include <nlohmann/json.hpp>
@@ -16,15 +17,12 @@ namespace examples {
 using Teacher = lolcats::Llama<Device>;
 
 /// What the command line says.
-struct Options {
-  std::string model, tokenizer, train, valid;  // empty: the built-in teacher and its corpus
+struct Options : SourceOptions {
   std::string student = "hedgehog8-terraced64";
   Index length = 512;
   Index batch = 8;
   Index transfer_epochs = 2;
-  double transfer_rate = 0;  // 0: 1e-2, or 1e-1 on the built-in corpus, whose 96 updates are few
   Index finetune_epochs = 2;
-  double finetune_rate = 0;  // 0: 1e-3, or 1e-2
   Index documents = 384;  // of the built-in corpus, per epoch
   std::uint64_t seed = 0;
   std::string out, json;

@@ -3,6 +3,7 @@
 // Loads a softmax model (by default the small one that comes with the sources), swaps its attention for the student's,
 // trains the feature maps (attention transfer), then the adapter (low-rank finetuning), and prints the perplexity after
 // each of these, the recall by distance on the built-in corpus, and a text that was generated from the constant-size state.
+#include "../support/command_line.hpp"
 #include "linearize.hpp"
 
 #include <CLI/CLI.hpp>
@@ -15,41 +16,26 @@ Options parse(int argc, char** argv) {
   Options o;
   bool list = false;
   CLI::App app{"Turns a pretrained softmax Llama into one with linear attention."};
-  app.add_option("--model", o.model, "Hugging Face folder or llama2.c .bin file (default: the built-in teacher)");
-  app.add_option("--tokenizer", o.tokenizer, "llama2.c tokenizer.bin of the model");
-  app.add_option("--train", o.train, "text to train on, lines <|endoftext|> between documents (default: the synthetic corpus)");
-  app.add_option("--valid", o.valid, "text to validate on");
+  o.add_source_to(app);
   app.add_option("--student", o.student, "the new attention and adapter, see --list-students")->capture_default_str();
   app.add_option("--length", o.length, "tokens per row of text")->capture_default_str();
   app.add_option("--batch", o.batch, "rows per update")->capture_default_str();
   app.add_option("--transfer-epochs", o.transfer_epochs, "epochs of attention transfer (stage 1)")->capture_default_str();
-  app.add_option("--transfer-lr", o.transfer_rate, "learning rate of stage 1 (default: 0.01; 0.1 on the built-in corpus, which is small)");
   app.add_option("--finetune-epochs", o.finetune_epochs, "epochs of low-rank finetuning (stage 2)")->capture_default_str();
-  app.add_option("--finetune-lr", o.finetune_rate, "learning rate of stage 2 (default: 0.001; 0.01 on the built-in corpus)");
+  o.add_rates_to(app);
   app.add_option("--documents", o.documents, "documents of the synthetic corpus per epoch")->capture_default_str();
   app.add_option("--seed", o.seed, "of shuffling and of fresh weights")->capture_default_str();
   app.add_option("--out", o.out, "folder for the linearized checkpoint; a run that was interrupted goes on from there");
   app.add_option("--json", o.json, "file for the results (default: linearize.json in --out)");
   app.add_flag("--list-students", list, "print the names of the students and end");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
-  }
+  parse_or_exit(app, argc, argv);
   if (list) {
     for (const auto& name : lolcats::student_names()) fmt::print("{}\n", name);
     std::exit(0);
   }
   if (o.json.empty() && !o.out.empty()) o.json = (std::filesystem::path(o.out) / "linearize.json").string();
   lolcats::visit_student(o.student, [](auto) {});  // an unknown name ends the program before any work
-  lolcats::require<lolcats::ConfigError>(o.train.empty() == o.valid.empty(), "--train and --valid go together");
-  lolcats::require<lolcats::ConfigError>(o.model.empty() || !o.train.empty(), "--model needs --train and --valid");
-  lolcats::require<lolcats::ConfigError>(o.model.empty() || !o.tokenizer.empty(), "--model needs --tokenizer");
-  const bool built_in = o.train.empty();
-  if (o.transfer_rate == 0) o.transfer_rate = built_in ? 1e-1 : 1e-2;
-  if (o.finetune_rate == 0) o.finetune_rate = built_in ? 1e-2 : 1e-3;
-  if (o.model.empty()) o.model = built_in_teacher().string();
-  if (o.tokenizer.empty()) o.tokenizer = built_in_tokenizer().string();
+  o.resolve();
   return o;
 }
 
@@ -57,13 +43,11 @@ Job prepare(const Options& o) {
   Job job{o, lolcats::load_llama<Device>(o.model), {}, {}, {}, {}};
   const Index vocabulary = job.teacher.config().vocab_size;
   job.tokenizer = std::make_unique<lolcats::Llama2cTokenizer>(lolcats::read_llama2c_tokenizer(o.tokenizer, vocabulary));
-  if (o.train.empty()) {
-    lolcats::SyntheticConfig config;
-    config.length = o.length;
-    const lolcats::SyntheticCorpus corpus(config);
-    job.documents = synthetic_documents(corpus, SyntheticSeed::validation, 0, 64);
-    job.train = synthetic_rows(synthetic_documents(corpus, SyntheticSeed::train, 0, o.documents));
-    job.valid = synthetic_rows(job.documents);
+  if (o.built_in_corpus()) {
+    SyntheticText text = synthetic_text({.length = o.length}, o.documents, 64);
+    job.train = std::move(text.train);
+    job.valid = std::move(text.valid);
+    job.documents = std::move(text.documents);
   } else {
     job.train = text_rows(o.train, *job.tokenizer, o.length);
     job.valid = text_rows(o.valid, *job.tokenizer, o.length);

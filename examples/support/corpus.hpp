@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace examples {
@@ -39,6 +40,18 @@ inline lolcats::DataSet synthetic_rows(const std::vector<lolcats::SyntheticDocum
   std::vector<lolcats::Row> rows;
   for (const auto& document : documents) rows.push_back({document.tokens, document.tokens, {0}});
   return lolcats::DataSet(std::move(rows));
+}
+
+/// Synthetic text to train and to validate on.
+struct SyntheticText {
+  lolcats::DataSet train, valid;
+  std::vector<lolcats::SyntheticDocument> documents;  // of `valid`
+};
+inline SyntheticText synthetic_text(const lolcats::SyntheticConfig& config, Index train_documents, Index valid_documents) {
+  const lolcats::SyntheticCorpus corpus(config);
+  auto documents = synthetic_documents(corpus, SyntheticSeed::validation, 0, valid_documents);
+  auto train = synthetic_rows(synthetic_documents(corpus, SyntheticSeed::train, 0, train_documents));
+  return {std::move(train), synthetic_rows(documents), std::move(documents)};
 }
 
 /// The mean entropy per predicted token in nats: no model can have a smaller mean loss.

@@ -1,69 +1,51 @@
 // The parts of a study that no variant takes part in, compiled once for all programs.
 #include "study.hpp"
 
-#include <lolcats/ablation/row_folder.hpp>
+#include "../../support/command_line.hpp"
+#include "../../support/options.hpp"
 
-#include <CLI/CLI.hpp>
+#include <lolcats/ablation/row_folder.hpp>
 
 namespace examples {
 
 namespace {
 
 /// What the command line says.
-struct Options {
-  std::string model, tokenizer, train, valid, other_train, other_valid, out;
+struct Options : SourceOptions {
+  std::string other_train, other_valid, out;
   Index seeds = 1, documents = 384, length = 512, batch = 8, rows = 0;
-  double transfer_epochs = 2, finetune_epochs = 2, transfer_rate = 0, finetune_rate = 0;
+  double transfer_epochs = 2, finetune_epochs = 2;
   bool quick = false;
 };
 
 Options parse(const StudyInfo& info, int argc, char** argv) {
   Options o;
   o.seeds = info.seeds;
+  const Index quick_rows = 12 * info.quick_batch;  // few rows, but enough updates
   CLI::App app{info.summary};
-  app.add_option("--model", o.model, "Hugging Face folder or llama2.c .bin file (default: the built-in teacher)");
-  app.add_option("--tokenizer", o.tokenizer, "llama2.c tokenizer.bin of the model");
-  app.add_option("--train", o.train, "text to train on, lines <|endoftext|> between documents (default: the synthetic corpus)");
-  app.add_option("--valid", o.valid, "text to validate on");
+  o.add_source_to(app);
   app.add_option("--other-train", o.other_train, "a second corpus, for studies that compare two (default: synthetic, facts at most 40 tokens back)");
   app.add_option("--other-valid", o.other_valid, "text of it to validate on");
   app.add_option("--seeds", o.seeds, "runs of each variant, with seeds 0, 1, ...")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--out", o.out, fmt::format("folder for {0}.csv, .json, .svg and .png; an interrupted study goes on from there (default: {0})", info.name));
   app.add_flag("--quick", o.quick, "a few updates on short rows: shows the directions, not the sizes");
   app.add_option("--length", o.length, fmt::format("tokens per row (default: {}; with --quick {})", info.length, info.quick_length));
-  app.add_option("--batch", o.batch, "rows per update (default: 8; with --quick 4)");
-  app.add_option("--documents", o.documents, fmt::format("documents of the synthetic corpus per epoch (default: {}; with --quick 48)", info.documents));
-  app.add_option("--rows", o.rows, "most rows of --train per epoch (default: all; with --quick 48)");
+  app.add_option("--batch", o.batch, fmt::format("rows per update (default: 8; with --quick {})", info.quick_batch));
+  app.add_option("--documents", o.documents, fmt::format("documents of the synthetic corpus per epoch (default: {}; with --quick {})", info.documents, quick_rows));
+  app.add_option("--rows", o.rows, fmt::format("most rows of --train per epoch (default: all; with --quick {})", quick_rows));
   app.add_option("--transfer-epochs", o.transfer_epochs, "epochs of stage 1")->capture_default_str();
   app.add_option("--finetune-epochs", o.finetune_epochs, "epochs of stage 2")->capture_default_str();
-  app.add_option("--transfer-lr", o.transfer_rate, "learning rate of stage 1 (default: 0.01; 0.1 on the built-in corpus, which is small)");
-  app.add_option("--finetune-lr", o.finetune_rate, "learning rate of stage 2 (default: 0.001; 0.01 on the built-in corpus)");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
-  }
-  require<ConfigError>(o.train.empty() == o.valid.empty(), "--train and --valid go together");
+  o.add_rates_to(app);
+  parse_or_exit(app, argc, argv);
+  o.resolve();
   require<ConfigError>(o.other_train.empty() == o.other_valid.empty(), "--other-train and --other-valid go together");
-  require<ConfigError>(o.model.empty() || !o.train.empty(), "--model needs --train and --valid");
-  require<ConfigError>(o.model.empty() || !o.tokenizer.empty(), "--model needs --tokenizer");
-  const bool built_in = o.train.empty();
   if (app["--length"]->count() == 0) o.length = o.quick ? info.quick_length : info.length;
-  if (app["--documents"]->count() == 0) o.documents = o.quick ? 48 : info.documents;
+  if (app["--documents"]->count() == 0) o.documents = o.quick ? quick_rows : info.documents;
   if (app["--seeds"]->count() == 0 && o.quick) o.seeds = 1;
-  if (app["--batch"]->count() == 0 && o.quick) o.batch = 4;  // few rows, but enough updates
-  if (o.quick && o.rows == 0) o.rows = 48;
-  if (o.transfer_rate == 0) o.transfer_rate = built_in ? 1e-1 : 1e-2;
-  if (o.finetune_rate == 0) o.finetune_rate = built_in ? 1e-2 : 1e-3;
-  if (o.model.empty()) o.model = built_in_teacher().string();
-  if (o.tokenizer.empty()) o.tokenizer = built_in_tokenizer().string();
+  if (app["--batch"]->count() == 0 && o.quick) o.batch = info.quick_batch;
+  if (o.quick && o.rows == 0) o.rows = quick_rows;
   if (o.out.empty()) o.out = info.name;
   return o;
-}
-
-DataSet first_rows(const DataSet& data, Index most) {
-  if (most == 0 || data.size() <= most) return data;
-  return DataSet({data.rows().begin(), data.rows().begin() + static_cast<std::ptrdiff_t>(most)}, data.boundaries());
 }
 
 Study prepare(const StudyInfo& info, const Options& o) {
@@ -76,18 +58,15 @@ Study prepare(const StudyInfo& info, const Options& o) {
   for (Index seed = 0; seed < o.seeds; ++seed) study.seeds.push_back(static_cast<std::uint64_t>(seed));
   const Index vocabulary = study.teacher.config().vocab_size;
   study.tokenizer = std::make_unique<Llama2cTokenizer>(read_llama2c_tokenizer(o.tokenizer, vocabulary));
-  const Index valid_rows = o.quick ? 12 : 64;
-  if (o.train.empty()) {
-    SyntheticConfig config;
-    config.length = o.length;
-    const SyntheticCorpus corpus(config);
-    study.documents = synthetic_documents(corpus, SyntheticSeed::validation, 0, valid_rows);
-    study.train = synthetic_rows(synthetic_documents(corpus, SyntheticSeed::train, 0, o.documents));
-    study.valid = synthetic_rows(study.documents);
-    config.longest = 40;
-    const SyntheticCorpus near_facts(config);
-    study.other_train = synthetic_rows(synthetic_documents(near_facts, SyntheticSeed::train, 0, o.documents));
-    study.other_valid = synthetic_rows(synthetic_documents(near_facts, SyntheticSeed::validation, 0, valid_rows));
+  const Index valid_rows = o.quick ? 8 : 64;
+  if (o.built_in_corpus()) {
+    SyntheticText text = synthetic_text({.length = o.length}, o.documents, valid_rows);
+    study.train = std::move(text.train);
+    study.valid = std::move(text.valid);
+    study.documents = std::move(text.documents);
+    SyntheticText near_facts = synthetic_text({.length = o.length, .longest = 40}, o.documents, valid_rows);
+    study.other_train = std::move(near_facts.train);
+    study.other_valid = std::move(near_facts.valid);
   } else {
     study.train = first_rows(text_rows(o.train, *study.tokenizer, o.length), o.rows);
     study.valid = first_rows(text_rows(o.valid, *study.tokenizer, o.length), o.quick ? valid_rows : 0);
@@ -110,7 +89,9 @@ Study prepare(const StudyInfo& info, const Options& o) {
   transfer.batch = finetune.batch = o.batch;
   transfer.learning_rate = o.transfer_rate;
   finetune.learning_rate = o.finetune_rate;
-  transfer.evaluate_every = finetune.evaluate_every = std::max<Index>(1, o.quick ? per_epoch : per_epoch / 4);
+  // A quick run looks once per stage, at its end.
+  transfer.evaluate_every = std::max<Index>(1, o.quick ? transfer.max_updates : per_epoch / 4);
+  finetune.evaluate_every = std::max<Index>(1, o.quick ? finetune.max_updates : per_epoch / 4);
   create_folder(study.out);
   study.store = std::make_shared<RowFolder>(study.out / "rows");
   fmt::print(stderr, "{}: {} layers, width {}, {} rows of {} tokens to train on, {} to validate on, {} seeds, on {}\n",
@@ -181,7 +162,7 @@ bool Study::finish() {
   for (const AblationRow& row : rows_.rows) json["rows"].push_back(to_json(row));
   write_file_atomically(out / (name + ".json"), std::string_view(json.dump(1) + "\n"));
   write_file_atomically(out / (name + ".csv"), std::string_view(to_csv(rows_)));
-  static_cast<RowFolder&>(*store).remove_states();
+  store->remove_states();
   fmt::print("\nResults: {0}.csv, {0}.json\n", (out / name).string());
   return fine;
 }

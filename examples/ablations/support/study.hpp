@@ -7,8 +7,11 @@
 
 #include <lolcats/ablation/ablate.hpp>
 #include <lolcats/ablation/figure.hpp>
+#include <lolcats/ablation/row_folder.hpp>
 #include <lolcats/ablation/table.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -36,13 +39,52 @@ struct StudyInfo {
   Index documents = 384;  // of the built-in corpus, per epoch
   Index length = 512;     // tokens per row
   Index quick_length = 256;  // the same with --quick
+  Index quick_batch = 2;     // rows per update with --quick, and a 12th of its rows per epoch
 };
+
+/// Stage 1 takes this part of its time; 0 leaves it out, the maps as they start.
+template <Index Percent>
+struct TransferShare {
+  static std::string name() { return fmt::format("{}% of the transfer", Percent); }
+  static Index updates(const Procedure& p) {
+    return Percent == 0 ? 0 : std::max<Index>(p.transfer.max_updates * Percent / 100, 1);
+  }
+  static void apply(Procedure& p) {
+    p.transfers = Percent > 0;
+    p.transfer.max_updates = updates(p);
+  }
+};
+
+/// "1.23 against 4.56".
+inline std::string against(double a, double b) {
+  return significant(a, 4) + " against " + significant(b, 4);
+}
+
+/// The numbers in a list of named parameters, such as a model's `adapter_parameters()`.
+double count_numbers(const auto& parameters) {
+  Index count = 0;
+  for (const auto& named : parameters) count += named.parameter->size();
+  return static_cast<double>(count);
+}
+
+/// The first `most` rows; 0: all.
+inline DataSet first_rows(const DataSet& data, Index most) {
+  if (most == 0 || data.size() <= most) return data;
+  return DataSet({data.rows().begin(), data.rows().begin() + static_cast<std::ptrdiff_t>(most)}, data.boundaries());
+}
+
+/// Values by layer or by head: x is 0, 1, ...
+inline Series by_index(std::string name, std::vector<double> values) {
+  Series series{std::move(name), {}, std::move(values)};
+  for (std::size_t i = 0; i < series.y.size(); ++i) series.x.push_back(static_cast<double>(i));
+  return series;
+}
 
 /// One run of a program: a teacher, its data, a recipe, and the results.
 class Study {
  public:
   std::string name;
-  bool quick = false;  // --quick: a minute of work that shows the directions, not the sizes
+  bool quick = false;  // --quick: a few seconds of work that shows the directions, not the sizes
   std::vector<std::uint64_t> seeds;
   Index length = 512, batch = 8;
   std::filesystem::path out;
@@ -52,7 +94,7 @@ class Study {
   std::unique_ptr<Tokenizer> tokenizer;
   std::vector<SyntheticDocument> documents;  // of `valid`, if the corpus is the built-in one
   Procedure procedure;
-  std::shared_ptr<RowStore> store;
+  std::shared_ptr<RowFolder> store;
 
   explicit Study(Teacher model) : teacher(std::move(model)) {}
 
@@ -79,6 +121,9 @@ class Study {
   /// A direction that the paper found, and whether it shows here.  With --quick, a `sure` one that does not show is an
   /// error.
   void claim(const std::string& text, bool holds, const std::string& numbers = {}, bool sure = true);
+  /// That a < b, or a > b.
+  void claim_below(const std::string& text, double a, double b, bool sure = true) { claim(text, a < b, against(a, b), sure); }
+  void claim_above(const std::string& text, double a, double b, bool sure = true) { claim(text, a > b, against(a, b), sure); }
   /// Draws NAME.svg and NAME.png, or NAME-suffix; says once that there is no gnuplot.
   template <class Plot>
   void draw(const Plot& plot, const std::string& suffix = {}) {
@@ -104,9 +149,19 @@ class Study {
 /// Reads the command line, prepares the study, runs it, and writes what it found.  The exit status of the program.
 int run_study(const StudyInfo& info, int argc, char** argv, const std::function<void(Study&)>& body);
 
-/// "1.23 against 4.56".
-inline std::string against(double a, double b) {
-  return significant(a, 4) + " against " + significant(b, 4);
+/// Validation losses of stage 2 as perplexities, over the updates of both stages: `before` is how many stage 1 took.
+inline Ablation::Band perplexity_band(Ablation::Band losses, Index before) {
+  for (double& x : losses.x) x += static_cast<double>(before);
+  for (auto* values : {&losses.y, &losses.low, &losses.high}) {
+    for (double& value : *values) value = std::exp(value);
+  }
+  return losses;
+}
+
+/// Bars of a plot: the mean of each variant, with the spread over the seeds.
+template <AblationVariant... V>
+BarSeries bars_of(std::string label, const Ablation& all, const char* number = "perplexity") {
+  return {std::move(label), {all.mean<V>(number)...}, {all.statistic<V>(number).spread...}};
 }
 
 /// A curve of a plot: mean over seeds, and a band from the lowest to the highest.
