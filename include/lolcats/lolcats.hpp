@@ -3,9 +3,12 @@
 
 #include <lolcats/ablation/ablate.hpp>
 #include <lolcats/ablation/figure.hpp>
+#include <lolcats/ablation/fingerprint.hpp>
 #include <lolcats/ablation/gnuplot.hpp>
+#include <lolcats/ablation/recipe_text.hpp>
 #include <lolcats/ablation/row.hpp>
 #include <lolcats/ablation/row_folder.hpp>
+#include <lolcats/ablation/row_store.hpp>
 #include <lolcats/ablation/table.hpp>
 #include <lolcats/ablation/variant.hpp>
 #include <lolcats/backend/backend.hpp>

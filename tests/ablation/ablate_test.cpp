@@ -1,5 +1,6 @@
 #include "../train/tiny_llama.hpp"
 
+#include <lolcats/ablation/ablate.hpp>
 #include <lolcats/ablation/row_folder.hpp>
 #include <lolcats/ops/attention/eigen_weights.hpp>
 #include <lolcats/ops/squared_error/eigen.hpp>
@@ -27,6 +28,11 @@ struct Explode {
     p.finetune.learning_rate = 1e200;
     p.finetune.clip = 0;
   }
+};
+
+struct Unshuffled {
+  static std::string name() { return "rows in their order"; }
+  static void apply(Procedure& p) { p.transfer.shuffle = false; }
 };
 
 Procedure short_procedure() {
@@ -162,6 +168,30 @@ TEST_CASE("ablate: a variant that diverges, and one that leaves nothing to the m
                               "with keys beyond it");
   CHECK(all.rows[2].status.starts_with("refused: skip<hedgehog<2>>: projects onto 2 features, expected the head size 4"));
   CHECK(all.rows[3].done());
+}
+
+TEST_CASE("ablate: a checkpoint of the procedure's own is not used, for all variants would share it") {
+  const Fixture f;
+  const auto plain = ablate<Sharp, Control>(f.teacher, f.train, f.valid, short_procedure(), {.seeds = {0, 1}});
+  const tiny::TemporaryFolder folder;
+  Procedure p = short_procedure();
+  p.transfer.checkpoint = folder / "transfer";
+  p.finetune.checkpoint = folder / "finetune";
+  p.transfer.checkpoint_every = p.finetune.checkpoint_every = 1;
+  AblationOptions options{.seeds = {0, 1}};
+  SUBCASE("without a store") {}
+  SUBCASE("with a store that keeps no states") { options.store = std::make_shared<Shelf>(); }
+  const auto rows = ablate<Sharp, Control>(f.teacher, f.train, f.valid, p, options);
+  for (std::size_t i = 0; i < plain.rows.size(); ++i) check_same(rows.rows[i], plain.rows[i]);
+  CHECK(folder.empty());
+}
+
+TEST_CASE("ablate: variants share maps only if their batches are the same") {
+  const Fixture f;
+  using InOrder = Variant<Hybrid<Map, Terraced<3>>, Lora<2>, Unshuffled>;
+  const auto all = ablate<Sharp, InOrder>(f.teacher, f.train, f.valid, short_procedure());
+  CHECK(all.rows[0].recipe != all.rows[1].recipe);
+  CHECK(all.rows[0].number("perplexity_transferred") != all.rows[1].number("perplexity_transferred"));
 }
 
 TEST_CASE("ablate: a study goes on where it was") {

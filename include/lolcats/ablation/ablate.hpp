@@ -1,45 +1,38 @@
 // ablate<Variants...>: trains every variant from one teacher and returns a row of numbers for each.
 #pragma once
 
+#include <lolcats/ablation/recipe_text.hpp>
 #include <lolcats/ablation/row.hpp>
+#include <lolcats/ablation/row_store.hpp>
 #include <lolcats/ablation/variant.hpp>
 #include <lolcats/eval/perplexity.hpp>
 #include <lolcats/model/convert.hpp>
 
+#include <algorithm>
 #include <array>
-#include <bit>
-#include <filesystem>
+#include <cmath>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace lolcats {
 
-/// Where finished rows and half-finished trainings are kept, so that a stopped study goes on where it was; see
-/// ablation/row_folder.hpp.
-class RowStore {
- public:
-  virtual ~RowStore() = default;
-  /// The finished row of the same group, variant, seed and recipe, if there is one.
-  virtual std::optional<AblationRow> find(const AblationRow& asked) = 0;
-  /// Keeps a finished row, whole or not at all.
-  virtual void keep(const AblationRow& row) = 0;
-  /// The file for the state of a training run of `updates` updates.  If there is none, but one of a shorter run with
-  /// the same key, it starts as a copy of that: no update is computed twice.  Empty: no state is kept.
-  virtual std::filesystem::path state(const std::string& key, Index updates) = 0;
-};
-
 /// How a study is run; none of it changes a number.
 struct AblationOptions {
   std::vector<std::uint64_t> seeds = {0};
-  std::string group = {};                // AblationRow::group
-  std::string identity = {};             // any text about teacher and data that their contents do not tell
-  Index rows = 8;                        // sequences per forward pass of an evaluation
-  std::shared_ptr<RowStore> store = {};  // null: nothing is kept, and nothing gone on with
-  ProgressCallback progress = {};        // of the training runs, the stage preceded by "row 3/10, "
+  std::string group = {};     // AblationRow::group
+  std::string identity = {};  // any text about teacher and data that their contents do not tell
+  Index rows = 8;             // sequences per forward pass of an evaluation
+  /// Null: nothing is kept, and nothing gone on with.  `checkpoint` and `checkpoint_every` of the procedure's recipes
+  /// are not used either way: one file for all variants would let the second go on from the state of the first.
+  std::shared_ptr<RowStore> store = {};
+  ProgressCallback progress = {};  // of the training runs, the stage preceded by "row 3/10, "
   std::function<void(const AblationRow&, Index row, Index rows)> on_row = {};  // each row as soon as it is finished
 };
 
@@ -55,92 +48,6 @@ struct MeasureNothing {
 };
 
 namespace detail {
-
-/// FNV-1a of what makes two runs different.
-class Fingerprint {
- public:
-  void add(std::uint64_t value) {
-    for (int shift = 0; shift < 64; shift += 8) hash_ = (hash_ ^ ((value >> shift) & 0xff)) * 0x100000001b3ULL;
-  }
-  void add(std::string_view text) {
-    for (const char c : text) hash_ = (hash_ ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-    add(static_cast<std::uint64_t>(text.size()));
-  }
-  std::string text() const { return fmt::format("{:016x}", hash_); }
-
- private:
-  std::uint64_t hash_ = 0xcbf29ce484222325ULL;
-};
-
-template <TrainingData Data>
-std::string fingerprint_of_data(const Data& data) {
-  Fingerprint print;
-  for (Index row = 0; row < static_cast<Index>(data.size()); ++row) {
-    const Batch batch = data.batch(std::span(&row, 1));
-    for (const Index token : batch.tokens) print.add(static_cast<std::uint64_t>(token));
-    for (const Index label : batch.labels) print.add(static_cast<std::uint64_t>(label));
-    for (const Extent& e : batch.sequences.extents()) print.add(static_cast<std::uint64_t>(e.length));
-  }
-  return print.text();
-}
-
-/// Of the first 1024 numbers of every weight.
-template <LlamaModel Model>
-std::string fingerprint_of_model(const Model& model) {
-  Model handles = model;
-  Fingerprint print;
-  for (const auto& [name, parameter] : handles.base_parameters()) {
-    std::vector<double> values(static_cast<std::size_t>(std::min<Index>(parameter->size(), 1024)));
-    model.backend().to_host(parameter->value().data, values.data(), static_cast<Index>(values.size()));
-    print.add(name);
-    for (const double value : values) print.add(std::bit_cast<std::uint64_t>(value));
-  }
-  return print.text();
-}
-
-using RecipeText = std::vector<std::pair<std::string, std::string>>;
-
-/// What the two recipes have in common, in words.
-template <class StageRecipe>
-void describe(RecipeText& text, const std::string& stage, const StageRecipe& r, Index updates) {
-  const auto add = [&](const char* field, const auto& value) {
-    text.emplace_back(stage + "." + field, fmt::format("{}", value));
-  };
-  add("updates", updates);
-  add("batch", r.batch);
-  add("learning_rate", r.learning_rate);
-  add("schedule", typename decltype(r.schedule)::State(r.schedule, r.learning_rate, updates).describe());
-  add("beta1", r.optimizer.beta1);
-  add("beta2", r.optimizer.beta2);
-  add("epsilon", r.optimizer.epsilon);
-  add("weight_decay", r.optimizer.weight_decay);
-  add("bf16_masters", r.optimizer.bf16_masters);
-  add("clip", r.clip);
-  add("evaluate_every", r.evaluate_every);
-  add("patience", r.patience);
-  add("restore_best", r.restore_best);
-  add("identity", r.identity);
-}
-
-template <class StageRecipe>
-Index planned_updates(const StageRecipe& recipe, Index rows) {
-  const Index whole = recipe.epochs * ((rows + recipe.batch - 1) / recipe.batch);
-  return recipe.epochs == 0        ? recipe.max_updates
-         : recipe.max_updates == 0 ? whole
-                                   : std::min(whole, recipe.max_updates);
-}
-
-/// The part of a text that decides a training run, as its key: all fields but the number of updates.
-inline std::string key_of(const RecipeText& text, std::string_view stage, const std::string& start) {
-  Fingerprint print;
-  print.add(start);
-  for (const auto& [field, value] : text) {
-    if (!field.starts_with(stage) || field.ends_with(".updates")) continue;
-    print.add(field);
-    print.add(value);
-  }
-  return std::string(stage) + "-" + print.text();
-}
 
 /// What stage 1 leaves behind: maps and gamma, and what was found out so far.
 template <Backend B>
@@ -314,12 +221,14 @@ class AblationRun {
     measure(Stage::finetuned, student);
   }
 
-  /// Names the file in which the run keeps its state.
+  /// Fixes the length of a run, and names the file in which it keeps its state, if it keeps any.
   template <class StageRecipe>
   void prepare(StageRecipe& recipe, const char* stage, const std::string& start) {
     recipe.max_updates = planned_updates(recipe, static_cast<Index>(context_.train.size()));
     recipe.epochs = 0;
     recipe.identity = start;
+    recipe.checkpoint.clear();
+    recipe.checkpoint_every = 0;
     RowStore* const store = context_.options.store.get();
     if (!store) return;
     const std::string key =

@@ -1,12 +1,21 @@
 // Rows of a study in files: kept one by one while it runs, written together as JSON and CSV at its end.
 #pragma once
 
-#include <lolcats/ablation/ablate.hpp>
+#include <lolcats/ablation/fingerprint.hpp>
+#include <lolcats/ablation/row_store.hpp>
 #include <lolcats/io/file.hpp>
 #include <lolcats/io/json.hpp>
 
+#include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace lolcats {
