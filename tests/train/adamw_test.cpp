@@ -135,6 +135,33 @@ TEST_CASE("masters keep updates that the value is too narrow to hold") {
   CHECK(value() < 1.0F);
 }
 
+TEST_CASE_TEMPLATE("with bf16_masters, masters keep nothing that bf16 cannot hold", B, Cpu<float>, Cpu<double>, Narrow) {
+  const std::vector<double> start{1.0, -1.0, 3.0, 0.3125};  // bf16 holds all of them
+  const auto masters = [&](bool bf16_masters, double learning_rate, int steps) {
+    Parameter<B> p = parameter_of<B>(start);
+    p.train(B{});
+    AdamW<B> optimizer(B{}, {{"p", &p}}, {.bf16_masters = bf16_masters});
+    for (int t = 1; t <= steps; ++t) {
+      set_gradient(p, t);
+      optimizer.step(learning_rate);
+    }
+    return std::vector<double>(p.master().data, p.master().data + p.size());
+  };
+  const auto rounded = [](double x) { return static_cast<double>(bf16(static_cast<float>(x))); };
+  // One step of 1e-2 is more than half of the unit at 3, which is 2^-6: every element moves.
+  const auto fine = masters(false, 1e-2, 1), coarse = masters(true, 1e-2, 1);
+  // Half of the unit at 0.3125 is 2^-10: steps of 1e-5 are lost, twenty times.
+  const auto kept = masters(false, 1e-5, 20), lost = masters(true, 1e-5, 20);
+  for (std::size_t i = 0; i < start.size(); ++i) {
+    CAPTURE(i);
+    CHECK(fine[i] != rounded(fine[i]));
+    CHECK(coarse[i] == rounded(fine[i]));
+    CHECK(coarse[i] != start[i]);
+    CHECK(kept[i] != start[i]);
+    CHECK(lost[i] == start[i]);
+  }
+}
+
 TEST_CASE("AdamW refuses frozen parameters and impossible options") {
   using B = Cpu<double>;
   Parameter<B> p = parameter_of<B>({1.0});

@@ -81,6 +81,27 @@ TEST_CASE_TEMPLATE("finetune: the loss is the mean per supervised token, and tra
   CHECK(!tiny::any_trained(model.adapter_parameters()));
 }
 
+TEST_CASE("finetune: window dropout draws anew for every micro-batch") {
+  // Nothing is learned and the fresh adapter is silent, so a row's loss is that with its window or that without.
+  using Dropping = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>, WindowDropout<Ratio{1, 2}>>, Adapter>;
+  using Far = Llama<Cpu<double>, Linear<Hedgehog<2>>, Adapter>;
+  const DataSet row = counting(1);
+  auto windowed = tiny::student<Student>(1);
+  auto windowless = tiny::student<Far>(1);
+  const double near = plain_loss(windowed, row), far = plain_loss(windowless, row);
+  CHECK(relative(near, far) > 1e-3);
+  auto model = tiny::student<Dropping>(1);
+  const FinetuneRecipe<> recipe{.epochs = 0, .max_updates = 24, .batch = 1, .learning_rate = 0, .evaluate_every = 0};
+  int with = 0, without = 0;
+  for (const TrainingPoint& point : finetune(model, row, row, recipe).history) {
+    with += relative(point.loss, near) < 1e-12;
+    without += relative(point.loss, far) < 1e-12;
+  }
+  CHECK(with + without == 24);
+  CHECK(with > 0);
+  CHECK(without > 0);
+}
+
 TEST_CASE("finetune: maps and gamma are trained where asked for") {
   Student model = tiny::student<Student>();
   const auto base = tiny::snapshot(model.base_parameters()), maps = tiny::snapshot(model.transfer_parameters());

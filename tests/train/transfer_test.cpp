@@ -9,6 +9,8 @@
 
 #include <cmath>
 #include <limits>
+#include <type_traits>
+#include <vector>
 
 using namespace lolcats;
 using Student = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>>, Lora<2>>;
@@ -195,6 +197,31 @@ TEST_CASE("transfer: training lowers the loss, and nothing but maps and gamma ch
   }
   Student again = convert<Student>(teacher);
   CHECK(model.base_parameters()[0].parameter->shares_storage_with(*again.base_parameters()[0].parameter));
+}
+
+TEST_CASE("transfer: window dropout draws anew for every micro-batch") {
+  // Nothing is learned, so a row's loss is that with its window or that without, by its draw.
+  using Dropping = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>, WindowDropout<Ratio{1, 2}>>, Lora<2>>;
+  using Far = Llama<Cpu<double>, Linear<Hedgehog<2>>, Lora<2>>;
+  const DataSet row = tiny::data(1);
+  TransferRecipe<> recipe{.epochs = 0, .max_updates = 24, .batch = 1, .learning_rate = 0, .evaluate_every = 0};
+  const auto losses = [&]<class Model>(std::type_identity<Model>) {
+    Model model = tiny::student<Model>(1);
+    const TransferResult result = transfer_attention(model, row, row, recipe);
+    std::vector<double> all;
+    for (const TrainingPoint& point : result.blocks[0].history) all.push_back(point.loss);
+    return all;
+  };
+  const double near = losses(std::type_identity<Student>())[0], far = losses(std::type_identity<Far>())[0];
+  CHECK(relative(near, far) > 1e-3);
+  int with = 0, without = 0;
+  for (const double loss : losses(std::type_identity<Dropping>())) {
+    with += relative(loss, near) < 1e-12;
+    without += relative(loss, far) < 1e-12;
+  }
+  CHECK(with + without == 24);
+  CHECK(with > 0);
+  CHECK(without > 0);
 }
 
 TEST_CASE("transfer: micro-batches add up to the batch, every token with the same weight") {
