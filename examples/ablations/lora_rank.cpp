@@ -31,7 +31,7 @@ Curve curve(const Ablation& all, std::integer_sequence<Index, R...>) {
 }
 
 int main(int argc, char** argv) {
-  return run_study({.name = "lora_rank", .summary = "Table 11: the rank of LoRA, with alpha = 2 r.", .quick_length = 192}, argc, argv, [](Study& study) {
+  return run_study({.name = "lora_rank", .summary = "Table 11: the rank of LoRA, with alpha = 2 r."}, argc, argv, [](Study& study) {
     constexpr std::integer_sequence<Index, 4, 8, 16, 32, 64, 128, 256> ranks{};
     const Ablation all = run(study, ranks);
     study.report(all, {{"parameters", "LoRA parameters", Best::none}, {"perplexity_transferred", "transferred", Best::none}, {"perplexity", "finetuned"}});

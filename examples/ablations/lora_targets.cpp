@@ -13,7 +13,7 @@ using On = Variant<Hybrid<Hedgehog<rank>, Terraced<64>>, Lora<8, Targets(Bits)>>
 constexpr unsigned bit(Projections projection) { return static_cast<unsigned>(projection); }
 
 int main(int argc, char** argv) {
-  return run_study({.name = "lora_targets", .summary = "Table 12: which of q, k, v, o LoRA adapts.", .quick_length = 192}, argc, argv,
+  return run_study({.name = "lora_targets", .summary = "Table 12: which of q, k, v, o LoRA adapts."}, argc, argv,
                    [](Study& study) { [&]<unsigned... I>(std::integer_sequence<unsigned, I...>) {
     const Ablation all = study.run<On<I + 1>...>();
     study.report(all, {{"perplexity_transferred", "transferred", Best::none}, {"perplexity", "finetuned"}});
