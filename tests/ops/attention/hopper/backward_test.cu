@@ -270,7 +270,7 @@ Result reference(const Case& c, Inputs& in) {
             axpy(ds, q, out.dk.data() + ((e.row + j) * G + g) * D, D);
           }
         }
-        if (W::has_near) dgamma += near / gamma;
+        if constexpr (W::has_near) dgamma += near / gamma;
         dbeta += far / beta;
         in.largest[(e.row + n) * H + h] = c_n;
         in.inverse_denominator[(e.row + n) * H + h] = 1 / den;
