@@ -24,7 +24,7 @@ int main() {
     using namespace examples;
     auto teacher = load_llama<Cpu<float>>(built_in_teacher());
     const SyntheticCorpus corpus({.length = 256});
-    const DataSet train = synthetic_rows(synthetic_documents(corpus, SyntheticSeed::train, 0, 64));
+    const DataSet train = synthetic_rows(synthetic_documents(corpus, SyntheticSeed::train, 0, 32));
     const DataSet valid = synthetic_rows(synthetic_documents(corpus, SyntheticSeed::validation, 0, 16));
     Procedure procedure;
     procedure.transfer.learning_rate = 0.1;
