@@ -98,8 +98,12 @@ int main(int argc, char** argv) {
 
     LinePlot scatter{.title = "Attention error before finetuning, perplexity after it", .x_label = "mean squared error of attention x 1000",
                      .y_label = "perplexity", .log_x = true, .log_y = true, .markers_only = true};
-    scatter.curves = {Pure::points(all), Blend::points(all)};
-    if (!study.quick) scatter.curves.insert(scatter.curves.end(), {PureT2R::points(all), BlendT2R::points(all)});
+    const auto points = [&](const Ablation& part) {
+      std::vector<Curve> curves{Pure::points(part), Blend::points(part)};
+      if (!study.quick) curves.insert(curves.end(), {PureT2R::points(part), BlendT2R::points(part)});
+      return curves;
+    };
+    scatter.curves = points(all);
     study.draw(scatter);
     const auto plot = [&](const std::string& curve, const std::string& title, const std::string& x_label) {
       LinePlot lines{.title = title, .x_label = x_label, .y_label = "mean squared error"};
@@ -112,14 +116,17 @@ int main(int argc, char** argv) {
     study.draw(plot("layers", "Attention error by layer", "layer"), "layers");
     study.draw(plot("entropy", "Attention error by entropy of the softmax attention, queries from 128 on", "entropy, nats"), "entropy");
 
-    Pure::claims(study, all);
-    Blend::claims(study, all);
-    study.claim_below("a window lowers the error", all.mean<Blend::All>("mse"), all.mean<Pure::All>("mse"));
-    const double r = correlation(scatter.curves);
-    study.claim("error and perplexity correlate over all variants", r > 0.5, fmt::format("r = {:.3f}", r));
-    for (const Curve& curve : scatter.curves) {
-      const double own = correlation({curve});
-      study.claim(curve.label + ": and over its transfer", own > 0, fmt::format("r = {:.3f}", own), false);
-    }
+    study.judge(all, [&](const Ablation& part) {
+      Pure::claims(study, part);
+      Blend::claims(study, part);
+      study.claim_below("a window lowers the error", part.mean<Blend::All>("mse"), part.mean<Pure::All>("mse"));
+      const std::vector<Curve> curves = points(part);
+      const double r = correlation(curves);
+      study.claim("error and perplexity correlate over all variants", r > 0.5, fmt::format("r = {:.3f}", r));
+      for (const Curve& curve : curves) {
+        const double own = correlation({curve});
+        study.claim(curve.label + ": and over its transfer", own > 0, fmt::format("r = {:.3f}", own), false);
+      }
+    });
   });
 }

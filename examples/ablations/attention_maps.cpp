@@ -105,11 +105,13 @@ int main(int argc, char** argv) {
       study.draw(plot, fmt::format("layer{}", layer));
     }
 
-    const double start = all.mean<ByOutput>("distance_swapped"), output = all.mean<ByOutput>("distance_transferred");
-    const double weights = all.mean<ByWeights>("distance_transferred"), pure = all.mean<Pure>("distance_transferred");
-    study.claim_below("weights of the hybrid are nearer to softmax after transfer than before", output, start, false);
-    study.claim_below("by cross-entropy of the weights, too", weights, start);
-    study.claim_below("and nearer than by the error of outputs", weights, output, false);
-    study.claim_above("pure linear attention is farther from softmax than the hybrid", pure, output);
+    study.judge(all, [&](const Ablation& part) {
+      const double start = part.mean<ByOutput>("distance_swapped"), output = part.mean<ByOutput>("distance_transferred");
+      const double weights = part.mean<ByWeights>("distance_transferred"), pure = part.mean<Pure>("distance_transferred");
+      study.claim_below("weights of the hybrid are nearer to softmax after transfer than before", output, start, false);
+      study.claim_below("by cross-entropy of the weights, too", weights, start);
+      study.claim_below("and nearer than by the error of outputs", weights, output, false);
+      study.claim_above("pure linear attention is farther from softmax than the hybrid", pure, output);
+    });
   });
 }

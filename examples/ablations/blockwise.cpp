@@ -67,14 +67,16 @@ void compare(Study& study) {
                      {"at_once", "parameters at once", Best::none}, {"paper_bytes", "2 T d L/k bytes", Best::none},
                      {"our_bytes", "(L/k - 1) T d numbers, bytes", Best::none}, {"disk_bytes", "bytes measured", Best::none}});
 
-  const double joint = all.mean<In<0>>("perplexity"), single = all.mean<In<1>>("perplexity");
-  study.claim("layer by layer equals joint transfer within 3% of perplexity", std::abs(single / joint - 1) < 0.03, against(single, joint), false);
-  const double measured = all.mean<In<1>>("disk_bytes"), computed = all.mean<In<1>>("our_bytes");
-  study.claim("the states on disk take the bytes computed", measured == computed, against(measured, computed));
-  const Ablation::Band errors = all.band<In<1>>("mse_per_layer");
-  if (!errors.y.empty()) {
-    study.claim_above("the last layer has a larger error than the first", errors.y.back(), errors.y.front(), false);
-  }
+  study.judge(all, [&](const Ablation& part) {
+    const double joint = part.mean<In<0>>("perplexity"), single = part.mean<In<1>>("perplexity");
+    study.claim("layer by layer equals joint transfer within 3% of perplexity", std::abs(single / joint - 1) < 0.03, against(single, joint), false);
+    const double measured = part.mean<In<1>>("disk_bytes"), computed = part.mean<In<1>>("our_bytes");
+    study.claim("the states on disk take the bytes computed", measured == computed, against(measured, computed));
+    const Ablation::Band errors = part.band<In<1>>("mse_per_layer");
+    if (!errors.y.empty()) {
+      study.claim_above("the last layer has a larger error than the first", errors.y.back(), errors.y.front(), false);
+    }
+  });
   LinePlot plot{.title = "Error of attention by layer", .x_label = "layer", .y_label = "mean squared error after transfer", .log_y = true};
   (plot.curves.push_back(curve_of(Blocks<K>::name(), all.band<In<K>>("mse_per_layer"))), ...);
   study.draw(plot);

@@ -63,11 +63,13 @@ int main(int argc, char** argv) {
     add("window dropped in half of the steps", std::type_identity<Half>{});
     study.draw(plot);
 
-    const double both = all.mean<Kept>("perplexity"), window = all.mean<Kept>("window_alone"), linear = all.mean<Kept>("linear_alone");
-    study.claim_below("the window alone is nearer to both than the linear part alone", window, linear);
-    study.claim_above("the linear part is needed: the window alone is worse than both", window, both, false);
-    const double dropped = all.mean<Half>("linear_alone");
-    study.claim_below("dropping the window in training makes the linear part alone better", dropped, linear);
-    study.claim("and the whole no worse", all.mean<Half>("perplexity") <= both, against(all.mean<Half>("perplexity"), both), false);
+    study.judge(all, [&](const Ablation& part) {
+      const double both = part.mean<Kept>("perplexity"), window = part.mean<Kept>("window_alone"), linear = part.mean<Kept>("linear_alone");
+      study.claim_below("the window alone is nearer to both than the linear part alone", window, linear);
+      study.claim_above("the linear part is needed: the window alone is worse than both", window, both, false);
+      const double dropped = part.mean<Half>("linear_alone");
+      study.claim_below("dropping the window in training makes the linear part alone better", dropped, linear);
+      study.claim("and the whole no worse", part.mean<Half>("perplexity") <= both, against(part.mean<Half>("perplexity"), both), false);
+    });
   });
 }

@@ -38,10 +38,12 @@ int main(int argc, char** argv) {
     Ablation all = H::run(study);
     all.append(T::run(study));
     study.report(all, {{"perplexity_swapped", "swapped", Best::none}, {"perplexity_transferred", "transferred"}, {"perplexity", "finetuned"}});
-    H::claims(study, all);
-    T::claims(study, all);
-    study.claim_above("without transfer, T2R with a window is worse than Hedgehog with one",
-                      all.mean<T::WindowOnly>("perplexity"), all.mean<H::WindowOnly>("perplexity"), false);
+    study.judge(all, [&](const Ablation& part) {
+      H::claims(study, part);
+      T::claims(study, part);
+      study.claim_above("without transfer, T2R with a window is worse than Hedgehog with one",
+                        part.mean<T::WindowOnly>("perplexity"), part.mean<H::WindowOnly>("perplexity"), false);
+    });
     study.draw(BarPlot{"Components of the method", "perplexity after finetuning", false,
                        {"swap", "+ transfer", "+ window, transfer", "+ window only"}, {H::bars(all), T::bars(all)}});
   });

@@ -30,18 +30,20 @@ int main(int argc, char** argv) {
     study.print(fmt::format("The teacher: {} on the first, {} on the second.\n", significant(study.teacher_perplexity(), 4),
                             significant(perplexity(study.teacher, study.other_valid, study.batch).perplexity, 4)));
 
-    const auto mean = [&](int group, const char* number) { return all.mean<Student>(number, names[group]); };
     const char* const numbers[] = {"first_finetuned", "second_finetuned"};
-    for (const int at : {0, 1}) {
-      const double own = mean(at, numbers[at]), other = mean(1 - at, numbers[at]);
-      study.claim_below(fmt::format("on the {} corpus its own student is the better one", at == 0 ? "first" : "second"),
-                        own, other, false);
-    }
-    for (const int at : {0, 1}) {
-      const double after = mean(at, numbers[1 - at]), before = mean(at, at == 0 ? "second_swapped" : "first_swapped");
-      study.claim_below(fmt::format("trained on the {} corpus, a student learns for the other one, too", at == 0 ? "first" : "second"),
-                        after, before);
-    }
+    study.judge(all, [&](const Ablation& part) {
+      const auto mean = [&](int group, const char* number) { return part.mean<Student>(number, names[group]); };
+      for (const int at : {0, 1}) {
+        const double own = mean(at, numbers[at]), other = mean(1 - at, numbers[at]);
+        study.claim_below(fmt::format("on the {} corpus its own student is the better one", at == 0 ? "first" : "second"),
+                          own, other, false);
+      }
+      for (const int at : {0, 1}) {
+        const double after = mean(at, numbers[1 - at]), before = mean(at, at == 0 ? "second_swapped" : "first_swapped");
+        study.claim_below(fmt::format("trained on the {} corpus, a student learns for the other one, too", at == 0 ? "first" : "second"),
+                          after, before);
+      }
+    });
     BarPlot plot{"Text to linearize on", "perplexity after finetuning", false, {"on the first corpus", "on the second"}, {}};
     for (const int from : {0, 1}) {
       BarSeries series{std::string("trained on ") + names[from]};

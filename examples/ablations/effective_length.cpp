@@ -97,16 +97,18 @@ int main(int argc, char** argv) {
     if (study.built_in()) columns.insert(columns.end(), {{"recall_near", "recall 10-128", Best::highest, 3}, {"recall_far", "recall 129+", Best::highest, 3}});
     study.report(all, columns);
 
-    // A difference counts if it is larger than both spreads over the seeds.
-    const auto claim = [&](const std::string& effect, const char* number, bool higher) {
-      const Statistic top_half = all.statistic<Student>(number, "top half"), any_half = all.statistic<Student>(number, "any half");
-      const double gap = (higher ? 1 : -1) * (top_half.mean - any_half.mean);
-      study.claim("training on the top half " + effect, gap > std::max(top_half.spread, any_half.spread), against(top_half.mean, any_half.mean), false);
-    };
-    claim("is better on long rows", "perplexity_long", false);
-    claim("is worse on short rows", "perplexity_short", true);
+    study.judge(all, [&](const Ablation& part) {
+      // A difference of means counts if it is larger than both spreads over the seeds.
+      const auto claim = [&](const std::string& effect, const char* number, bool higher) {
+        const Statistic top_half = part.statistic<Student>(number, "top half"), any_half = part.statistic<Student>(number, "any half");
+        const double gap = (higher ? 1 : -1) * (top_half.mean - any_half.mean);
+        study.claim("training on the top half " + effect, gap > std::max(top_half.spread, any_half.spread), against(top_half.mean, any_half.mean), false);
+      };
+      claim("is better on long rows", "perplexity_long", false);
+      claim("is worse on short rows", "perplexity_short", true);
+      if (study.built_in()) claim("recalls more from afar", "recall_far", true);
+    });
     if (!study.built_in()) return;
-    claim("recalls more from afar", "recall_far", true);
     const double far = statistic_of(corpora[0].second).mean, near = statistic_of(corpora[1].second).mean;
     study.claim_above("attention reads farther back where facts lie farther back", far, near);
   });

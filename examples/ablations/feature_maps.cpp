@@ -25,15 +25,6 @@ void study_maps(Study& study, MapList<Map...>) {
 
   LinePlot plot{.title = "Pure linear attention, with attention transfer and without", .x_label = "updates of both stages",
                 .y_label = "validation perplexity", .log_y = true};
-  // Perplexity after as many updates of stage 2 as the variant with transfer has in all.
-  const auto at_equal = [&]<class V>(std::type_identity<V>) {
-    const Ablation::Band band = all.band<V>("finetune_loss");
-    double value = std::numeric_limits<double>::quiet_NaN();
-    for (std::size_t i = 0; i < band.x.size(); ++i) {
-      if (band.x[i] <= static_cast<double>(study.procedure.finetune.max_updates)) value = std::exp(band.y[i]);
-    }
-    return value;
-  };
   // Finetuning after a transfer starts where that ended.
   const auto add = [&]<class V>(std::type_identity<V>, const std::string& label, Index transfer_updates) {
     plot.curves.push_back(curve_of(label, perplexity_band(all.band<V>("finetune_loss"), transfer_updates)));
@@ -42,17 +33,24 @@ void study_maps(Study& study, MapList<Map...>) {
   (add(std::type_identity<Untransferred<Map>>{}, Map::name() + ", none", 0), ...);
   study.draw(plot);
 
-  const auto claim = [&]<class M>(std::type_identity<M>) {
-    const double with = all.mean<Transferred<M>>("perplexity_at_0"), without = all.mean<Untransferred<M>>("perplexity_at_0");
-    study.claim_below(M::name() + ": transfer beats none before finetuning", with, without);
-    const double end = all.mean<Transferred<M>>("perplexity"), none = all.mean<Untransferred<M>>("perplexity");
-    study.claim_below(M::name() + ": and at the end, where all had as many updates in both stages together", end, none, false);
-    const double equal = at_equal(std::type_identity<Untransferred<M>>{});
-    study.claim_below(M::name() + ": and after as many updates of stage 2", end, equal, false);
-  };
-  (claim(std::type_identity<Map>{}), ...);
-  const double hedgehog = all.mean<Transferred<Hedgehog<rank>>>("perplexity"), t2r = all.mean<Transferred<T2R<2 * rank>>>("perplexity");
-  study.claim_below("with transfer, Hedgehog ends below T2R", hedgehog, t2r, false);
+  study.judge(all, [&](const Ablation& part) {
+    const auto claim = [&]<class M>(std::type_identity<M>) {
+      const double with = part.mean<Transferred<M>>("perplexity_at_0"), without = part.mean<Untransferred<M>>("perplexity_at_0");
+      study.claim_below(M::name() + ": transfer beats none before finetuning", with, without);
+      const double end = part.mean<Transferred<M>>("perplexity"), none = part.mean<Untransferred<M>>("perplexity");
+      study.claim_below(M::name() + ": and at the end, where all had as many updates in both stages together", end, none, false);
+      // Without transfer, after as many updates of stage 2 as the variant with transfer has.
+      const Ablation::Band losses = part.band<Untransferred<M>>("finetune_loss");
+      double equal = std::numeric_limits<double>::quiet_NaN();
+      for (std::size_t i = 0; i < losses.x.size(); ++i) {
+        if (losses.x[i] <= static_cast<double>(study.procedure.finetune.max_updates)) equal = std::exp(losses.y[i]);
+      }
+      study.claim_below(M::name() + ": and after as many updates of stage 2", end, equal, false);
+    };
+    (claim(std::type_identity<Map>{}), ...);
+    const double hedgehog = part.mean<Transferred<Hedgehog<rank>>>("perplexity"), t2r = part.mean<Transferred<T2R<2 * rank>>>("perplexity");
+    study.claim_below("with transfer, Hedgehog ends below T2R", hedgehog, t2r, false);
+  });
 }
 
 int main(int argc, char** argv) {

@@ -27,16 +27,18 @@ int main(int argc, char** argv) {
     };
     const Ablation all = study.run<WithWindow<>, WithWindow<KeyMapsPerGroup>, WithWindow<SharedMaps>, Pure<>, Pure<KeyMapsPerGroup>, Pure<SharedMaps>>(measure);
     study.report(all, {{"perplexity_transferred", "transferred"}, {"perplexity", "finetuned"}, {"map_parameters", "parameters of maps", Best::none, 6}, {"state_bytes", "state, bytes", Best::none, 6}});
-    if constexpr (in_host_memory<Device>) {  // the GPU keeps one state per query head either way
-      const double heads = all.mean<Pure<>>("state_bytes"), groups = all.mean<Pure<KeyMapsPerGroup>>("state_bytes");
-      study.claim_below("a state per group is smaller", groups, heads);
-    }
-    const auto cost = [&]<class One, class Other>(const std::string& text, std::type_identity<One>, std::type_identity<Other>) {
-      const double one = all.mean<One>("perplexity"), other = all.mean<Other>("perplexity");
-      study.claim(text, std::abs(one / other - 1) < 0.02, against(one, other), false);
-    };
-    cost("with a window, key maps per group cost less than 2% of perplexity", std::type_identity<WithWindow<KeyMapsPerGroup>>{}, std::type_identity<WithWindow<>>{});
-    cost("without one, too", std::type_identity<Pure<KeyMapsPerGroup>>{}, std::type_identity<Pure<>>{});
+    study.judge(all, [&](const Ablation& part) {
+      if constexpr (in_host_memory<Device>) {  // the GPU keeps one state per query head either way
+        const double heads = part.mean<Pure<>>("state_bytes"), groups = part.mean<Pure<KeyMapsPerGroup>>("state_bytes");
+        study.claim_below("a state per group is smaller", groups, heads);
+      }
+      const auto cost = [&]<class One, class Other>(const std::string& text, std::type_identity<One>, std::type_identity<Other>) {
+        const double one = part.mean<One>("perplexity"), other = part.mean<Other>("perplexity");
+        study.claim(text, std::abs(one / other - 1) < 0.02, against(one, other), false);
+      };
+      cost("with a window, key maps per group cost less than 2% of perplexity", std::type_identity<WithWindow<KeyMapsPerGroup>>{}, std::type_identity<WithWindow<>>{});
+      cost("without one, too", std::type_identity<Pure<KeyMapsPerGroup>>{}, std::type_identity<Pure<>>{});
+    });
 
     BarPlot plot{"Who shares a map", "perplexity after finetuning", false, {"per query head", "keys per group", "queries and keys"},
                  {bars_of<WithWindow<>, WithWindow<KeyMapsPerGroup>, WithWindow<SharedMaps>>("terraced window", all),

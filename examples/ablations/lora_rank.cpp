@@ -36,13 +36,15 @@ int main(int argc, char** argv) {
     const Ablation all = run(study, ranks);
     study.report(all, {{"parameters", "LoRA parameters", Best::none}, {"perplexity_transferred", "transferred", Best::none}, {"perplexity", "finetuned"}});
 
-    const Curve c = curve(all, ranks);
-    const double before = all.mean<Rank<8>>("perplexity_transferred"), lowest = std::ranges::min(c.y), highest = std::ranges::max(c.y);
-    study.claim_below("rank 8 improves on attention transfer alone", c.y[1], before);
-    study.claim_below("every rank does", highest, before, false);
-    const double small = std::min(c.y[0], c.y[1]), large = std::min(c.y[5], c.y[6]);
-    study.claim("ranks 128 and 256 gain nothing over 4 and 8", large >= small, against(large, small), false);
-    study.claim("all ranks lie within 5% of perplexity", highest < 1.05 * lowest, against(highest, lowest), false);
-    study.draw(LinePlot{.title = "Rank of LoRA", .x_label = "rank", .y_label = "perplexity", .log_x = true, .curves = {c}});
+    study.judge(all, [&](const Ablation& part) {
+      const std::vector<double> y = curve(part, ranks).y;
+      const double before = part.mean<Rank<8>>("perplexity_transferred"), lowest = std::ranges::min(y), highest = std::ranges::max(y);
+      study.claim_below("rank 8 improves on attention transfer alone", y[1], before);
+      study.claim_below("every rank does", highest, before, false);
+      const double small = std::min(y[0], y[1]), large = std::min(y[5], y[6]);
+      study.claim("ranks 128 and 256 gain nothing over 4 and 8", large >= small, against(large, small), false);
+      study.claim("all ranks lie within 5% of perplexity", highest < 1.05 * lowest, against(highest, lowest), false);
+    });
+    study.draw(LinePlot{.title = "Rank of LoRA", .x_label = "rank", .y_label = "perplexity", .log_x = true, .curves = {curve(all, ranks)}});
   });
 }

@@ -18,20 +18,22 @@ int main(int argc, char** argv) {
     const Ablation all = study.run<On<I + 1>...>();
     study.report(all, {{"perplexity_transferred", "transferred", Best::none}, {"perplexity", "finetuned"}});
 
-    const std::vector<double> means{0.0, all.mean<On<I + 1>>("perplexity")...};  // by bits; 0 is no subset
-    using enum Projections;
-    const double worst_of_vo = std::max(means[bit(v)], means[bit(o)]), best_of_qk = std::min(means[bit(q)], means[bit(k)]);
-    study.claim_below("v or o alone beats q or k alone", worst_of_vo, best_of_qk, false);
-    const double transferred = all.mean<On<1>>("perplexity_transferred"), every = means[qkvo.bits];
-    study.claim_below("q k v o improves on attention transfer alone", every, transferred);
-    const double best_single = std::min({means[bit(q)], means[bit(k)], means[bit(v)], means[bit(o)]});
-    study.claim("q k v o is at least as good as the best single projection", every <= best_single, against(every, best_single), false);
-    double without = 1e300, with = 0;  // v or o
-    for (unsigned bits = 1; bits < means.size(); ++bits) {
-      double& side = bits & (bit(v) | bit(o)) ? with : without;
-      side = bits & (bit(v) | bit(o)) ? std::max(side, means[bits]) : std::min(side, means[bits]);
-    }
-    study.claim_below("every subset with v or o beats every subset without", with, without, false);
+    study.judge(all, [&](const Ablation& part) {
+      const std::vector<double> means{0.0, part.mean<On<I + 1>>("perplexity")...};  // by bits; 0 is no subset
+      using enum Projections;
+      const double worst_of_vo = std::max(means[bit(v)], means[bit(o)]), best_of_qk = std::min(means[bit(q)], means[bit(k)]);
+      study.claim_below("v or o alone beats q or k alone", worst_of_vo, best_of_qk, false);
+      const double transferred = part.mean<On<1>>("perplexity_transferred"), every = means[qkvo.bits];
+      study.claim_below("q k v o improves on attention transfer alone", every, transferred);
+      const double best_single = std::min({means[bit(q)], means[bit(k)], means[bit(v)], means[bit(o)]});
+      study.claim("q k v o is at least as good as the best single projection", every <= best_single, against(every, best_single), false);
+      double without = 1e300, with = 0;  // v or o
+      for (unsigned bits = 1; bits < means.size(); ++bits) {
+        double& side = bits & (bit(v) | bit(o)) ? with : without;
+        side = bits & (bit(v) | bit(o)) ? std::max(side, means[bits]) : std::min(side, means[bits]);
+      }
+      study.claim_below("every subset with v or o beats every subset without", with, without, false);
+    });
 
     study.draw(BarPlot{"Targets of LoRA", "perplexity after finetuning", false, {to_string(Targets(I + 1))...}, {bars_of<On<I + 1>...>("", all)}});
   }(std::make_integer_sequence<unsigned, 15>()); });

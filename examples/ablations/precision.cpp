@@ -124,15 +124,17 @@ int main(int argc, char** argv) {
     }
     study.draw(plot);
 
-    const double fp32 = all.mean<Pure<>>("perplexity_fp32"), normalizers = all.mean<Pure<>>("perplexity_bf16_normalizers");
-    study.claim("normalizers in bf16 cost more than 1% of perplexity", normalizers > 1.01 * fp32, against(normalizers, fp32), false);
-    const double error = all.mean<Pure<>>("normalizer_error_bf16_normalizers");
-    study.claim("normalizers in bf16 are off by more than 0.1% at the end of a row", error > 1e-3, significant(error, 2));
-    const double both = all.mean<Pure<>>("perplexity_bf16_both");
-    study.claim_above("states and normalizers in bf16 are worse than in fp32", both, fp32, false);
-    const double masters = all.mean<Pure<Bf16Masters>>("perplexity"), whole = all.mean<Pure<>>("perplexity");
-    study.claim_above("bf16 masters end worse than fp32 masters", masters, whole, false);
-    const double decoded = all.mean<WithWindow<>>("perplexity_fp32");
-    study.claim("decoding works at all", std::isfinite(decoded) && decoded < 100, significant(decoded, 4));
+    study.judge(all, [&](const Ablation& part) {
+      const double fp32 = part.mean<Pure<>>("perplexity_fp32"), normalizers = part.mean<Pure<>>("perplexity_bf16_normalizers");
+      study.claim("normalizers in bf16 cost more than 1% of perplexity", normalizers > 1.01 * fp32, against(normalizers, fp32), false);
+      const double error = part.mean<Pure<>>("normalizer_error_bf16_normalizers");
+      study.claim("normalizers in bf16 are off by more than 0.1% at the end of a row", error > 1e-3, significant(error, 2));
+      const double both = part.mean<Pure<>>("perplexity_bf16_both");
+      study.claim_above("states and normalizers in bf16 are worse than in fp32", both, fp32, false);
+      const double masters = part.mean<Pure<Bf16Masters>>("perplexity"), whole = part.mean<Pure<>>("perplexity");
+      study.claim_above("bf16 masters end worse than fp32 masters", masters, whole, false);
+      const double decoded = part.mean<WithWindow<>>("perplexity_fp32");
+      study.claim("decoding works at all", std::isfinite(decoded) && decoded < 100, significant(decoded, 4));
+    });
   });
 }

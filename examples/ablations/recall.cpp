@@ -68,13 +68,14 @@ void study_recall(Study& study, AttentionList<A...>) {
   using Window = Variant<Hybrid<Hedgehog<rank>, Terraced<64>>>;
   using Small = Variant<Hybrid<Hedgehog<rank>, Sliding<16>>>;
   using NoLinear = Variant<Softmax<Terraced<64>>>;
-  const auto of = [&]<class V>(std::type_identity<V>, const char* bin) { return all.mean<V>(bin); };
-  const double inside = of(std::type_identity<Window>{}, "recall_33"), beyond = of(std::type_identity<Window>{}, "recall_129");
-  study.claim_above("terraced<64> recalls inside its window and not beyond it", inside, beyond);
-  const double small = of(std::type_identity<Small>{}, "recall_33");
-  study.claim_above("a larger window recalls more at 33 to 64 tokens", inside, small, false);
-  const double none = of(std::type_identity<NoLinear>{}, "recall_129");
-  study.claim_above("beyond the window, the linear part recalls more than no linear part", beyond, none, false);
+  study.judge(all, [&](const Ablation& part) {
+    const double inside = part.mean<Window>("recall_33"), beyond = part.mean<Window>("recall_129");
+    study.claim_above("terraced<64> recalls inside its window and not beyond it", inside, beyond);
+    const double small = part.mean<Small>("recall_33");
+    study.claim_above("a larger window recalls more at 33 to 64 tokens", inside, small, false);
+    const double none = part.mean<NoLinear>("recall_129");
+    study.claim_above("beyond the window, the linear part recalls more than no linear part", beyond, none, false);
+  });
 }
 
 int main(int argc, char** argv) {

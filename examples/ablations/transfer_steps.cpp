@@ -22,20 +22,22 @@ void compare(Study& study) {
   if (other) columns.insert(columns.end(), {{"other_transferred", "other text, transferred"}, {"other_finetuned", "other text, finetuned"}});
   study.report(all, columns);
 
-  const auto gains = [&](const std::string& text, const char* number) {
-    const double none = all.mean<After<0>>(number), some = all.mean<After<25>>(number), whole = all.mean<After<100>>(number);
-    study.claim_below(text + "transfer before finetuning beats none", whole, none, false);
-    study.claim(text + "the first quarter brings more than the other three", none - some > std::max(some - whole, 0.0),
-                against(none - some, some - whole), false);
-    return none / whole;
-  };
-  const double brief = all.mean<After<12>>("perplexity_transferred"), lengthy = all.mean<After<200>>("perplexity_transferred");
-  study.claim_below("a longer transfer makes a better student before finetuning", lengthy, brief);
-  const double here = gains("", "perplexity");
-  if (other) {
-    const double there = gains("other text: ", "other_finetuned");
-    study.claim_above("transfer matters more out of distribution (none / whole)", there, here, false);
-  }
+  study.judge(all, [&](const Ablation& part) {
+    const auto gains = [&](const std::string& text, const char* number) {
+      const double none = part.mean<After<0>>(number), some = part.mean<After<25>>(number), whole = part.mean<After<100>>(number);
+      study.claim_below(text + "transfer before finetuning beats none", whole, none, false);
+      study.claim(text + "the first quarter brings more than the other three", none - some > std::max(some - whole, 0.0),
+                  against(none - some, some - whole), false);
+      return none / whole;
+    };
+    const double brief = part.mean<After<12>>("perplexity_transferred"), lengthy = part.mean<After<200>>("perplexity_transferred");
+    study.claim_below("a longer transfer makes a better student before finetuning", lengthy, brief);
+    const double here = gains("", "perplexity");
+    if (other) {
+      const double there = gains("other text: ", "other_finetuned");
+      study.claim_above("transfer matters more out of distribution (none / whole)", there, here, false);
+    }
+  });
 
   LinePlot curves{.title = "Finetuning after attention transfer", .x_label = "updates of both stages", .y_label = "perplexity"};
   const auto add = [&]<Index P>(std::integral_constant<Index, P>) {

@@ -38,16 +38,17 @@ void compare(Study& study) {
   study.report(all, {{"near", "keys read exactly", Best::none, 3}, {"perplexity_swapped", "swapped"},
                      {"perplexity_transferred", "transferred"}, {"perplexity", "finetuned"}});
 
-  const auto of = [&]<Window V>(std::type_identity<V>) { return all.mean<With<V>>("perplexity"); };
-  const double w4 = of(std::type_identity<Sliding<4>>{}), w16 = of(std::type_identity<Sliding<16>>{});
-  const double w64 = of(std::type_identity<Sliding<64>>{}), w256 = of(std::type_identity<Sliding<256>>{});
-  const double two = of(std::type_identity<Terraced<64>>{}), one = of(std::type_identity<Terraced<64, 1>>{});
-  study.claim_below("sliding: 16 keys are better than 4", w16, w4, false);
-  study.claim_below("sliding: 64 keys are better than 4", w64, w4);
-  study.claim_below("sliding: 64 keys are better than 16", w64, w16, false);
-  study.claim_above("sliding: 256 keys are worse than 64", w256, w64, false);
-  study.claim("terraces of 64 over two tiles are within 3% of sliding 64", std::abs(two / w64 - 1) < 0.03, against(two, w64), false);
-  study.claim_below("two tiles are better than one", two, one, false);
+  study.judge(all, [&](const Ablation& part) {
+    const double w4 = part.mean<With<Sliding<4>>>("perplexity"), w16 = part.mean<With<Sliding<16>>>("perplexity");
+    const double w64 = part.mean<With<Sliding<64>>>("perplexity"), w256 = part.mean<With<Sliding<256>>>("perplexity");
+    const double two = part.mean<With<Terraced<64>>>("perplexity"), one = part.mean<With<Terraced<64, 1>>>("perplexity");
+    study.claim_below("sliding: 16 keys are better than 4", w16, w4, false);
+    study.claim_below("sliding: 64 keys are better than 4", w64, w4);
+    study.claim_below("sliding: 64 keys are better than 16", w64, w16, false);
+    study.claim_above("sliding: 256 keys are worse than 64", w256, w64, false);
+    study.claim("terraces of 64 over two tiles are within 3% of sliding 64", std::abs(two / w64 - 1) < 0.03, against(two, w64), false);
+    study.claim_below("two tiles are better than one", two, one, false);
+  });
 
   study.draw(BarPlot{"The window", "perplexity", false, {label<W>()...},
                      {bars_of<With<W>...>("after transfer", all, "perplexity_transferred"), bars_of<With<W>...>("after finetuning", all)}});

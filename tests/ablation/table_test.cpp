@@ -51,6 +51,10 @@ TEST_CASE("statistic_of and band: means over seeds") {
   CHECK(band.low == std::vector<double>{5, 1});
   CHECK(band.high == std::vector<double>{7, 3});
   CHECK(all.band("b", "loss").x.empty());
+
+  CHECK(all.of_seed(1).rows.size() == 1);
+  CHECK(all.of_seed(1).statistic("a", "perplexity").mean == 3);
+  CHECK(all.of_seed(2).rows.empty());
 }
 
 TEST_CASE("table: aligned, mean and deviation, a star on the best, failures below") {

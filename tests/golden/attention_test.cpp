@@ -75,11 +75,13 @@ std::pair<std::vector<double>, std::vector<double>> sums_of(const AttentionState
   return result;
 }
 
-/// The row of the i-th kept key: on a GPU they lie in a ring.
+/// Where the i-th kept key of a head begins, (G, capacity, D); on a GPU they lie in a ring, (capacity, G * D).
 template <class B>
-Index kept_row(const typename AttentionState<B>::Slot& slot, Index i) {
+Index kept_at(const typename AttentionState<B>::Slot& slot, const Heads& heads, Index g, Index i) {
   constexpr bool on_gpu = requires(B backend) { backend.stream(); };
-  return on_gpu ? (slot.first + i) % slot.keys.shape()[0] : slot.begin + i;
+  const Index row = on_gpu ? (slot.first + i) % slot.keys.shape()[0] * heads.keys + g
+                           : g * slot.keys.shape()[1] + slot.begin + i;
+  return row * heads.size;
 }
 
 template <class A, class B>
@@ -120,7 +122,7 @@ void check_hybrid(Fixture& f, const FileWindow& window) {
       for (Index h = 0; h < H; ++h) {
         const Index g = h / in.heads.group();
         for (Index i = 0; i < slot.length - slot.first; ++i) {
-          const auto from = rows.begin() + (kept_row<B>(slot, i) * G + g) * D;
+          const auto from = rows.begin() + kept_at<B>(slot, in.heads, g, i);
           values.insert(values.end(), from, from + D);
         }
         const auto from = all.begin() + ((static_cast<Index>(n) * tokens + last) * G + g) * D;

@@ -139,7 +139,14 @@ void Study::report(const Ablation& ablation, const std::vector<Column>& columns)
 void Study::print(const std::string& text) { fmt::print("\n{}", text); }
 
 void Study::claim(const std::string& text, bool holds, const std::string& numbers, bool sure) {
-  claims_.push_back({text, numbers, holds, sure});
+  if (!by_seed_) {
+    claims_.push_back({text, numbers, holds, sure});
+    return;
+  }
+  const auto known = std::ranges::find(claims_, text, &Claim::text);
+  if (known == claims_.end()) return;
+  ++known->seeds;
+  known->holding += holds;
 }
 
 void Study::drawn(bool done) {
@@ -154,8 +161,10 @@ bool Study::finish() {
   bool fine = true;
   if (!claims_.empty()) fmt::print("\n");
   for (const Claim& claim : claims_) {
-    fmt::print("{} {}{}\n", claim.holds ? "[holds]     " : "[does not]  ", claim.text, claim.numbers.empty() ? "" : ": " + claim.numbers);
+    fmt::print("{} {}{}{}\n", claim.holds ? "[holds]     " : "[does not]  ", claim.text, claim.numbers.empty() ? "" : ": " + claim.numbers,
+               claim.seeds > 0 ? fmt::format(" ({} of {} seeds)", claim.holding, claim.seeds) : "");
     json["claims"].push_back({{"claim", claim.text}, {"holds", claim.holds}, {"numbers", claim.numbers}});
+    if (claim.seeds > 0) json["claims"].back().update({{"seeds", claim.seeds}, {"seeds_holding", claim.holding}});
     if (quick && claim.sure && !claim.holds) fine = false;
   }
   json["rows"] = nlohmann::ordered_json::array();

@@ -121,6 +121,16 @@ class Study {
   /// A direction that the paper found, and whether it shows here.  With --quick, a `sure` one that does not show is an
   /// error.
   void claim(const std::string& text, bool holds, const std::string& numbers = {}, bool sure = true);
+  /// Makes the claims that `claims(Ablation)` makes, about the means over the seeds, and finds out in how many of the
+  /// seeds each of them holds alone.
+  template <class F>
+  void judge(const Ablation& all, const F& claims) {
+    claims(all);
+    if (seeds.size() < 2) return;
+    by_seed_ = true;
+    for (const std::uint64_t seed : seeds) claims(all.of_seed(seed));
+    by_seed_ = false;
+  }
   /// That a < b, or a > b.
   void claim_below(const std::string& text, double a, double b, bool sure = true) { claim(text, a < b, against(a, b), sure); }
   void claim_above(const std::string& text, double a, double b, bool sure = true) { claim(text, a > b, against(a, b), sure); }
@@ -139,9 +149,11 @@ class Study {
   struct Claim {
     std::string text, numbers;
     bool holds, sure;
+    Index seeds = 0, holding = 0;  // judged one by one, and those of them in which it holds
   };
   Ablation rows_;
   std::vector<Claim> claims_;
+  bool by_seed_ = false;
   double teacher_perplexity_ = 0;
   bool said_no_gnuplot_ = false;
 };

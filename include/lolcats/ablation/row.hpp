@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <string>
@@ -93,6 +94,12 @@ struct Ablation {
     for (const AblationRow& row : rows) {
       if (row.variant == variant && row.group == group) found.push_back(&row);
     }
+    return found;
+  }
+  /// What one seed gave.
+  Ablation of_seed(std::uint64_t seed) const {
+    Ablation found;
+    std::ranges::copy_if(rows, std::back_inserter(found.rows), [&](const AblationRow& row) { return row.seed == seed; });
     return found;
   }
   /// Over the finished rows of a variant.

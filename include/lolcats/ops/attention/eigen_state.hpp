@@ -44,27 +44,33 @@ struct AttentionStateKernel<Cpu<T>, Map, W> {
   static void append(const AttentionProblem<B, W>& p, const Extent& e, Slot& slot) {
     const Index kept = slot.length - slot.first;
     const Index needed = kept + e.length;
-    const Index capacity = slot.keys ? slot.keys.shape()[0] : 0;
+    const Index capacity = slot.keys ? slot.keys.shape()[1] : 0;
     // Room for as many again, so that moving costs a constant per token; a buffer that a long prompt left is given back.
     const bool resize = 2 * needed > capacity || capacity > 8 * needed;
     const bool move = slot.begin + needed > capacity || capacity > 8 * needed;
-    const auto extend = [&](Tensor<T>& buffer, View<const T> x) {
-      const Index width = x.cols();
-      if (move) {
-        Tensor<T> target = resize ? Tensor<T>(Shape{2 * needed, width}) : buffer;
-        if (kept > 0) std::copy_n(buffer.data() + slot.begin * width, kept * width, target.data());
-        buffer = target;
+    const auto extend = [&](Tensor<T>& buffer, View<const T> x, Index heads) {
+      const Index size = x.cols() / heads, before = capacity * size;
+      Tensor<T> target = move && resize ? Tensor<T>(Shape{heads, 2 * needed, size}) : buffer;
+      const Index after = target.shape()[1] * size;
+      for (Index g = 0; g < heads; ++g) {
+        T* const to = target.data() + g * after;
+        if (move && kept > 0) std::copy_n(buffer.data() + g * before + slot.begin * size, kept * size, to);
+        const T* from = x.data + e.row * x.cols() + g * size;
+        for (Index i = move ? kept : slot.begin + kept, n = 0; n < e.length; ++i, ++n, from += x.cols()) {
+          std::copy_n(from, size, to + i * size);
+        }
       }
-      const Index at = (move ? kept : slot.begin + kept) * width;
-      std::copy_n(x.data + e.row * width, e.length * width, buffer.data() + at);
+      buffer = target;
     };
-    extend(slot.keys, p.k);
-    extend(slot.values, p.v);
-    if constexpr (given) extend(slot.features, p.weights.key_features.value());
+    extend(slot.keys, p.k, p.heads.keys);
+    extend(slot.values, p.v, p.heads.keys);
+    if constexpr (given) {
+      const View<const T> features = p.weights.key_features.value();
+      extend(slot.features, features, features.cols() / count_given(p));
+    }
     if (move) slot.begin = 0;
     if (far && !slot.sums) {
-      const Index features = p.weights.query_features ? p.weights.query_features.cols() / p.heads.queries
-                                                      : count(p.weights.query_map);
+      const Index features = given ? count_given(p) : count(p.weights.query_map);
       slot.sums = Tensor<T>(Shape{states(p, features), features, p.heads.size});
       slot.normalizer = Tensor<T>(Shape{states(p, features), features});
       std::fill_n(slot.sums.data(), slot.sums.size(), T(0));
@@ -78,6 +84,9 @@ struct AttentionStateKernel<Cpu<T>, Map, W> {
     return maps == p.heads.keys ? p.heads.keys : p.heads.queries;
   }
 
+  static Index count_given(const AttentionProblem<B, W>& p) {  // features of one head
+    return p.weights.query_features.cols() / p.heads.queries;
+  }
   static Index count(const Weight<B>& map) {
     if constexpr (FeatureMap<Map>) return feature_count<Map>(map.shape()[2]);
     return 0;
@@ -86,29 +95,27 @@ struct AttentionStateKernel<Cpu<T>, Map, W> {
   static std::unique_ptr<eigen::FeatureSource<T>> key_source(const AttentionProblem<B, W>& p, const Slot& slot,
                                                  const eigen::ConstRows<T>& k, const Extent& e, Index h) {
     if constexpr (given) {
-      const Index features = slot.normalizer.shape()[1];
-      const Index width = slot.features.shape()[1];
-      const Index index = width == p.heads.queries * features ? h : h / p.heads.group();
-      return std::make_unique<eigen::StoredFeatures<T>>(
-          eigen::rows(slot.features.data() + slot.begin * width + index * features, k.rows(), features, width));
+      const Index index = slot.features.shape()[0] == p.heads.queries ? h : h / p.heads.group();
+      return std::make_unique<eigen::StoredFeatures<T>>(kept(slot, slot.features, index, k.rows()));
     } else {
       return eigen::feature_source<Map, false>(p, k, e, h);
     }
+  }
+
+  /// The `keys` kept rows of one head in a buffer (heads, capacity, size) of the slot.
+  static eigen::ConstRows<T> kept(const Slot& slot, const Tensor<T>& x, Index head, Index keys) {
+    const Index capacity = x.shape()[1], size = x.shape()[2];
+    return eigen::rows(static_cast<const T*>(x.data()) + (head * capacity + slot.begin) * size, keys, size, size);
   }
 
   static void read(const AttentionProblem<B, W>& p, Index n, Index h, Slot& slot, View<T> y) {
     const Extent& e = (*p.sequences)[n];
     const Index size = p.heads.size;
     const Index g = h / p.heads.group();
-    const Index width = p.k.cols();
     const Index keys = slot.length - slot.first + e.length;
-    // The extent of the kept keys inside the slot's own buffers.
-    const auto kept = [&](Tensor<T>& x) {
-      return eigen::rows(static_cast<const T*>(x.data()) + slot.begin * width + g * size, keys, size, width);
-    };
-    const auto k = kept(slot.keys);
+    const auto k = kept(slot, slot.keys, g, keys);
     auto here = eigen::training_head<Map>(p, e, h);
-    const eigen::Head<T> head{here.q,       k,          kept(slot.values), slot.length,
+    const eigen::Head<T> head{here.q,       k,          kept(slot, slot.values, g, keys), slot.length,
                               slot.first,   eigen::begins_of(p.window, slot.length, e.length),
                               here.period,  here.gamma, here.beta,         here.affine,
                               std::move(here.query_features), key_source(p, slot, k, e, h)};

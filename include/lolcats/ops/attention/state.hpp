@@ -20,8 +20,8 @@ struct AttentionState {
     Index length = 0;              // tokens read
     Index first = 0;               // position of the first kept key; all before it are folded
     Index begin = 0;               // row of that key in `keys`
-    Array<B> keys, values;         // (capacity, G * D)
-    Array<B> features;             // (capacity, H * F) or (capacity, G * F), with GivenFeatures only
+    Array<B> keys, values;         // (G, capacity, D) on the CPU, (capacity, G * D) on a GPU
+    Array<B> features;             // the same with H or G times F, with GivenFeatures only
     Array<B, Real<B>> sums;        // S (H, F, D), or (G, F, D) where a backend shares it between heads of one key map
     Array<B, Real<B>> normalizer;  // z (H, F) or (G, F)
   };
