@@ -44,9 +44,7 @@ void study(const Llama<Cpu<float>>& teacher, const DataSet& train, const DataSet
 int main() {
   return examples::run_program("custom_feature_map", [] {
     auto teacher = load_llama<Cpu<float>>(examples::built_in_teacher());
-    const SyntheticCorpus corpus;
-    const auto train = examples::synthetic_rows(examples::synthetic_documents(corpus, examples::SyntheticSeed::train, 0, 128));
-    const auto valid = examples::synthetic_rows(examples::synthetic_documents(corpus, examples::SyntheticSeed::validation, 0, 32));
+    const auto [train, valid, documents] = examples::synthetic_text({}, 128, 32);
     fmt::print("{:<14} {:<12} {:.4f}\n", "teacher", "", perplexity(teacher, valid).perplexity);
     study<Sharp>(teacher, train, valid);
     study<Hedgehog<8>>(teacher, train, valid);

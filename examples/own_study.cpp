@@ -23,14 +23,12 @@ int main() {
   return examples::run_program("own_study", [] {
     using namespace examples;
     auto teacher = load_llama<Cpu<float>>(built_in_teacher());
-    const SyntheticCorpus corpus({.length = 256});
-    const DataSet train = synthetic_rows(synthetic_documents(corpus, SyntheticSeed::train, 0, 32));
-    const DataSet valid = synthetic_rows(synthetic_documents(corpus, SyntheticSeed::validation, 0, 16));
+    const SyntheticText text = synthetic_text({.length = 256}, 32, 16);
     Procedure procedure;
     procedure.transfer.learning_rate = 0.1;
     procedure.finetune.learning_rate = 0.01;
     const auto result = ablate<Variant<Hybrid<Hedgehog<8>, Sliding<32>>>, Variant<Hybrid<Steep, Sliding<32>>>, Variant<Hybrid<Hedgehog<8>, Stepped>>>(
-        teacher, train, valid, procedure, {.seeds = {0, 1}, .progress = print_progress()});
+        teacher, text.train, text.valid, procedure, {.seeds = {0, 1}, .progress = print_progress()});
     fmt::print("{}", table(result, {{"perplexity_transferred", "transferred"}, {"perplexity", "finetuned"}}));
   });
 }
