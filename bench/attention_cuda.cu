@@ -1,14 +1,17 @@
 // Times attention on the GPU: LoLCATs students, softmax, and decoding over a key/value cache.
 //
-//   bench_attention_cuda [--op hybrid|softmax|decode ...] [--head 128] [--window W] [--repeats 20] [sequences x tokens ...]
+//   bench_attention_cuda [--op hybrid|students|softmax|decode ...] [--head 128] [--window W] [--repeats 20]
+//                        [sequences x tokens ...]
 //
-//   hybrid    forward, with row statistics saved (as training does) and without; with the backward pass of either stage
+//   hybrid    Hedgehog 64 over terraces of 64: forward, with row statistics saved (as training does) and without; with the
+//             backward pass of either stage
+//   students  the same of five other pairs of map and window
 //   softmax   forward and forward + backward, over everything or a sliding window
 //   decode    one query per sequence over `tokens` keys each
 //
 // 32 query and 8 key/value heads, bf16, fresh normal inputs, three sets in turn, the median between CUDA events after
-// warming up.  Prints a line of JSON per measurement, named as bench/peers_cuda.py names the same in PyTorch ("hybrid" is
-// Hedgehog over two terraces); bench/gpu_table.py makes tables of both.
+// warming up.  Prints a line of JSON per measurement, named as bench/peers_cuda.py names the same in PyTorch;
+// bench/gpu_table.py makes tables of both, and bench/profile_cuda.py runs this program under ncu.
 //
 // `floor` is the share of the time that the least arithmetic at 745 TFLOP/s, or the least traffic at 4.2 TB/s, would take:
 // what an H200 reaches in large products and in copies.
@@ -195,8 +198,9 @@ void run(const std::vector<std::string>& ops, const std::vector<Shape2>& given, 
         measure_softmax(heads, shape, Sliding<>(window), repeats);
       } else if (op == "softmax") {
         measure_softmax(heads, shape, Everything{}, repeats);
-      } else {
+      } else if (op == "hybrid") {
         measure_hybrid<Hedgehog<64>, Terraced<64>>(shape, repeats);
+      } else {
         measure_hybrid<Hedgehog<64>, Terraced<64, 1>>(shape, repeats);
         measure_hybrid<Hedgehog<64>, Sliding<64>>(shape, repeats);
         measure_hybrid<Hedgehog<64>, Nothing>(shape, repeats);
@@ -210,12 +214,12 @@ void run(const std::vector<std::string>& ops, const std::vector<Shape2>& given, 
 }  // namespace
 
 int main(int count, char** arguments) {
-  std::vector<std::string> ops{"hybrid", "softmax"}, shapes;
+  std::vector<std::string> ops{"hybrid", "students", "softmax"}, shapes;
   Index head = 128, window = 0;
   int repeats = 20;
   CLI::App app{"Times attention on the GPU"};
   app.add_option("--op", ops, "what to time")
-      ->check(CLI::IsMember({"hybrid", "softmax", "decode"}))
+      ->check(CLI::IsMember({"hybrid", "students", "softmax", "decode"}))
       ->capture_default_str();
   app.add_option("--head", head, "head size of softmax and decode")->capture_default_str();
   app.add_option("--window", window, "keys that softmax sees; 0: all")->capture_default_str();

@@ -22,7 +22,8 @@ struct Options {
   std::string shape = "llama3-8b";
   std::vector<std::string> students{"hedgehog64-terraced64"};
   std::vector<Index> batches{1, 64}, contexts{128};
-  Index steps = 64, layers = 0;
+  Index steps = 64, layers = 0, chunk = 512;
+  bool merge = false;
 };
 
 /// One token for each sequence.
@@ -39,17 +40,22 @@ void run(const char* student, Model& model, Index batch, Index context, const Op
   for (auto& list : tokens) {
     for (Index i = 0; i < context; ++i) list.push_back(static_cast<Index>(rng.below(static_cast<std::uint64_t>(model.config().vocab_size))));
   }
-  lolcats::Reader<Model> reader(model, batch, 512);
+  lolcats::Reader<Model> reader(model, batch, o.chunk);
   const Instant start = Instant::now();
   tokens = lists(reader.read_greedily(tokens));
   const double prefill = (Instant::now() - start).wall;
-  const Samples samples = repeat(8, o.steps, [&] { tokens = lists(reader.read_greedily(tokens)); });
+  const auto step = [&] { tokens = lists(reader.read_greedily(tokens)); };
+  const Samples samples = repeat(8, o.steps, step);
+  {
+    const Profiled profiled;
+    step();
+  }
 
   double weights = 0;
   Model handles = model;
   for (const auto& [name, parameter] : handles.base_parameters()) weights += 2.0 * static_cast<double>(parameter->size());
   Json line = gpu_line("decode", o.shape);
-  line.update({{"student", student}, {"layers", model.layer_count()}, {"batch", batch}, {"context", context}});
+  line.update({{"student", student}, {"layers", model.layer_count()}, {"merged", o.merge}, {"batch", batch}, {"context", context}, {"chunk", o.chunk}});
   line.update(samples.json());
   line.update({{"tokens_per_second", static_cast<double>(batch) / samples.median()},
                {"prefill_tokens_per_second", static_cast<double>(batch * context) / prefill},
@@ -67,6 +73,8 @@ Options parse(int argc, char** argv) {
   app.add_option("--student", o.students, "hedgehog64-terraced64, softmax; several")->capture_default_str();
   app.add_option("--batch", o.batches, "sequences; several")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--context", o.contexts, "tokens read before the clock starts; several")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_flag("--merge", o.merge, "add the adapters to the weights first, as examples/generate does");
+  app.add_option("--chunk", o.chunk, "tokens of a sequence that the prefill reads at once")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--steps", o.steps, "steps to take the median of")->check(CLI::PositiveNumber)->capture_default_str();
   try {
     app.parse(argc, argv);
@@ -86,6 +94,7 @@ int main(int argc, char** argv) {
     for (const auto& student : o.students) {
       lolcats::visit_student(student, [&](auto entry) {
         auto model = random_model<typename decltype(entry)::template Model<Gpu>>(config);
+        if (o.merge) model.merge_adapters();
         for (const Index batch : o.batches) {
           for (const Index context : o.contexts) run(decltype(entry)::name.data(), model, batch, context, o);
         }

@@ -1,15 +1,11 @@
 // One training step of a small Llama: tokens per second, memory, and the share of the machine's product rate.
 //
-// The model has the sizes of stories260K and random weights; what is timed is a whole update of the training loop: collecting
-// the batch, forward, backward, clipping, AdamW.  Prints a line of JSON for every stage, student and length.
-#include "support/flops.hpp"
-#include "support/measure.hpp"
-
-#include <lolcats/lolcats.hpp>
+// The model has the sizes of stories260K and random weights; what is timed are whole updates (support/update.hpp).  Prints a
+// line of JSON for every stage, student and length.
+#include "support/update.hpp"
 
 #include <CLI/CLI.hpp>
 
-#include <map>
 #include <string>
 #include <vector>
 
@@ -19,9 +15,6 @@ using namespace bench;
 
 using Students = lolcats::MethodList<lolcats::zoo::Hedgehog8Terraced64, lolcats::zoo::Hedgehog8Sliding16,
                                      lolcats::zoo::Hedgehog8Linear, lolcats::zoo::SoftmaxControl>;
-
-const std::map<std::string, Stage> stages{
-    {"transfer", Stage::transfer}, {"finetune", Stage::finetune}, {"pretrain", Stage::pretrain}};
 
 struct Options {
   std::vector<std::string> stages{"finetune"}, students{"hedgehog8-terraced64"};
@@ -56,66 +49,18 @@ std::vector<std::pair<Index, Index>> product_sizes(const lolcats::LlamaConfig& c
           {width, c.vocab_size}};
 }
 
-lolcats::DataSet random_rows(Index count, Index length, Index vocabulary) {
-  lolcats::Rng rng(1);
-  std::vector<lolcats::Row> rows(static_cast<std::size_t>(count));
-  for (auto& row : rows) {
-    row.tokens.resize(static_cast<std::size_t>(length));
-    for (Index& token : row.tokens) token = static_cast<Index>(rng.below(static_cast<std::uint64_t>(vocabulary)));
-    row.labels = row.tokens;
-    row.starts = {0};
-  }
-  return lolcats::DataSet(std::move(rows));
-}
-
-/// Times the updates of a training run over all rows of `data` at once.
-template <class Data, class Task>
-Samples time_updates(const lolcats::Parameters<Device>& parameters, const Data& data, Task& task, const Options& o) {
-  lolcats::Recipe<lolcats::Constant> recipe;
-  recipe.max_updates = o.warmup + o.repeats;
-  recipe.batch = data.size();
-  recipe.learning_rate = 1e-4;
-  recipe.clip = 1.0;
-  recipe.restore_best = false;
-  Samples samples;
-  Instant last = Instant::now();
-  lolcats::train(Device{}, parameters, data, task, recipe, [&](const lolcats::Progress& at) {
-    const Instant now = Instant::now();
-    if (at.update > o.warmup) samples.add(now - last);
-    last = now;
-  });
-  return samples;
-}
-
 /// One line of the output.
 template <class Student>
 void run(const std::string& stage_name, Index length, const Options& o, double rate) {
   using Model = typename Student::template Model<Device>;
   const Stage stage = stages.at(stage_name);
   auto model = lolcats::random_llama<Model>(model_sizes());
-  const lolcats::DataSet data = random_rows(o.rows(length), length, model.config().vocab_size), none;
+  const lolcats::DataSet data = random_rows(o.rows(length), length, model.config().vocab_size);
   const Index tokens = data.tokens();
-
-  Samples samples;
-  std::size_t peak = 0;
-  if (stage == Stage::transfer) {
-    if constexpr (lolcats::has_maps<typename Model::Attention>) {
-      const lolcats::TrainedScope<Model> trained(model, model.transfer_parameters(), "transfer");
-      lolcats::detail::TransferTask<Model, lolcats::DataSet> task(
-          model, none, {.first = 0, .last = model.layer_count(), .rows = data.size()}, {});
-      samples = time_updates(trained.parameters(), lolcats::detail::TransferData<lolcats::DataSet>{data}, task, o);
-      peak = task.peak_bytes();
-    } else {
-      return;  // softmax has nothing to transfer
-    }
-  } else {
-    model.use_adapters(stage == Stage::finetune);
-    const lolcats::TrainedScope<Model> trained(
-        model, stage == Stage::finetune ? model.adapter_parameters() : model.base_parameters(), stage_name.c_str());
-    lolcats::NextTokenTask<Model, lolcats::DataSet> task(model, none, data.size(), false);
-    samples = time_updates(trained.parameters(), data, task, o);
-    peak = task.peak_bytes();
-  }
+  const auto times = time_updates(model, stage, data, {o.warmup, o.repeats}, [](Index) {});
+  if (!times) return;
+  const Samples& samples = times->samples;
+  const std::size_t peak = times->peak_bytes;
 
   const double flops = step_flops(model, stage, length), per_second = static_cast<double>(tokens) / samples.median();
   Json line{{"bench", "step"}, {"implementation", "lolcats"}, {"stage", stage_name}, {"student", Student::name},

@@ -1,8 +1,10 @@
-// What benchmarks on a GPU share: random numbers made there, and the median time of repeated runs.
+// What benchmarks on a GPU share: random numbers made there, the median time of repeated runs, the part a profiler reads.
 #pragma once
 
 #include <lolcats/backend/cuda.cuh>
 #include <lolcats/core/rng.hpp>
+
+#include <cuda_profiler_api.h>
 
 #include <algorithm>
 #include <vector>
@@ -35,7 +37,17 @@ inline lolcats::Array<Gpu> normal(const lolcats::Shape& shape, double deviation 
   return x;
 }
 
-/// Median milliseconds of run(set of inputs) between events, after warming up.
+/// While it lives, a profiler that was told to wait for the program records kernels (`ncu --profile-from-start off`, see
+/// bench/profile_cuda.py); without a profiler it does nothing.
+class Profiled {
+ public:
+  Profiled() { lolcats::cuda::check(cudaProfilerStart(), "cudaProfilerStart"); }
+  ~Profiled() { cudaProfilerStop(); }
+  Profiled(const Profiled&) = delete;
+  Profiled& operator=(const Profiled&) = delete;
+};
+
+/// Median milliseconds of run(set of inputs) between events, after warming up.  A profiler sees one more run.
 template <class F>
 double milliseconds(int repeats, F&& run) {
   using lolcats::cuda::check;
@@ -55,6 +67,11 @@ double milliseconds(int repeats, F&& run) {
   }
   check(cudaEventDestroy(begin), "cudaEventDestroy");
   check(cudaEventDestroy(end), "cudaEventDestroy");
+  {
+    const Profiled profiled;
+    run(0);
+    Gpu{}.synchronize();
+  }
   std::sort(times.begin(), times.end());
   return times[times.size() / 2];
 }
