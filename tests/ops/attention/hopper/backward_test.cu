@@ -137,12 +137,14 @@ struct Case {
   Index rows = 0;
   Heads heads;
   bool affine = false;
+  bool per_group = false;  // key maps
   bool add = false;
   unsigned seed = 1;
   // Which gradients are wanted.
   bool q = true, k = true, v = true, query_map = true, key_map = true, factors = true;
 };
 
+Index key_maps(const Case& c) { return c.per_group ? c.heads.keys : c.heads.queries; }
 Case one(Index length, Heads heads) { return {{{0, length, 0}}, length, heads}; }
 
 struct Result {
@@ -174,9 +176,9 @@ Inputs make_inputs(const Case& c) {
           fill(c.rows * G * D, 1),
           fill(c.rows * H * D, 1),
           fill(H * D * f, spread),
-          fill(H * D * f, spread),
+          fill(key_maps(c) * D * f, spread),
           fill(H * bias, 0.5),
-          fill(H * bias, 0.5),
+          fill(key_maps(c) * bias, 0.5),
           fill(H, 1.5),
           {},
           {},
@@ -205,6 +207,7 @@ Result reference(const Case& c, Inputs& in) {
   out.factors.assign(in.factors.size(), 0);
 
   const auto head = [&](Index h, Index g) {
+    const Index m = c.per_group ? g : h;  // the key map
     const double gamma = W::has_near ? 1 / (1 + std::exp(-in.factors[h])) : 0;
     const double beta = c.affine ? 1 - gamma : 1;
     double dgamma = 0, dbeta = 0;
@@ -221,16 +224,16 @@ Result reference(const Case& c, Inputs& in) {
       const auto axpy = [](double s, const double* x, double* y, Index count) {
         for (Index i = 0; i < count; ++i) y[i] += s * x[i];
       };
-      const auto project = [&](const double* x, const Doubles& w, const Doubles& b) {
+      const auto project = [&](const double* x, const Doubles& w, const Doubles& b, Index map) {
         Doubles z(static_cast<std::size_t>(f));
-        for (Index j = 0; j < f; ++j) z[j] = bias ? b[h * bias + (bias == 1 ? 0 : j)] : 0;
-        for (Index d = 0; d < D; ++d) axpy(x[d], w.data() + (h * D + d) * f, z.data(), f);
+        for (Index j = 0; j < f; ++j) z[j] = bias ? b[map * bias + (bias == 1 ? 0 : j)] : 0;
+        for (Index d = 0; d < D; ++d) axpy(x[d], w.data() + (map * D + d) * f, z.data(), f);
         return z;
       };
       std::vector<Doubles> zq, zk, fq, fk, dfq, dfk;
       for (Index n = 0; n < T; ++n) {
-        zq.push_back(project(at(in.q, H, n, h), in.wq, in.bq));
-        zk.push_back(project(at(in.k, G, n, g), in.wk, in.bk));
+        zq.push_back(project(at(in.q, H, n, h), in.wq, in.bq, h));
+        zk.push_back(project(at(in.k, G, n, g), in.wk, in.bk, m));
         fq.push_back(Plain<Map>::features(zq.back()));
         fk.push_back(Plain<Map>::features(zk.back()));
         dfq.emplace_back(fq.back().size());
@@ -277,17 +280,17 @@ Result reference(const Case& c, Inputs& in) {
         in.largest_at[(e.row + n) * H + h] = static_cast<double>(best);
       }
       const auto pull = [&](const Doubles& z, const Doubles& dphi, const double* x, const Doubles& w, double* dx,
-                            Doubles& dw, Doubles& db) {
+                            Doubles& dw, Doubles& db, Index map) {
         const Doubles dz = Plain<Map>::pull(z, dphi);
         for (Index d = 0; d < D; ++d) {
-          dx[d] += dot(dz.data(), w.data() + (h * D + d) * f, f);
-          axpy(x[d], dz.data(), dw.data() + (h * D + d) * f, f);
+          dx[d] += dot(dz.data(), w.data() + (map * D + d) * f, f);
+          axpy(x[d], dz.data(), dw.data() + (map * D + d) * f, f);
         }
-        for (Index j = 0; bias && j < f; ++j) db[h * bias + (bias == 1 ? 0 : j)] += dz[j];
+        for (Index j = 0; bias && j < f; ++j) db[map * bias + (bias == 1 ? 0 : j)] += dz[j];
       };
       for (Index n = 0; n < T; ++n) {
-        pull(zq[n], dfq[n], at(in.q, H, n, h), in.wq, out.dq.data() + ((e.row + n) * H + h) * D, out.dwq, out.dbq);
-        pull(zk[n], dfk[n], at(in.k, G, n, g), in.wk, out.dk.data() + ((e.row + n) * G + g) * D, out.dwk, out.dbk);
+        pull(zq[n], dfq[n], at(in.q, H, n, h), in.wq, out.dq.data() + ((e.row + n) * H + h) * D, out.dwq, out.dbq, h);
+        pull(zk[n], dfk[n], at(in.k, G, n, g), in.wk, out.dk.data() + ((e.row + n) * G + g) * D, out.dwk, out.dbk, m);
       }
     }
     out.factors[h] = (dgamma - (c.affine ? dbeta : 0)) * gamma * (1 - gamma);
@@ -349,7 +352,7 @@ Doubles with_padding(Doubles x, const Case& c, Index cols) {
 template <class Map, class W>
 Result run(const Case& c, const Inputs& in, double before, int launches = 1) {
   const auto [H, G, D] = c.heads;
-  const Index f = Map::projected, M = c.rows;
+  const Index f = Map::projected, M = c.rows, K = key_maps(c);
   const Index bias = Map::bias == Bias::none ? 0 : Map::bias == Bias::head ? 1 : f;
   const double nan = std::nan("");
   Guarded<bf16> q(with_padding(in.q, c, H * D)), k(with_padding(in.k, c, G * D)), v(with_padding(in.v, c, G * D)),
@@ -361,17 +364,17 @@ Result run(const Case& c, const Inputs& in, double before, int launches = 1) {
   B{}.upload(best.data(), largest_at.data(), largest_at.size());
   Guarded<bf16> dq(M * H * D, c.add ? before : nan), dk(M * G * D, c.add ? before : nan),
       dv(M * G * D, c.add ? before : nan);
-  Guarded<float> dwq(H * D * f, before), dwk(H * D * f, before), dbq(H * bias, before), dbk(H * bias, before),
+  Guarded<float> dwq(H * D * f, before), dwk(K * D * f, before), dbq(H * bias, before), dbk(K * bias, before),
       df(H, before);
 
   const Sequences sequences(M, c.extents);
   AttentionProblem<B, W> problem{
       c.heads, &sequences, W{}, c.affine, q.view({M, H * D}), k.view({M, G * D}), v.view({M, G * D}), {}};
   problem.weights.query_map = {wq.view({H, D, f}), c.query_map ? dwq.view({H, D, f}) : View<float>{}};
-  problem.weights.key_map = {wk.view({H, D, f}), c.key_map ? dwk.view({H, D, f}) : View<float>{}};
+  problem.weights.key_map = {wk.view({K, D, f}), c.key_map ? dwk.view({K, D, f}) : View<float>{}};
   if (bias) {
     problem.weights.query_bias = {bq.view({H, bias}), c.query_map ? dbq.view({H, bias}) : View<float>{}};
-    problem.weights.key_bias = {bk.view({H, bias}), c.key_map ? dbk.view({H, bias}) : View<float>{}};
+    problem.weights.key_bias = {bk.view({K, bias}), c.key_map ? dbk.view({K, bias}) : View<float>{}};
   }
   if (W::has_near)
     problem.weights.window_factors = {factors.view({1, H, 1, 1}), c.factors ? df.view({1, H, 1, 1}) : View<float>{}};
@@ -470,6 +473,14 @@ TEST_CASE("grouped heads") {
     check<Hedgehog<64>, Terraced<64>>(one(300, heads));
 }
 
+TEST_CASE("one key map per key/value head") {
+  for (const Heads heads : {Heads{4, 2, 128}, Heads{8, 1, 128}}) {
+    Case c = one(300, heads);
+    c.per_group = true;
+    check<Hedgehog<64>, Terraced<64>>(c);
+  }
+}
+
 TEST_CASE("ragged sequences between rows of NaN; a walk in several chunks") {
   Case c{{{0, 70, 0}, {75, 200, 0}, {275, 1, 0}, {300, 64, 0}, {364, 129, 0}}, 500, {4, 2, 128}};
   check<Hedgehog<64>, Terraced<64>>(c);
@@ -543,6 +554,10 @@ TEST_CASE("other maps and head sizes") {
       check<EluPlusOne<128>, Terraced<64>>(c);
     }
     check<Hedgehog<64>, Terraced<64>>(one(length, {4, 2, 64}));
+    Case shared = one(length, {4, 2, 64});
+    shared.per_group = true;
+    check<T2R<128>, Terraced<64>>(shared);
+    check<T2R<128, Bias::head>, Terraced<64>>(shared);
     check<T2R<128>, Sliding<64>>(one(length, {4, 2, 128}));
   }
 }

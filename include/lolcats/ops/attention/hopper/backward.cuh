@@ -98,28 +98,36 @@ class BackwardPass {
     cuda::launch("attention backward, maps", maps_kernel<side, Map, D, W>,
                  {dim3(heads, partials.parts), 2 * group_threads, stream_, sizeof(MapsShared<Map, D>)}, a_, partials);
 
+    // Heads that share a map lie side by side, so their sums are as many more partial sums of it.
     constexpr int threads = 128;
+    const int sharing = side == Side::keys && a_.key_map_per_group ? a_.group() : 1;
     const auto add = [&](const float* from, int count, int size, float* to) {
       cuda::launch("attention backward, sums", add_partials_kernel<>,
-                   {dim3((size + threads - 1) / threads, heads), threads, stream_}, from, count, size, to);
+                   {dim3((size + threads - 1) / threads, heads / sharing), threads, stream_}, from, count * sharing,
+                   size, to);
     };
     if (map.trained()) add(partials.map, copies, D * Sizes::f, map.gradient.data);
     if (Map::bias == Bias::vector && bias.trained())
       add(partials.bias, 2 * partials.parts, Sizes::f, bias.gradient.data);
     if (Map::bias == Bias::head && bias.trained()) {
-      cuda::launch("attention backward, sums", add_numbers_kernel<>, {dim3(heads), 32, stream_}, partials.bias,
-                   2 * partials.parts * Sizes::f, bias.gradient.data);
+      cuda::launch("attention backward, sums", add_numbers_kernel<>, {dim3(heads / sharing), 32, stream_}, partials.bias,
+                   2 * partials.parts * Sizes::f * sharing, bias.gradient.data);
     }
   }
 
   void pull_factors() {
     const typename Tape<B>::Scope scope(tape_);
-    const int parts = std::clamp(3 * cuda::device().multiprocessors / a_.query_heads, 1, a_.tiles());
-    float* const partials = scratch<float>(Index{a_.query_heads} * parts);
+    const int tiles = a_.query_heads * a_.tiles();
+    const FactorSums sums{scratch<float>(tiles), scratch<std::uint8_t>(tiles)};
+    constexpr int warps = group_threads / 32;
+    cuda::launch("attention backward, tiles for gamma", sort_tiles_kernel<D, W>,
+                 {dim3((a_.tiles() + warps - 1) / warps, a_.query_heads), group_threads, stream_}, a_, sums);
     cuda::launch("attention backward, gamma", factors_kernel<D, W>,
-                 {dim3(a_.query_heads, parts), group_threads, stream_, sizeof(FactorsShared<D>)}, a_, partials);
-    cuda::launch("attention backward, sums", add_factor_kernel<W>, {dim3(a_.query_heads), 32, stream_}, a_, partials,
-                 parts, problem_.weights.window_factors.gradient.data);
+                 {dim3(std::min(3 * cuda::device().multiprocessors, tiles)), group_threads, stream_,
+                  sizeof(FactorsShared<D>)},
+                 a_, sums);
+    cuda::launch("attention backward, sums", add_factor_kernel<W>, {dim3(a_.query_heads), 32, stream_}, a_, sums.sums,
+                 problem_.weights.window_factors.gradient.data);
   }
 
   Tape<B>& tape_;

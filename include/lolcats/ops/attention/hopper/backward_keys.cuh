@@ -84,7 +84,7 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
         wgmma_wait();
         pin(z.x);
         release(shared.weight_empty);
-        add_bias<Map>(z, a.key_bias, head);
+        add_bias<Map>(z, a.key_bias, a.key_map_head(head));
         pack_features<Map>(z, phi);
 #pragma unroll 1
         for (int part = 0; part < partners.state_parts(); ++part) {
@@ -168,7 +168,7 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
           wgmma_wait();
           pin(z.x);
         }
-        add_bias<Map>(z, a.key_bias, head);
+        add_bias<Map>(z, a.key_bias, a.key_map_head(head));
         std::uint32_t dz[f / 4];
         pack(pull_features<Map>(z, dphi, nullptr), dz);
         wgmma_fence();

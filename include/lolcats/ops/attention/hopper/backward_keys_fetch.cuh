@@ -76,7 +76,7 @@ __device__ __forceinline__ void fetch_for_keys(const BackwardArguments<W>& a, Ke
         weight.wait_empty(&shared.weight_empty);
         weight.advance();
         shared.weight_full.arrive_expecting(Sizes::weight_bytes);
-        load_tile<D, f>(shared.weight, a.key_map, head * D, 0, shared.weight_full);
+        load_tile<D, f>(shared.weight, a.key_map, a.key_map_head(head) * D, 0, shared.weight_full);
         if (partners.folded > 0) load_state(a.state.states, a.state.normalizers, a.record(head, tile, partners.folded));
         if (partners.state_parts() > 1) {
           load_state(a.state.prefixes, a.state.prefix_normalizers, a.prefix(head, tile, partners.chunk));

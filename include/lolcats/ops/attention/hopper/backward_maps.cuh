@@ -49,6 +49,7 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
   auto& shared = *reinterpret_cast<MapsShared<Map, D>*>(memory);
   const int group = threadIdx.x / group_threads, thread = threadIdx.x % group_threads, warp = thread / 32;
   const int head = blockIdx.x, part = blockIdx.y;
+  const int map_head = queries ? head : a.key_map_head(head);
   const int x_column = (queries ? head : head / a.group()) * D;
   // Tile i of the block is tile i * parts + part of all.
   const int count = (a.tiles() - part + partials.parts - 1) / partials.parts;
@@ -100,7 +101,7 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
     }
     barrier_init_fence();
     shared.weight_full.arrive_expecting(Sizes::weight_bytes);
-    load_tile<D, f>(shared.weight, queries ? a.query_map : a.key_map, head * D, 0, shared.weight_full);
+    load_tile<D, f>(shared.weight, queries ? a.query_map : a.key_map, map_head * D, 0, shared.weight_full);
   }
   if (threadIdx.x < 128) shared.ones[threadIdx.x] = 0x3F80;
   async_proxy_fence();
@@ -206,7 +207,7 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
       wgmma_commit();
       wgmma_wait();
       pin(z.x);
-      add_bias<Map>(z, queries ? a.query_bias : a.key_bias, head);
+      add_bias<Map>(z, queries ? a.query_bias : a.key_bias, map_head);
       std::uint32_t dz[f / 4];
       if constexpr (queries) {
         PerRow far;

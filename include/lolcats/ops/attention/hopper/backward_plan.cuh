@@ -220,15 +220,16 @@ __device__ __forceinline__ int last_read(const WindowTiles<W>& window, TileTable
 template <class W>
 struct BackwardArguments {
   CUtensorMap q, dy, k, v;         // boxes of (64, 64)
-  CUtensorMap query_map, key_map;  // (H * D, f), boxes of (D, 64)
+  CUtensorMap query_map, key_map;  // (H * D, f), that of keys perhaps (G * D, f); boxes of (D, 64)
   TileTable table;
   WindowTiles<W> window;
   int query_heads = 0, key_heads = 0;
   bool affine = false;
+  bool key_map_per_group = false;        // one map of keys, and bias, per key/value head instead of per query head
   const bf16* y = nullptr;               // (M, H * D)
   const bf16* window_factors = nullptr;  // (H)
   const bf16* query_bias = nullptr;      // (H, f) or (H, 1)
-  const bf16* key_bias = nullptr;
+  const bf16* key_bias = nullptr;        // the same, or G of them
   const float* largest = nullptr;              // (M, H)
   const float* inverse_denominator = nullptr;  // (M, H)
   const std::int32_t* largest_at = nullptr;    // (M, H)
@@ -243,7 +244,8 @@ struct BackwardArguments {
   __device__ __forceinline__ Index prefix(int head, const TileTable::Tile& tile, int chunk) const {
     return (static_cast<Index>(head) * table.count + tile.sequence) * state.chunks + chunk;
   }
-  __device__ __forceinline__ int group() const { return query_heads / key_heads; }
+  __host__ __device__ __forceinline__ int group() const { return query_heads / key_heads; }
+  __device__ __forceinline__ int key_map_head(int head) const { return key_map_per_group ? head / group() : head; }
   /// sigmoid of the head's window factor.
   __device__ __forceinline__ float gamma(int head) const {
     if constexpr (!W::has_near) return 0;

@@ -36,6 +36,7 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
   auto& shared = *reinterpret_cast<StatesShared<Map, D>*>(memory);
   const int thread = threadIdx.x, warp = thread / 32;
   const int head = blockIdx.x, chunk = blockIdx.y;
+  const int map_head = side == Side::keys ? a.key_map_head(head) : head;
   TileTable::Tile tile = a.table.sequence(blockIdx.z);
 
   const int last = last_read<side>(a.window, tile);
@@ -65,7 +66,7 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
     load_mapped();
     load_values();
     shared.weight_full.arrive_expecting(Sizes::weight_bytes);
-    load_tile<D, f>(shared.weight, side == Side::keys ? a.key_map : a.query_map, head * D, 0, shared.weight_full);
+    load_tile<D, f>(shared.weight, side == Side::keys ? a.key_map : a.query_map, map_head * D, 0, shared.weight_full);
   }
   // Eight tokens are a core of (8, 8): token t of a core is its column t, factor n its row n.
   const auto set_unit = [&](int token, int n, std::uint16_t bits) {
@@ -116,7 +117,7 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
       wgmma_commit();
       wgmma_wait();
       pin(z.x);
-      add_bias<Map>(z, side == Side::keys ? a.key_bias : a.query_bias, head);
+      add_bias<Map>(z, side == Side::keys ? a.key_bias : a.query_bias, map_head);
       if constexpr (side == Side::keys)
         pack_features<Map>(z, phi);
       else

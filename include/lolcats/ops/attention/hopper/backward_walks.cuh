@@ -24,7 +24,7 @@ bool takes_tiles(const AttentionProblem<Cuda<bf16>, W>& p) {
   } else {
     const auto aligned = [](const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; };
     if (p.heads.size != 64 && p.heads.size != 128) return false;
-    if (p.weights.key_map.shape()[0] != p.heads.queries || p.q.rows() >= (Index{1} << 31)) return false;
+    if (p.q.rows() >= (Index{1} << 31)) return false;
     if (!aligned(p.q.data) || !aligned(p.k.data) || !aligned(p.v.data)) return false;
     if (!aligned(p.weights.query_map.value.data) || !aligned(p.weights.key_map.value.data)) return false;
     return cuda::device().capability == 90;
@@ -50,12 +50,13 @@ BackwardArguments<W> arguments_of(const AttentionProblem<Cuda<bf16>, W>& problem
   a.k = tensor_map(problem.k.data, problem.k.rows(), problem.k.cols(), tile_rows);
   a.v = tensor_map(problem.v.data, problem.v.rows(), problem.v.cols(), tile_rows);
   a.query_map = tensor_map(w.query_map.value.data, heads.queries * D, f, D);
-  a.key_map = tensor_map(w.key_map.value.data, heads.queries * D, f, D);
+  a.key_map = tensor_map(w.key_map.value.data, w.key_map.shape()[0] * D, f, D);
   for (const Extent& e : extents) a.table.add(e);
   a.window = {problem.window};
   a.query_heads = static_cast<int>(heads.queries);
   a.key_heads = static_cast<int>(heads.keys);
   a.affine = problem.affine;
+  a.key_map_per_group = w.key_map.shape()[0] != heads.queries;
   a.window_factors = w.window_factors.value.data;
   a.query_bias = w.query_bias.value.data;
   a.key_bias = w.key_bias.value.data;
