@@ -86,7 +86,8 @@ inline std::vector<double> mask_of(Index size, double p, std::uint64_t seed, std
 template <Backend B>
 void check_lora_linear() {
   const std::array<Index, 4> sizes[] = {{1, 1, 1, 1},    {3, 65, 1, 2},    {63, 64, 65, 8}, {64, 3, 63, 3},
-                                        {65, 63, 64, 1}, {300, 64, 64, 8}, {1, 64, 900, 4}, {70, 64, 257, 16}};
+                                        {65, 63, 64, 1}, {300, 64, 64, 8}, {1, 64, 900, 4}, {70, 64, 257, 16},
+                                        {5, 2056, 9, 8}};
   for (const auto& [rows, inputs, outputs, rank] : sizes) {
     for (const double p : {0.0, 0.3}) {
       CAPTURE(rows);
@@ -256,7 +257,7 @@ template <Backend B>
 void check_arg_max() {
   const B backend;
   Tape<B> tape;
-  for (const auto& [rows, cols] : {std::array<Index, 2>{1, 1}, {3, 63}, {64, 3}, {65, 65}, {5, 4099}}) {
+  for (const auto& [rows, cols] : {std::array<Index, 2>{1, 1}, {3, 63}, {64, 3}, {65, 65}, {5, 4099}, {3, 20000}}) {
     CAPTURE(rows);
     CAPTURE(cols);
     Rng rng(7);

@@ -78,6 +78,26 @@ TEST_CASE_TEMPLATE("AdamW on CUDA follows the published algorithm in every eleme
   }
 }
 
+TEST_CASE_TEMPLATE("with bf16_masters, masters on CUDA keep nothing that bf16 cannot hold", B, Cuda<float>, Cuda<bf16>) {
+  if (!have_gpu()) return;
+  Some<B> fine, coarse;
+  AdamW<B> with(coarse.backend, coarse.named, {.bf16_masters = true}), without(fine.backend, fine.named, {});
+  with.step(1e-2);
+  without.step(1e-2);
+  Index representable = 0, all = 0;
+  for (std::size_t i = 0; i < fine.parameters.size(); ++i) {
+    auto want = host(fine.backend, fine.parameters[i].master());
+    for (double& x : want) {
+      const double rounded = cuda::round_to<bf16>(x);
+      representable += x == rounded;
+      ++all;
+      x = rounded;
+    }
+    CHECK(same(want, host(coarse.backend, coarse.parameters[i].master())));
+  }
+  CHECK(representable < all / 10);
+}
+
 TEST_CASE("norm, clipping and zeroing go over all parameters") {
   if (!have_gpu()) return;
   using B = Cuda<bf16>;

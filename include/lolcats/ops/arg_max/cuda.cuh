@@ -20,14 +20,22 @@ __device__ inline Largest larger(const Largest& a, const Largest& b) {
   return b.value > a.value || (b.value == a.value && b.column < a.column) ? b : a;
 }
 
-template <int Threads, class T>
-__global__ void arg_max(const T* x, Index cols, std::int32_t* column) {
+template <int Threads, int Width, class T>
+__global__ void __launch_bounds__(Threads) arg_max(const T* x, Index cols, std::int32_t* column) {
   const T* row = x + static_cast<Index>(blockIdx.x) * cols;
   Largest best{-INFINITY, INT32_MAX};
-  for (Index i = threadIdx.x; i < cols; i += Threads) {
-    const float value = to_float(row[i]);
-    best = larger(best, {value, isfinite(value) ? static_cast<std::int32_t>(i) : -1});
+  bool finite = true;
+#pragma unroll 4
+  for (Index i = threadIdx.x * Index{Width}; i < cols; i += Threads * Width) {
+    const auto pack = load_pack<Width>(row + i);
+#pragma unroll
+    for (int e = 0; e < Width; ++e) {
+      const float value = pack[e];
+      finite = finite && isfinite(value);
+      if (value > best.value) best = {value, static_cast<std::int32_t>(i) + e};  // columns grow: the first of equals
+    }
   }
+  if (!finite) best.column = -1;
   const auto reduce = [&best] {
     for (int lanes = 16; lanes > 0; lanes /= 2) {
       best = larger(best, {__shfl_xor_sync(~0U, best.value, lanes), __shfl_xor_sync(~0U, best.column, lanes)});
@@ -49,9 +57,15 @@ template <class T>
 struct ArgMaxKernel<Cuda<T>> {
   static void forward(const Cuda<T>& backend, View<const T> x, View<std::int32_t> column) {
     if (x.rows() == 0) return;
-    constexpr int threads = 512;
-    cuda::launch("arg_max", cuda::arg_max<threads, T>, {static_cast<unsigned>(x.rows()), threads, backend.stream()}, x.data,
-                 x.cols(), column.data);
+    constexpr int threads = 1024;
+    const auto run = [&]<int Width>() {
+      cuda::launch("arg_max", cuda::arg_max<threads, Width, T>,
+                   {static_cast<unsigned>(x.rows()), threads, backend.stream()}, x.data, x.cols(), column.data);
+    };
+    if (cuda::packs_fit(x.cols(), x.data))
+      run.template operator()<cuda::widest<T>>();
+    else
+      run.template operator()<1>();
   }
 };
 

@@ -8,6 +8,29 @@
 
 namespace lolcats {
 
+namespace cuda {
+
+inline constexpr Index few_rows = 64;  // of a decoding step
+inline constexpr int low_threads = 128;
+
+/// t = x A^T (M, R) for few rows: where a product by tiles would occupy R columns of one tile.  Grid: R, M.
+template <int Width, class T>
+__global__ void __launch_bounds__(low_threads) project_few_rows(const T* x, const T* a, T* t, Index cols) {
+  const T* from = x + static_cast<Index>(blockIdx.y) * cols;
+  const T* by = a + static_cast<Index>(blockIdx.x) * cols;
+  float sum = 0;
+#pragma unroll 4
+  for (Index i = threadIdx.x * Index{Width}; i < cols; i += low_threads * Width) {
+    const auto u = load_pack<Width>(from + i), v = load_pack<Width>(by + i);
+#pragma unroll
+    for (int e = 0; e < Width; ++e) sum = fmaf(u[e], v[e], sum);
+  }
+  sum = block_sum<low_threads>(sum);
+  if (threadIdx.x == 0) t[static_cast<Index>(blockIdx.y) * gridDim.x + blockIdx.x] = from_float<T>(sum);
+}
+
+}  // namespace cuda
+
 /// The rank-R update is written first and the large product is added to it: so the update costs one pass over the result
 /// instead of two, and it is the small term that is rounded to T.
 template <class T>
@@ -16,9 +39,7 @@ struct LoraLinearKernel<Cuda<T>> {
 
   static void forward(const B& backend, View<const T> x, View<const T> w, View<const T> a, View<const T> b, double scale,
                       const DropoutMask& mask, View<T> t, View<T> y) {
-    with_mask(backend, x, mask, [&](View<const T> masked) {
-      cuda::multiply_transposed<T, T>(backend.stream(), masked, a, {t, false});
-    });
+    with_mask(backend, x, mask, [&](View<const T> masked) { project(backend, masked, a, t); });
     cuda::multiply_transposed<T, T>(backend.stream(), t, b, {y, false}, scale);
     cuda::multiply_transposed<T, T>(backend.stream(), x, w, {y, true});
   }
@@ -51,6 +72,20 @@ struct LoraLinearKernel<Cuda<T>> {
   }
 
  private:
+  static void project(const B& backend, View<const T> x, View<const T> a, View<T> t) {
+    if (x.rows() > cuda::few_rows || a.rows() > cuda::few_rows)
+      return cuda::multiply_transposed<T, T>(backend.stream(), x, a, {t, false});
+    const auto run = [&]<int Width>() {
+      const dim3 grid(static_cast<unsigned>(a.rows()), static_cast<unsigned>(x.rows()));
+      cuda::launch("lora, few rows", cuda::project_few_rows<Width, T>, {grid, cuda::low_threads, backend.stream()}, x.data,
+                   a.data, t.data, x.cols());
+    };
+    if (cuda::packs_fit(x.cols(), x.data, a.data))
+      run.template operator()<cuda::widest<T>>();
+    else
+      run.template operator()<1>();
+  }
+
   template <class F>
   static void with_mask(const B& backend, View<const T> x, const DropoutMask& mask, F&& f) {
     if (!mask.active()) return f(x);
