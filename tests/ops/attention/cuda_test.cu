@@ -24,12 +24,12 @@ void check_general(typename A::Window window, const AttentionSuite& suite = smal
 /// The path of a problem with 4 query and 2 key heads and 300 tokens.
 template <class Map, class W>
 AttentionPath path_of(W window, Index size) {
-  using Kernel = AttentionKernel<Cuda<bf16>, Map, W>;
+  using Paths = AttentionPaths<bf16, Map, W>;
   const Sequences sequences = Sequences::rectangular(1, 300);
   AttentionProblem<Cuda<bf16>, W> p{{4, 2, size}, &sequences, window, false, {}, {}, {}, {}};
   for (auto* map : {&p.weights.query_map, &p.weights.key_map}) map->value = {nullptr, {4, size, Map::projected}};
-  CHECK(Kernel::forward_path(p) == Kernel::backward_path(p));
-  return Kernel::forward_path(p);
+  CHECK(Paths::forward(p) == Paths::backward(p));
+  return Paths::forward(p);
 }
 
 /// Attention over features that are given, one block per query head or per key/value head.
@@ -129,10 +129,10 @@ TEST_CASE("which kernels an attention takes") {
 }
 
 TEST_CASE("a test can ask for the general path") {
-  using Kernel = AttentionKernel<Cuda<float>, NoMap, Sliding<>>;
+  using Paths = AttentionPaths<float, NoMap, Sliding<>>;
   AttentionProblem<Cuda<float>, Sliding<>> problem;
-  CHECK(Kernel::forward_path(problem) == AttentionPath::general);
-  CHECK(name_of(Kernel::backward_path(problem)) == "general");
+  CHECK(Paths::forward(problem) == AttentionPath::general);
+  CHECK(name_of(Paths::backward(problem)) == "general");
   const cuda::GeneralAttentionOnly only;
   CHECK(cuda::GeneralAttentionOnly::active());
 }

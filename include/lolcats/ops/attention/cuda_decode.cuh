@@ -37,6 +37,7 @@ struct Decode {
   const T *query_map = nullptr, *key_map = nullptr, *query_bias = nullptr, *key_bias = nullptr;
   int width = 0;     // f
   int key_maps = 0;  // H or G
+  int rows = tile;   // that a block of decode_features maps: a tile, or few_rows
   const T* window_factors = nullptr;
   bool near = true, far = true, affine = false;
   float* phi_q = nullptr;  // (slots, H, F)
@@ -55,7 +56,66 @@ struct Decode {
   }
 };
 
-/// phi of the queries and of the keys that leave.  Grid: blocks of 64 rows, query maps and then key maps.
+inline constexpr int decode_largest_size = 256;  // of a head
+
+/// Asks for `bytes` from `from` on to be in the L2 cache soon.  All threads of the block take part.
+__device__ __forceinline__ void prefetch(const void* from, std::int64_t bytes) {
+  const char* at = static_cast<const char*>(from);
+  for (std::int64_t i = 128LL * threadIdx.x; i < bytes; i += 128LL * tile_threads) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at + i));
+  }
+}
+
+/// Rows that `project_few` takes at most.
+inline constexpr int few_rows = 4;
+
+/// `project` for few rows, given by pointers: the threads share the sums over D, so that W is read at once.  f is a multiple
+/// of the elements in 16 bytes; `sums` has room for tile_threads partial sums of as many columns and few_rows rows.
+template <class T, FeatureMap M>
+__device__ void project_few(float* z, float* sums, const T* const* rows, int count, int size, const Rows<T>& weight,
+                            const T* bias) {
+  constexpr int Width = cuda::widest<T>;
+  __shared__ float x[few_rows][decode_largest_size];
+  const int thread = static_cast<int>(threadIdx.x), f = weight.width;
+  const int across = f / Width, down = tile_threads / across;  // packs of columns, and threads that share one
+  for (int c = thread; c < size; c += tile_threads) {
+#pragma unroll
+    for (int r = 0; r < few_rows; ++r) x[r][c] = r < count ? cuda::to_float(rows[r][c]) : 0.0F;
+  }
+  __syncthreads();
+  if (thread < across * down) {
+    const int column = thread % across * Width, first = thread / across;
+    float sum[few_rows][Width] = {};
+#pragma unroll 4
+    for (int d = first; d < size; d += down) {
+      const auto w = cuda::load_pack<Width>(weight.data + d * f + column);
+#pragma unroll
+      for (int r = 0; r < few_rows; ++r) {
+#pragma unroll
+        for (int e = 0; e < Width; ++e) sum[r][e] = fmaf(x[r][d], w[e], sum[r][e]);
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < few_rows; ++r) {
+      auto* to = reinterpret_cast<float4*>(sums + (first * few_rows + r) * f + column);
+#pragma unroll
+      for (int e = 0; e < Width; e += 4) to[e / 4] = {sum[r][e], sum[r][e + 1], sum[r][e + 2], sum[r][e + 3]};
+    }
+  }
+  __syncthreads();
+  for (int i = thread; i < few_rows * f; i += tile_threads) {
+    const int r = i / f, c = i % f;
+    float sum = 0;
+#pragma unroll 8
+    for (int part = 0; part < down; ++part) sum += sums[part * few_rows * f + i];
+    if constexpr (M::bias != Bias::none) sum += cuda::to_float(bias[M::bias == Bias::head ? 0 : c]);
+    if (M::skip && c < size) sum += x[r][c];
+    wide_at(z, r, c) = sum;
+  }
+  __syncthreads();
+}
+
+/// phi of the queries and of the keys that leave.  Grid: blocks of `p.rows` rows, query maps and then key maps.
 template <class T, FeatureMap M, int Lanes, int Count>
 __global__ void __launch_bounds__(tile_threads)
     decode_features(const __grid_constant__ DecodeSlots<T> slots, const __grid_constant__ Decode<T> p) {
@@ -66,10 +126,13 @@ __global__ void __launch_bounds__(tile_threads)
   float* z = right + tile_floats;
   const bool query = static_cast<int>(blockIdx.y) < p.heads.queries;
   const int m = static_cast<int>(blockIdx.y) - (query ? 0 : p.heads.queries);
-  const int all = query ? slots.count : slots.leaving, first = static_cast<int>(blockIdx.x) * tile,
-            count = min(tile, all - first);
+  const int all = query ? slots.count : slots.leaving, first = static_cast<int>(blockIdx.x) * p.rows,
+            count = min(p.rows, all - first);
   if (count <= 0) return;
   const int size = p.heads.size;
+  const std::int64_t map_at = static_cast<std::int64_t>(m) * size * p.width;
+  const Rows<T> weight{(query ? p.query_map : p.key_map) + map_at, p.width, p.width};
+  if (p.rows == few_rows) prefetch(weight.data, static_cast<std::int64_t>(sizeof(T)) * size * p.width);
   for (int r = static_cast<int>(threadIdx.x); r < count; r += tile_threads) {
     if (query) {
       rows[r] = p.q + (static_cast<std::int64_t>(slots.slots[first + r].row) * p.heads.queries + m) * size;
@@ -85,16 +148,19 @@ __global__ void __launch_bounds__(tile_threads)
       rows[r] = p.key_row(s, s.keys, p.k, first + r - s.leaving_at) + static_cast<std::int64_t>(key_head) * size;
     }
   }
-  const std::int64_t map_at = static_cast<std::int64_t>(m) * size * p.width;
-  const Rows<T> weight{(query ? p.query_map : p.key_map) + map_at, p.width, p.width};
   const T* bias = nullptr;
   if constexpr (M::bias != Bias::none) {
     bias = (query ? p.query_bias : p.key_bias) + static_cast<std::int64_t>(m) * (M::bias == Bias::head ? 1 : p.width);
   }
-  project<T, M>(z, left, right, GatheredRows<T>{rows, size, size % 4 == 0}, count, weight, bias);
+  if (p.rows == few_rows) {
+    __syncthreads();
+    project_few<T, M>(z, left, rows, count, size, weight, bias);
+  } else {
+    project<T, M>(z, left, right, GatheredRows<T>{rows, size, size % 4 == 0}, count, weight, bias);
+  }
   float* phi = query ? p.phi_q : p.phi_k;
   const std::int64_t maps = query ? p.heads.queries : p.key_maps;
-  for_rows<Lanes, Count>(z, p.width, [&](int r, const LaneRow<Lanes, Count>& zr) {
+  for_rows<Lanes, Count>(z, p.width, p.rows, [&](int r, const LaneRow<Lanes, Count>& zr) {
     const auto f = M::features(zr);
     if (r < count) store_features<M, Lanes, Count>(f, p.width, phi + ((first + r) * maps + m) * M::count * p.width);
   });
@@ -116,15 +182,6 @@ struct Elements {
 };
 
 inline constexpr int decode_keys = 128;          // near keys per block of scores
-inline constexpr int decode_largest_size = 256;  // of a head
-
-/// Asks for `bytes` from `from` on to be in the L2 cache soon.  All threads of the block take part.
-__device__ __forceinline__ void prefetch(const void* from, std::int64_t bytes) {
-  const char* at = static_cast<const char*>(from);
-  for (std::int64_t i = 128LL * threadIdx.x; i < bytes; i += 128LL * tile_threads) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(at + i));
-  }
-}
 
 /// y of one head of one sequence, and its state moved on.  Grid: heads, slots.
 ///

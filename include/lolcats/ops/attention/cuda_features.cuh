@@ -78,13 +78,13 @@ __device__ void project(float* z, float* left, float* right, const Source& x, in
   __syncthreads();
 }
 
-/// Calls f(row, z) for all 64 rows, each held by `Lanes` lanes; all lanes of a warp are in the call together.
+/// Calls f(row, z) for `rows` rows or some more, each held by `Lanes` lanes; all lanes of a warp are in the call together.
 template <int Lanes, int Count, class F>
-__device__ __forceinline__ void for_rows(float* z, int width, F f) {
+__device__ __forceinline__ void for_rows(float* z, int width, int rows, F f) {
   using Row = LaneRow<Lanes, Count>;
   constexpr int together = 32 / Lanes;
   const int warp = static_cast<int>(threadIdx.x) / 32, group = static_cast<int>(threadIdx.x) % 32 / Lanes;
-  for (int r = warp * together; r < tile; r += tile_threads / 32 * together) {
+  for (int r = warp * together; r < rows; r += tile_threads / 32 * together) {
     Row row{{}, width};
 #pragma unroll
     for (int i = 0; i < Count; ++i) row.values[i] = Row::entry(i) < width ? wide_at(z, r + group, Row::entry(i)) : 0.0F;
@@ -120,7 +120,7 @@ __device__ __forceinline__ void for_projected_rows(const MapInputs<T>& in, F f) 
   const auto [row, count] = in.block(static_cast<int>(blockIdx.x));
   const int m = static_cast<int>(blockIdx.y);
   project<T, M>(z, left, right, in.rows(row, m), count, in.weight(m), in.bias_of(M::bias, m));
-  for_rows<Lanes, Count>(z, in.width, [&](int r, const LaneRow<Lanes, Count>& zr) {
+  for_rows<Lanes, Count>(z, in.width, tile, [&](int r, const LaneRow<Lanes, Count>& zr) {
     f(r, count, ((row + r) * in.maps + m) * M::count * in.width, zr);
   });
 }

@@ -1,8 +1,9 @@
-// Decoding states on a GPU: prefill of any length by the general kernels, single tokens by kernels of their own.
+// Decoding states on a GPU: prefill of any length by the kernels of whole passes, single tokens by kernels of their own.
 #pragma once
 
 #include <lolcats/ops/attention/cuda_call.cuh>
 #include <lolcats/ops/attention/cuda_decode.cuh>
+#include <lolcats/ops/attention/cuda_path.cuh>
 #include <lolcats/ops/attention/softmax_decode.cuh>
 #include <lolcats/ops/attention/state.hpp>
 
@@ -90,8 +91,10 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
 
  private:
   using Call = general::Call<T, Map, W>;
+  using Paths = AttentionPaths<T, Map, W>;
   static constexpr bool far = Call::far;
   static constexpr Index ring_at_once = 1024;
+  static constexpr Index few_enough = 64;  // rows that are mapped a few per block
 
   static Index capacity(const Slot& slot) { return slot.keys ? slot.keys.shape()[0] : 0; }
 
@@ -174,10 +177,11 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
       d.key_bias = w.key_bias.value.data;
       d.width = static_cast<int>(w.query_map.shape()[2]);
       const Index rows = std::max(slots.count, slots.leaving);
+      if (rows <= few_enough && cuda::packs_fit(d.width, d.query_map, d.key_map)) d.rows = general::few_rows;
       const unsigned maps = static_cast<unsigned>(H + (slots.leaving > 0 ? d.key_maps : 0));
       general::for_row_type<Map>(d.width, [&]<int Lanes, int Count>() {
         cuda::launch("attention: features of a token", general::decode_features<T, Map, Lanes, Count>,
-                     {dim3(cuda::blocks_for(rows, general::tile), maps), general::tile_threads, stream,
+                     {dim3(cuda::blocks_for(rows, d.rows), maps), general::tile_threads, stream,
                       general::map_shared_bytes(d.width)},
                      slots, d);
       });
@@ -244,6 +248,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
 
     general::Workspace space(stream);
     const auto segment_piece = plan.reserve(space);
+    const auto resumed_piece = space.template add<hopper::Resumed>(count);
     constexpr int arrays = given ? 3 : 2;  // keys, values, given features
     const auto rings_before = space.template add<general::Ring<T>>(arrays * count),
                rings_after = space.template add<general::Ring<T>>(arrays * count);
@@ -289,15 +294,17 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
       pack(0, problem.k.data, width, keys.data());
       pack(1, problem.v.data, width, values.data());
       if (given) pack(2, given_keys.data, feature_width, features.data());
-      p.k.data = keys.data();
-      p.v.data = values.data();
+      p.k = {keys.data(), Shape{key_rows, width}};
+      p.v = {values.data(), Shape{key_rows, width}};
       if (given) given_keys.data = features.data();
     }
-    call.run_window(segments, plan, begins.data());
-    call.for_heads(std::max(rows, key_rows), far ? 2 * F + D + 1 : 0, [&](const general::HeadRange& r) {
-      general::forward_heads(call, plan, segments, r, begins.data(), given_keys, y, {},
-                             far ? slot_pointers.data() : nullptr, far ? slot_pointers.data() + count : nullptr);
-    });
+    if (!prefill_fused(backend, p, state, plan, after, resumed_piece.data(), y)) {
+      call.run_window(segments, plan, begins.data());
+      call.for_heads(std::max(rows, key_rows), far ? 2 * F + D + 1 : 0, [&](const general::HeadRange& r) {
+        general::forward_heads(call, plan, segments, r, begins.data(), given_keys, y, {},
+                               far ? slot_pointers.data() : nullptr, far ? slot_pointers.data() + count : nullptr);
+      });
+    }
     const auto store = [&](int which, const T* from, Index columns) {
       cuda::launch("attention: keep keys", general::store_rows<T>, {key_tiles, general::tile_threads, stream}, segments,
                    rings_after.data() + which * count, from, static_cast<int>(columns));
@@ -313,6 +320,31 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
       with_room.length = slot.length;
       with_room.first = slot.first;
       slot = std::move(with_room);
+    }
+  }
+
+  /// The rest of a prefill by fused kernels, if they take it.  p.k and p.v hold the keys of all segments, `to` has room
+  /// for what is to be told of them.
+  static bool prefill_fused(const B& backend, const Problem& p, const State& state, const general::Plan& plan,
+                            std::vector<Slot>& after, hopper::Resumed* to, View<T> y) {
+    if constexpr (!Paths::softmax_fits && !Paths::forward_fits) {
+      return false;
+    } else {
+      std::vector<Extent> extents;
+      std::vector<hopper::Resumed> resumed;
+      for (std::size_t n = 0; n < plan.segments.size(); ++n) {
+        const general::Segment& s = plan.segments[n];
+        if (!hopper::sees_the_same(p.window, state.slots[n].first, s.offset, s.keys)) return false;
+        extents.push_back({s.k_row, s.keys, 0});
+        resumed.push_back({s.q_row - s.offset, s.offset, s.leaving, after[n].sums.data(), after[n].normalizer.data()});
+      }
+      if (Paths::prefill(p, extents) == AttentionPath::general) return false;
+      backend.upload(resumed.data(), to, static_cast<Index>(resumed.size()));
+      if constexpr (Paths::softmax_fits)
+        hopper::softmax_forward_resumed(backend, p, extents, to, y);
+      else
+        hopper::forward_resumed<Map>(backend, p, extents, to, y);
+      return true;
     }
   }
 

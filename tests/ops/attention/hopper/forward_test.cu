@@ -250,9 +250,9 @@ Got run(const Case& c, const Data& d, int chunk_tiles, bool statistics = true, W
     REQUIRE(hopper::takes_forward<Map>(problem));
     hopper::forward_pass::clear_padding(backend, sequences, out);
     if (c.D == 64)
-      hopper::forward_pass::launch<Map, 64>(backend, problem, out, saved, chunk_tiles);
+      hopper::forward_pass::launch<Map, 64>(backend, problem, sequences.extents(), nullptr, out, saved, chunk_tiles);
     else
-      hopper::forward_pass::launch<Map, 128>(backend, problem, out, saved, chunk_tiles);
+      hopper::forward_pass::launch<Map, 128>(backend, problem, sequences.extents(), nullptr, out, saved, chunk_tiles);
   }
   backend.synchronize();
   Got got{y.host(), largest.host(), inverse.host(), largest_at.host(), true};

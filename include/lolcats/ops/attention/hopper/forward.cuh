@@ -25,23 +25,32 @@ constexpr bool fits() {
   }
 }
 
-/// The launches, for heads of `Size`; sequences are cut every `chunk_tiles` tiles.
+/// Resumed sequences have their records at once: as many sequences as keep these within 256 MiB.
+template <class S>
+int resumed_at_once(std::span<const Extent> extents, const Parameters<typename S::Window>& p) {
+  Index longest = 1;
+  for (const Extent& e : extents) longest = std::max(longest, e.length);
+  const Index records = (longest + tile * p.chunk_tiles - 1) / (tile * p.chunk_tiles) + 1;
+  const Index bytes = records * p.heads * S::state_floats * static_cast<Index>(sizeof(float));
+  return static_cast<int>(std::clamp<Index>((Index{256} << 20) / bytes, 1, Extents::capacity));
+}
+
+/// The launches, for heads of `Size`; sequences are cut every `chunk_tiles` tiles.  `resumed` is null, or has a member per
+/// extent in device memory.
 template <class Map, int Size, class W>
-void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& problem, View<bf16> y,
-            const AttentionStatistics<Cuda<bf16>>& statistics, int chunk_tiles) {
+void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& problem, std::span<const Extent> extents,
+            const Resumed* resumed, View<bf16> y, const AttentionStatistics<Cuda<bf16>>& statistics, int chunk_tiles) {
   using S = Sizes<Map, W, Size>;
   static_assert(sizeof(ForwardMemory<S>) <= 232448 && sizeof(ChunkMemory<S>) <= 232448,
                 "more shared memory than Hopper has");
   const Heads& heads = problem.heads;
   const auto& weights = problem.weights;
   const cudaStream_t stream = backend.stream();
-  const Index rows = problem.sequences->rows();
-  const std::span<const Extent> extents = problem.sequences->extents();
 
   const TensorMaps maps{
-      tensor_map(problem.q.data, rows, heads.queries * Size, tile),
-      tensor_map(problem.k.data, rows, heads.keys * Size, tile),
-      tensor_map(problem.v.data, rows, heads.keys * Size, tile),
+      tensor_map(problem.q.data, problem.q.rows(), heads.queries * Size, tile),
+      tensor_map(problem.k.data, problem.k.rows(), heads.keys * Size, tile),
+      tensor_map(problem.v.data, problem.v.rows(), heads.keys * Size, tile),
       tensor_map(weights.query_map.value.data, heads.queries * Size, S::f, Size),
       tensor_map(weights.key_map.value.data, weights.key_map.shape()[0] * Size, S::f, Size),
   };
@@ -61,20 +70,22 @@ void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& pr
   p.inverse_denominator = statistics.inverse_denominator.data;
   p.largest_at = statistics.largest_at.data;
 
-  for_batches(extents, p.chunk_tiles, [&](const Extents& batch) {
+  const int capacity = resumed ? resumed_at_once<S>(extents, p) : Extents::capacity;
+  for_batches(extents, p.chunk_tiles, capacity, [&](const Extents& batch, std::size_t first) {
     p.extents = batch;
+    if (resumed) p.resumed = resumed + first;
     const auto heads_by_chunks = dim3(static_cast<unsigned>(p.heads), static_cast<unsigned>(batch.chunks()));
-    const bool cut = batch.chunks() > batch.count;
-    cuda::Scratch<float> states(cut ? static_cast<Index>(batch.chunks()) * p.heads * S::state_floats : 0, stream);
+    const bool sums = resumed || batch.chunks() > batch.count;
+    const Index records = sums ? batch.chunks() + (resumed ? batch.count : 0) : 0;
+    cuda::Scratch<float> states(records * p.heads * S::state_floats, stream);
     p.states = states.data();
-    if (cut) {
+    if (sums) {
       cuda::launch("attention forward, sums of chunks", sum_chunks<S>,
                    {heads_by_chunks, chunk_threads, stream, sizeof(ChunkMemory<S>)}, maps, p);
       constexpr int threads = 128;
       const dim3 grid(cuda::blocks_for(S::state_floats / 4, threads), heads_by_chunks.x,
                       static_cast<unsigned>(batch.count));
-      cuda::launch("attention forward, running sums of chunks", accumulate_chunks<>, {grid, threads, stream}, p.states,
-                   p.extents, S::state_floats);
+      cuda::launch("attention forward, running sums of chunks", accumulate_chunks<S>, {grid, threads, stream}, p);
     }
     cuda::launch("attention forward", forward_kernel<S>,
                  {heads_by_chunks, forward_threads, stream, sizeof(ForwardMemory<S>)}, maps, p);
@@ -93,15 +104,18 @@ inline void clear_padding(const Cuda<bf16>& backend, const Sequences& sequences,
 
 }  // namespace forward_pass
 
-/// Can `forward` compute this problem on the current device?
+/// Can `forward` compute this problem on the current device?  And `forward_resumed`, with these extents of keys?
 template <class Map, class W>
-bool takes_forward(const AttentionProblem<Cuda<bf16>, W>& problem) {
+bool takes_forward(const AttentionProblem<Cuda<bf16>, W>& problem, std::span<const Extent> extents) {
   if constexpr (forward_pass::fits<Map, W>()) {
     const Heads& heads = problem.heads;
     const auto aligned = [](const auto* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; };
+    Index longest = 0;
+    for (const Extent& e : extents) longest = std::max(longest, e.length);
+    constexpr Index most_rows = std::numeric_limits<int>::max() - forward_pass::tile;
     return cuda::device().capability == 90 && (heads.size == 64 || heads.size == 128) &&
-           problem.sequences->rows() <= std::numeric_limits<int>::max() - forward_pass::tile &&
-           forward_pass::WindowTiles<W>::covers(problem.window, problem.sequences->longest()) &&
+           problem.sequences->rows() <= most_rows && problem.k.rows() <= most_rows &&
+           forward_pass::WindowTiles<W>::covers(problem.window, longest) &&
            aligned(problem.q.data) && aligned(problem.k.data) && aligned(problem.v.data) &&
            aligned(problem.weights.query_map.value.data) && aligned(problem.weights.key_map.value.data);
   } else {
@@ -109,18 +123,42 @@ bool takes_forward(const AttentionProblem<Cuda<bf16>, W>& problem) {
   }
 }
 
+template <class Map, class W>
+bool takes_forward(const AttentionProblem<Cuda<bf16>, W>& problem) {
+  return takes_forward<Map>(problem, problem.sequences->extents());
+}
+
+namespace forward_pass {
+
+template <class Map, class W>
+void run(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& problem, std::span<const Extent> extents,
+         const Resumed* resumed, View<bf16> y, const AttentionStatistics<Cuda<bf16>>& statistics) {
+  const int tiles = chunk_tiles(extents, problem.heads.queries, cuda::device().multiprocessors);
+  if (problem.heads.size == 64)
+    launch<Map, 64>(backend, problem, extents, resumed, y, statistics, tiles);
+  else
+    launch<Map, 128>(backend, problem, extents, resumed, y, statistics, tiles);
+}
+
+}  // namespace forward_pass
+
 /// y (M, H * D) and, where views are given, the row statistics (M, H): AttentionKernel::forward for problems that
 /// `takes_forward`.  `y` is aligned to 16 bytes; positions start at 0.
 template <class Map, class W>
 void forward(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& problem, View<bf16> y,
              const AttentionStatistics<Cuda<bf16>>& statistics) {
   forward_pass::clear_padding(backend, *problem.sequences, y);
-  const int chunk_tiles =
-      forward_pass::chunk_tiles(problem.sequences->extents(), problem.heads.queries, cuda::device().multiprocessors);
-  if (problem.heads.size == 64)
-    forward_pass::launch<Map, 64>(backend, problem, y, statistics, chunk_tiles);
-  else
-    forward_pass::launch<Map, 128>(backend, problem, y, statistics, chunk_tiles);
+  forward_pass::run<Map>(backend, problem, problem.sequences->extents(), nullptr, y, statistics);
+}
+
+/// y (M, H * D) of sequences that go on behind tokens read before, and their sums over far keys brought up to date.
+///
+/// q (M, H * D) has the queries alone, k and v (K, G * D) also the kept keys; `extents` are those of the keys, `resumed`
+/// (device memory) has a member for each.  Rows of y outside every sequence are left alone.
+template <class Map, class W>
+void forward_resumed(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& problem,
+                     std::span<const Extent> extents, const Resumed* resumed, View<bf16> y) {
+  forward_pass::run<Map>(backend, problem, extents, resumed, y, {});
 }
 
 }  // namespace lolcats::hopper

@@ -23,8 +23,9 @@ struct ChunkMemory {
   Barrier phi_full[2], phi_empty[2];
 };
 
-/// The sums over the keys that become far within each chunk but the last of a sequence, into the record of the next chunk;
-/// grid (H, chunks).
+/// The sums over the keys that become far within each chunk, into the record of the next chunk; grid (H, chunks).
+///
+/// The last chunk of a sequence has a next one only if sequences are resumed; then the sums end with the leaving keys.
 template <class S>
 __global__ __launch_bounds__(chunk_threads,
                              1) void sum_chunks(const __grid_constant__ TensorMaps maps,
@@ -35,7 +36,7 @@ __global__ __launch_bounds__(chunk_threads,
   const int h = static_cast<int>(blockIdx.x);
   const int thread = static_cast<int>(threadIdx.x);
   if (thread == 0) {
-    memory.walk.find(p.extents, static_cast<int>(blockIdx.y), p.chunk_tiles);
+    p.find(memory.walk, static_cast<int>(blockIdx.y));
     memory.weights_full.init(1);
     memory.k_barriers.init(warps);
     memory.v_barriers.init(warps);
@@ -48,9 +49,11 @@ __global__ __launch_bounds__(chunk_threads,
   async_proxy_fence();
   __syncthreads();
   const Walk& walk = memory.walk;
-  if (walk.last) return;
+  if (walk.last && !p.resumed) return;
   const int first = ::max(walk.begin - S::lag, 0);
-  const int count = walk.end - S::lag - first;  // tiles of keys
+  // Keys from the first tile on, and how many tiles they take.
+  const int keys = (walk.last ? p.resumed[walk.sequence].leaving : (walk.end - S::lag) * tile) - first * tile;
+  const int count = (::max(keys, 0) + tile - 1) / tile;
 
   const int warpgroup = thread / 128, warp = thread / 32 % warps;
   if (warpgroup == 3) {
@@ -77,14 +80,16 @@ __global__ __launch_bounds__(chunk_threads,
     for (int i = 0; i < count; ++i) {
       memory.phi_full[i & 1].wait((i / 2) & 1);
       memory.v_barriers.wait_full(i);
+      if ((i + 1) * tile > keys) clear_tail<S::D>(memory.v.at(i), keys - i * tile, 1);
       far.add(memory.phi[i & 1].address(), memory.v.at(i).address(), shared_address(memory.ones));
       arrive_per_warp(memory.phi_empty[i & 1]);
       if (lane_id() == 0) memory.v_barriers.release(i);
     }
-    far.store(p.states + (static_cast<Index>(walk.chunk + 1) * p.heads + h) * S::state_floats);
+    far.store(p.record(walk.chunk + 1, walk.sequence, h, S::state_floats));
   } else {
     grow_registers<output_registers>();
     memory.weights_full.wait(0);
+    const Rows rows;
 #pragma unroll 1
     for (int i = warpgroup; i < count; i += 2) {
       memory.k_barriers.wait_full(i);
@@ -98,6 +103,12 @@ __global__ __launch_bounds__(chunk_threads,
       std::uint32_t phi[S::F / 4];  // (64, F)
       add_bias<Map>(z, memory.key_bias);
       pack_features<Map>(z, phi);
+      if ((i + 1) * tile > keys) {
+#pragma unroll
+        for (int j = 0; j < S::F / 4; ++j) {
+          if (i * tile + rows.of(j & 1) >= keys) phi[j] = 0;
+        }
+      }
       if (i >= 2) memory.phi_empty[warpgroup].wait((i / 2 - 1) & 1);
       store_rows<tile, S::F>(memory.phi[warpgroup].address(), 16 * warp, phi);
       publish(memory.phi_full[warpgroup]);
@@ -106,20 +117,33 @@ __global__ __launch_bounds__(chunk_threads,
 }
 
 /// The records of a sequence's chunks become running sums; grid (elements / 4 / threads, H, sequences).
-template <class = void>
-__global__ void accumulate_chunks(float* states, const __grid_constant__ Extents extents, int record) {
+///
+/// Resumed sequences begin with what they have, and have the sums behind the last chunk in the end.
+template <class S>
+__global__ void accumulate_chunks(const __grid_constant__ Parameters<typename S::Window> p) {
+  constexpr int floats = S::state_floats, matrix = S::F * S::D;
   const int element = 4 * static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (element >= record) return;
-  const int n = static_cast<int>(blockIdx.z);
-  const Index stride = static_cast<Index>(gridDim.y) * record;
+  if (element >= floats) return;
+  const int h = static_cast<int>(blockIdx.y), n = static_cast<int>(blockIdx.z);
+  const auto record = [&](int chunk) -> float4& {
+    return *reinterpret_cast<float4*>(p.record(chunk, n, h, floats) + element);
+  };
+  const int first = p.extents.first_chunk[n], end = p.extents.first_chunk[n + 1] + (p.resumed ? 1 : 0);
   float4 sum{0, 0, 0, 0};
-#pragma unroll 4
-  for (int c = extents.first_chunk[n] + 1; c < extents.first_chunk[n + 1]; ++c) {
-    auto& x = *reinterpret_cast<float4*>(states + c * stride + static_cast<Index>(blockIdx.y) * record + element);
-    const float4 add = x;
-    sum = float4{sum.x + add.x, sum.y + add.y, sum.z + add.z, sum.w + add.w};
-    x = sum;
+  float4* held = nullptr;
+  if (p.resumed) {
+    const Resumed& r = p.resumed[n];
+    held = reinterpret_cast<float4*>(element < matrix ? r.sums + static_cast<Index>(h) * matrix + element
+                                                      : r.normalizer + h * S::F + element - matrix);
+    record(first) = sum = *held;
   }
+#pragma unroll 4
+  for (int chunk = first + 1; chunk < end; ++chunk) {
+    const float4 add = record(chunk);
+    sum = float4{sum.x + add.x, sum.y + add.y, sum.z + add.z, sum.w + add.w};
+    record(chunk) = sum;
+  }
+  if (held) *held = sum;
 }
 
 }  // namespace lolcats::hopper::forward_pass

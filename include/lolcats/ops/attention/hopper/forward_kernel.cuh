@@ -31,7 +31,7 @@ __device__ __forceinline__ void producer_role(ForwardMemory<S>& memory, const Te
       auto& slot = memory.q[i % S::q_stages];
       Barrier& full = memory.q_full[i & 1];
       full.arrive_expecting(slot.bytes);
-      slot.load(maps.q, walk.row + (walk.begin + i) * tile, h * S::D, full);
+      slot.load(maps.q, walk.query_row + (walk.begin + i) * tile, h * S::D, full);
     }
   } else if (warp == 2) {
     for (int i = 0; first + i < walk.end; ++i) {
@@ -60,7 +60,7 @@ __global__ __launch_bounds__(forward_threads,
   const int h = static_cast<int>(blockIdx.x);
   const int thread = static_cast<int>(threadIdx.x);
 
-  if (thread == 32) memory.walk.find(p.extents, static_cast<int>(blockIdx.y), p.chunk_tiles);
+  if (thread == 32) p.find(memory.walk, static_cast<int>(blockIdx.y));
   if (thread == 64) memory.mixing.find(p.window_factors, h, p.affine);
   if (thread == 0) {
     memory.weights_full.init(1);
@@ -90,7 +90,7 @@ __global__ __launch_bounds__(forward_threads,
   } else if (warpgroup == 2) {
     grow_registers<state_registers>();
     const float* initial = nullptr;
-    if (!walk.first) initial = p.states + (static_cast<Index>(walk.chunk) * p.heads + h) * S::state_floats;
+    if (!walk.first || p.resumed) initial = p.record(walk.chunk, walk.sequence, h, S::state_floats);
     state_role<S>(memory, walk, initial);
   } else {
     grow_registers<output_registers>();

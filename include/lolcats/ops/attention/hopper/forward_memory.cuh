@@ -152,6 +152,13 @@ static_assert(producer_registers + state_registers + 2 * output_registers <= 512
 /// Warps that arrive at a barrier for a warpgroup: one lane each.
 inline constexpr int warps = 4;
 
+/// The rows of a thread in a tile of 64.
+struct Rows {
+  int first;  // in the tile; the other is first + 8
+  __device__ __forceinline__ Rows() : first(16 * (static_cast<int>(threadIdx.x / 32) % warps) + lane_id() / 4) {}
+  __device__ __forceinline__ int of(int r) const { return first + 8 * r; }
+};
+
 /// z (64, f) = x (64, D) W (D, f); issued, not waited for.
 template <int D, int f>
 __device__ __forceinline__ void project(Fragment<f>& z, std::uint32_t x, std::uint32_t w) {
@@ -205,6 +212,21 @@ __device__ __forceinline__ void store_rows(std::uint32_t tile_address, int row, 
         (at ^ static_cast<std::uint32_t>((i & 3) << 5)) + static_cast<std::uint32_t>((i >> 2) * Rows * panel_row_bytes),
         words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
   }
+}
+
+/// A warpgroup zeroes the rows of v from `valid` on, which are behind the sequence: their weights are zero, but they may
+/// hold NaN.  Its named barrier is `barrier`.
+template <int D>
+__device__ __forceinline__ void clear_tail(SharedTile<tile, D>& v, int valid, int barrier) {
+  const int thread = static_cast<int>(threadIdx.x) % 128;
+  for (int i = valid * 8 + thread; i < tile * 8; i += 128) {
+#pragma unroll
+    for (int panel = 0; panel < D / panel_columns; ++panel) {
+      *reinterpret_cast<uint4*>(v.panel(panel) + i * 16) = uint4{0, 0, 0, 0};
+    }
+  }
+  async_proxy_fence();
+  named_barrier(barrier, 128);
 }
 
 /// Shared memory that this warp wrote is ready for the tensor cores: one arrival per warp.

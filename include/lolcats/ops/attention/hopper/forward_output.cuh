@@ -10,13 +10,6 @@ struct RowBounds {
   int near_begin, near_end;
 };
 
-/// The rows of a thread in a tile of queries.
-struct Rows {
-  int first;  // in the tile; the other is first + 8
-  __device__ __forceinline__ Rows() : first(16 * (static_cast<int>(threadIdx.x / 32) % warps) + lane_id() / 4) {}
-  __device__ __forceinline__ int of(int r) const { return first + 8 * r; }
-};
-
 /// Bounds of both rows of a thread against key tile `key_tile`, for queries of tile t.
 template <class W>
 __device__ __forceinline__ void find_bounds(RowBounds (&bounds)[2], const W& window, const Rows& rows, int t,
@@ -136,7 +129,7 @@ struct OutputRole {
     }
     if (lane_id() == 0) memory.q_empty[q_slot(t)].arrive();
     if constexpr (!Tiles::mixes) {
-      if (t > S::lag) {
+      if (t > S::lag || p.resumed) {
         map_queries(z, phi);
       } else {  // the sums are still zeros
 #pragma unroll
@@ -149,7 +142,7 @@ struct OutputRole {
     float normalizer[4];  // (64, 8)
     memory.v_barriers.wait_full(own);
     if (previous) memory.v_barriers.wait_full(own - 1);
-    if ((t + 1) * tile > walk.length) clear_tail(memory.v.at(own), walk.length - t * tile);
+    if ((t + 1) * tile > walk.length) clear_tail<D>(memory.v.at(own), walk.length - t * tile, 1 + w);
     memory.sums_full[w].wait(turn & 1);
     wgmma_fence();
 #pragma unroll
@@ -327,19 +320,6 @@ struct OutputRole {
     }
   }
 
-  /// Zeroes the rows of v behind the sequence: their weights are zero, but they may hold NaN.
-  __device__ __forceinline__ void clear_tail(SharedTile<tile, D>& v, int valid) const {
-    const int thread = static_cast<int>(threadIdx.x) % 128;
-    for (int i = valid * 8 + thread; i < tile * 8; i += 128) {
-#pragma unroll
-      for (int panel = 0; panel < D / panel_columns; ++panel) {
-        *reinterpret_cast<uint4*>(v.panel(panel) + i * 16) = uint4{0, 0, 0, 0};
-      }
-    }
-    async_proxy_fence();
-    named_barrier(1 + w, 128);
-  }
-
   /// Each warp stores its 16 rows, coalesced by way of its part of this warpgroup's phi.
   __device__ __forceinline__ void store_outputs(int t, const Rows& rows, const float (&y)[D / 2],
                                                 const PerRow& inverse) const {
@@ -347,7 +327,7 @@ struct OutputRole {
     const int row0 = t * tile + 16 * warp();
     const std::uint32_t stage = memory.phi[w].address();
     const Index width = static_cast<Index>(p.heads) * D;
-    bf16* to = p.y + (walk.row + row0 + lane / 8) * width + head() * D + (lane & 7) * 8;
+    bf16* to = p.y + (walk.query_row + row0 + lane / 8) * width + head() * D + (lane & 7) * 8;
 #pragma unroll
     for (int panel = 0; panel < D / panel_columns; ++panel) {
       std::uint32_t words[16];  // (64, 64)
@@ -363,7 +343,8 @@ struct OutputRole {
       for (int i = 0; i < 4; ++i) {
         const int row = 4 * i + lane / 8;
         const uint4 piece = load_shared_16(stage + swizzled(16 * warp() + row, lane & 7));
-        if (row0 + row < walk.length) *reinterpret_cast<uint4*>(to + 4 * i * width + panel * panel_columns) = piece;
+        if (row0 + row >= walk.first_query && row0 + row < walk.length)
+          *reinterpret_cast<uint4*>(to + 4 * i * width + panel * panel_columns) = piece;
       }
     }
     if (p.inverse_denominator && (lane & 3) == 0) {

@@ -11,6 +11,7 @@
 #include <lolcats/backend/cuda.cuh>
 #include <lolcats/ops/attention/attention.hpp>
 #include <lolcats/ops/attention/hopper/fragment.cuh>
+#include <lolcats/ops/attention/hopper/resumed.cuh>
 
 #include <algorithm>
 #include <span>
@@ -79,10 +80,11 @@ struct Extents {
 
 /// One block's share: tiles [begin, end) of a sequence.
 struct Walk {
-  int row, length;  // of the sequence
+  int row, length;             // of the sequence: its keys
+  int query_row, first_query;  // row of q and y beside the first key; the first query to be computed
   int begin, end;
-  int chunk;         // its number among all
-  bool first, last;  // of its sequence
+  int chunk, sequence;  // numbers among all
+  bool first, last;     // of its sequence
 
   /// Chunk `number` of all, cut into `chunk_tiles` tiles each.
   __device__ __forceinline__ void find(const Extents& extents, int number, int chunk_tiles) {
@@ -95,7 +97,9 @@ struct Walk {
       else
         high = middle - 1;
     }
-    row = extents.row[low];
+    sequence = low;
+    row = query_row = extents.row[low];
+    first_query = 0;
     length = extents.length[low];
     begin = (number - extents.first_chunk[low]) * chunk_tiles;
     end = ::min(begin + chunk_tiles, (length + tile - 1) / tile);
@@ -121,24 +125,36 @@ struct Parameters {
   float* largest;              // (M, H), or null, as the next two
   float* inverse_denominator;
   std::int32_t* largest_at;
-  float* states;  // (chunks, H, F * D + F): sums before each chunk, where a sequence has several
+  float* states;           // records (H, F * D + F) of sums before each chunk, where a sequence has several
+  const Resumed* resumed;  // per sequence, or null; such sequences have one record more, of the sums behind the last chunk
 
   __device__ __forceinline__ int key_map_head(int h) const { return key_map_per_group ? h / group : h; }
+  /// The share of head h in the record before chunk `chunk`, which is of sequence n.
+  __device__ __forceinline__ float* record(int chunk, int n, int h, int floats) const {
+    return states + (static_cast<Index>(chunk + (resumed ? n : 0)) * heads + h) * floats;
+  }
+  __device__ __forceinline__ void find(Walk& walk, int number) const {
+    walk.find(extents, number, chunk_tiles);
+    if (!resumed) return;
+    walk.query_row = resumed[walk.sequence].query_row;
+    walk.first_query = resumed[walk.sequence].first_query;
+  }
 };
 
-/// Cuts `all` into batches of extents with chunks of `chunk_tiles` tiles and calls f(batch).
+/// Cuts `all` into batches of at most `capacity` extents with chunks of `chunk_tiles` tiles and calls f(batch, first).
 template <class F>
-void for_batches(std::span<const Extent> all, int chunk_tiles, F&& f) {
+void for_batches(std::span<const Extent> all, int chunk_tiles, int capacity, F&& f) {
   for (std::size_t at = 0; at < all.size();) {
+    const std::size_t first = at;
     Extents batch;
     batch.first_chunk[0] = 0;
-    for (; at < all.size() && batch.count < Extents::capacity; ++at, ++batch.count) {
+    for (; at < all.size() && batch.count < capacity; ++at, ++batch.count) {
       const int tiles = static_cast<int>((all[at].length + tile - 1) / tile);
       batch.row[batch.count] = static_cast<int>(all[at].row);
       batch.length[batch.count] = static_cast<int>(all[at].length);
       batch.first_chunk[batch.count + 1] = batch.first_chunk[batch.count] + (tiles + chunk_tiles - 1) / chunk_tiles;
     }
-    f(batch);
+    f(batch, first);
   }
 }
 

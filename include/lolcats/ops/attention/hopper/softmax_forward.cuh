@@ -12,6 +12,7 @@
 
 #include <lolcats/backend/cuda.cuh>
 #include <lolcats/ops/attention/hopper/fragment.cuh>
+#include <lolcats/ops/attention/hopper/resumed.cuh>
 #include <lolcats/ops/attention/hopper/softmax_pipeline.cuh>
 #include <lolcats/ops/attention/hopper/softmax_tiles.cuh>
 
@@ -42,9 +43,25 @@ struct SoftmaxForwardArguments {
   bf16* y;                     // (M, H * D)
   float* largest;              // (M, H) or null
   float* inverse_denominator;  // (M, H) or null
+  const Resumed* resumed;      // per extent as given, or null
 };
 
 namespace detail {
+
+/// Where the queries of an extent are: the row of q and y beside its first key, and the first query to be computed.
+struct SoftmaxQueries {
+  int row, first;
+
+  template <class W>
+  __device__ __forceinline__ SoftmaxQueries(const SoftmaxForwardArguments<W>& a, const TiledExtents::Entry& extent)
+      : row(extent.row), first(0) {
+    if (!a.resumed) return;
+    row = a.resumed[extent.number].query_row;
+    first = a.resumed[extent.number].first_query;
+  }
+  /// Does a tile hold none of them?
+  __device__ __forceinline__ bool skip(int query_tile) const { return (query_tile + 1) * softmax_tile <= first; }
+};
 
 /// The first key tile that a query tile reads.
 template <class W>
@@ -64,6 +81,8 @@ __device__ __forceinline__ void feed_softmax_forward(const SoftmaxForwardArgumen
   int raw_phase = 0;
   for (DearestFirst item(a.extents, a.query_heads); item; item.advance()) {
     const auto& extent = item.extent();
+    const SoftmaxQueries queries(a, extent);
+    if (queries.skip(item.query_tile())) continue;
     const int query_column = item.head() * D, key_column = item.head() / a.group * D;
     const int last = item.query_tile(), first = first_key_tile(a.window, last);
     const auto load_keys = [&](int tile) {
@@ -97,7 +116,7 @@ __device__ __forceinline__ void feed_softmax_forward(const SoftmaxForwardArgumen
     shared.q_empty[q_at.stage].wait(q_at.phase ^ 1);
     if (leader) {
       shared.q_full[q_at.stage].arrive_expecting(tile_bytes);
-      load_panels<softmax_tile, D>(shared.q[q_at.stage], q, extent.row + last * softmax_tile, query_column,
+      load_panels<softmax_tile, D>(shared.q[q_at.stage], q, queries.row + last * softmax_tile, query_column,
                                    shared.q_full[q_at.stage]);
     }
     q_at.advance();
@@ -164,6 +183,7 @@ __device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArgu
   if (consumer == 1) pass_turn();  // warpgroup 0 begins
 
   for (DearestFirst item(a.extents, a.query_heads); item; item.advance()) {
+    if (SoftmaxQueries(a, item.extent()).skip(item.query_tile())) continue;
     const int last = item.query_tile(), first = first_key_tile(a.window, last);
     const int top_row = last * softmax_tile + 64 * consumer;     // first query of this warpgroup
     const int own_row = top_row + 16 * warp + (lane_id() >> 2);  // first query of this thread; the other is 8 below
@@ -255,6 +275,7 @@ __device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArgu
 
     // Out: through this warp's rows of the query tile, which nobody reads any more.
     const auto& extent = item.extent();
+    const SoftmaxQueries queries(a, extent);
     const float sum[2] = {quad_sum(softmax.sum[0]), quad_sum(softmax.sum[1])};
     const PerRow inverse{{1 / sum[0], 1 / sum[1]}};
     if (a.largest && (lane_id() & 3) == 0) {
@@ -271,8 +292,8 @@ __device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArgu
     const Index stride = static_cast<Index>(a.query_heads) * D;
     store_rows<softmax_tile, D>(y, inverse.of[0], inverse.of[1],
                                 q_tiles + static_cast<std::uint32_t>(q_at.stage * tile_bytes),
-                                64 * consumer + 16 * warp, a.y + (extent.row + warp_row) * stride + item.head() * D,
-                                stride, extent.length - warp_row);
+                                64 * consumer + 16 * warp, a.y + (queries.row + warp_row) * stride + item.head() * D,
+                                stride, extent.length - warp_row, false, queries.first - warp_row);
     async_proxy_fence();
     __syncwarp();
     release(shared.q_empty[q_at.stage]);
@@ -315,6 +336,38 @@ __global__ __launch_bounds__(3 * warpgroup,
   }
 }
 
+/// The launches; `resumed` is null, or has a member per extent in device memory.
+template <class W>
+void softmax_forward(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& p, std::span<const Extent> all,
+                     const Resumed* resumed, View<bf16> y, const AttentionStatistics<Cuda<bf16>>& statistics) {
+  const auto run = [&]<int D>() {
+    const CUtensorMap q = tensor_map(p.q.data, p.q.rows(), p.q.cols(), softmax_tile);
+    const CUtensorMap k = tensor_map(p.k.data, p.k.rows(), p.k.cols(), softmax_tile);
+    const CUtensorMap v = tensor_map(p.v.data, p.v.rows(), p.v.cols(), softmax_tile);
+    for (const TiledExtents& extents : tiled_extents(all)) {
+      const SoftmaxForwardArguments<W> arguments{extents,
+                                                 p.window,
+                                                 static_cast<int>(p.heads.queries),
+                                                 static_cast<int>(p.heads.group()),
+                                                 1 / std::sqrt(static_cast<float>(D)),
+                                                 y.data,
+                                                 statistics.largest.data,
+                                                 statistics.inverse_denominator.data,
+                                                 resumed};
+      Index items = 0;
+      for (int n = 0; n < extents.count; ++n) items += extents.tiles(n) * p.heads.queries;
+      const auto blocks = static_cast<unsigned>(std::min<Index>(items, cuda::device().multiprocessors));
+      cuda::launch("softmax_forward", detail::softmax_forward_kernel<D, W>,
+                   {blocks, 3 * warpgroup, backend.stream(), sizeof(SoftmaxForwardShared<D>)}, arguments, q, k, v);
+    }
+  };
+  if (p.heads.size == 128) {
+    run.template operator()<128>();
+  } else {
+    run.template operator()<64>();
+  }
+}
+
 }  // namespace detail
 
 /// Can `softmax_forward` and `softmax_backward` do this problem?  Heads of 64 or 128, on a Hopper GPU.
@@ -329,35 +382,17 @@ bool softmax_takes(const AttentionProblem<Cuda<bf16>, W>& p) {
 template <class W>
 void softmax_forward(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& p, View<bf16> y,
                      const AttentionStatistics<Cuda<bf16>>& statistics) {
-  const Index rows = p.q.rows();
   Index covered = 0;
   for (const Extent& e : p.sequences->extents()) covered += e.length;
-  if (covered < rows) backend.zero(y.data, y.size());
-  const auto run = [&]<int D>() {
-    const CUtensorMap q = tensor_map(p.q.data, rows, p.q.cols(), softmax_tile);
-    const CUtensorMap k = tensor_map(p.k.data, rows, p.k.cols(), softmax_tile);
-    const CUtensorMap v = tensor_map(p.v.data, rows, p.v.cols(), softmax_tile);
-    for (const TiledExtents& extents : tiled_extents(p.sequences->extents())) {
-      const SoftmaxForwardArguments<W> arguments{extents,
-                                                 p.window,
-                                                 static_cast<int>(p.heads.queries),
-                                                 static_cast<int>(p.heads.group()),
-                                                 1 / std::sqrt(static_cast<float>(D)),
-                                                 y.data,
-                                                 statistics.largest.data,
-                                                 statistics.inverse_denominator.data};
-      Index items = 0;
-      for (int n = 0; n < extents.count; ++n) items += extents.tiles(n) * p.heads.queries;
-      const auto blocks = static_cast<unsigned>(std::min<Index>(items, cuda::device().multiprocessors));
-      cuda::launch("softmax_forward", detail::softmax_forward_kernel<D, W>,
-                   {blocks, 3 * warpgroup, backend.stream(), sizeof(SoftmaxForwardShared<D>)}, arguments, q, k, v);
-    }
-  };
-  if (p.heads.size == 128) {
-    run.template operator()<128>();
-  } else {
-    run.template operator()<64>();
-  }
+  if (covered < p.q.rows()) backend.zero(y.data, y.size());
+  detail::softmax_forward(backend, p, p.sequences->extents(), nullptr, y, statistics);
+}
+
+/// y (M, H * D) of sequences that go on behind tokens read before: as forward_resumed, without sums.
+template <class W>
+void softmax_forward_resumed(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& p,
+                             std::span<const Extent> extents, const Resumed* resumed, View<bf16> y) {
+  detail::softmax_forward(backend, p, extents, resumed, y, {});
 }
 
 }  // namespace lolcats::hopper

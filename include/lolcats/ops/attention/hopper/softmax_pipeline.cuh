@@ -36,12 +36,13 @@ __device__ __forceinline__ void clear_tail(bf16* tile, int valid) {
 }
 
 /// A warp's 16 rows of accumulators (64, D), scaled per row, through its rows of a tile in shared memory, to rows of
-/// `stride` elements in device memory; only the first `valid` of the 16 rows are written.
+/// `stride` elements in device memory; of the 16 rows those from `first` up to `valid` are written.
 ///
 /// `tile` is the shared address of a tile of panels of `Rows` rows, `row` the first of the warp's rows in it.
 template <int Rows, int D, bool Add = false>
 __device__ __forceinline__ void store_rows(const float (&x)[D / 2], float scale_0, float scale_1, std::uint32_t tile,
-                                           int row, bf16* to, Index stride, int valid, bool add = false) {
+                                           int row, bf16* to, Index stride, int valid, bool add = false,
+                                           int first = 0) {
   const int lane = lane_id();
   const int matrix = lane >> 3;
   const int own = row + (matrix & 1) * 8 + (lane & 7);
@@ -63,7 +64,7 @@ __device__ __forceinline__ void store_rows(const float (&x)[D / 2], float scale_
     const int r = i * rows + lane / chunks;
     uint4 words = load_shared_16(tile + static_cast<std::uint32_t>((chunk >> 3) * Rows * panel_row_bytes) +
                                  swizzled(row + r, chunk & 7));
-    if (r < valid) {
+    if (r >= first && r < valid) {
       auto* target = reinterpret_cast<uint4*>(to + r * stride + chunk * 8);
       if constexpr (Add) {
         if (add) {

@@ -20,6 +20,7 @@ struct TiledExtents {
     int row;      // first row in the token matrix
     int length;   // rows
     int storage;  // where the extent's own tiles begin among those of all extents (the backward pass's scratch)
+    int number;   // among the extents as they were given
   };
   int count = 0;
   Entry entries[capacity];
@@ -34,7 +35,8 @@ inline std::vector<TiledExtents> tiled_extents(std::span<const Extent> extents) 
   std::vector<TiledExtents::Entry> entries;
   int storage = 0;
   for (const Extent& e : extents) {
-    entries.push_back({static_cast<int>(e.row), static_cast<int>(e.length), storage});
+    entries.push_back(
+        {static_cast<int>(e.row), static_cast<int>(e.length), storage, static_cast<int>(entries.size())});
     storage += static_cast<int>((e.length + softmax_tile - 1) / softmax_tile);
   }
   std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.length > b.length; });

@@ -1,0 +1,107 @@
+// Which kernels an attention takes on a GPU: the fused ones where they fit, the general ones everywhere else.
+#pragma once
+
+#include <lolcats/ops/attention/hopper/backward.cuh>
+#include <lolcats/ops/attention/hopper/forward.cuh>
+#include <lolcats/ops/attention/hopper/forward_tiles.cuh>
+#include <lolcats/ops/attention/hopper/softmax_backward.cuh>
+#include <lolcats/ops/attention/hopper/softmax_forward.cuh>
+
+#include <atomic>
+#include <string_view>
+
+namespace lolcats {
+
+/// Which kernels compute an attention.
+enum class AttentionPath {
+  general,  // any head size, map, window and precision
+  fused,    // bf16 on Hopper, near and far keys in one kernel (ops/attention/hopper)
+  softmax,  // the same without far keys
+};
+
+constexpr std::string_view name_of(AttentionPath path) {
+  return path == AttentionPath::general ? "general" : path == AttentionPath::fused ? "fused" : "fused softmax";
+}
+
+namespace cuda {
+
+/// While one is alive, every attention takes the general path: to compare the two.
+class GeneralAttentionOnly {
+ public:
+  GeneralAttentionOnly() { ++alive(); }
+  GeneralAttentionOnly(const GeneralAttentionOnly&) = delete;
+  GeneralAttentionOnly& operator=(const GeneralAttentionOnly&) = delete;
+  ~GeneralAttentionOnly() { --alive(); }
+  static bool active() { return alive() > 0; }
+
+ private:
+  static std::atomic<int>& alive() {
+    static std::atomic<int> count{0};
+    return count;
+  }
+};
+
+}  // namespace cuda
+
+/// The paths of attention with this map and window in precision T.
+template <class T, class Map, Window W>
+struct AttentionPaths {
+  using Problem = AttentionProblem<Cuda<T>, W>;
+
+  // What the fused kernels are compiled for; what they take of it is asked at run time.
+  static constexpr bool softmax_fits = std::is_same_v<T, bf16> && std::is_same_v<Map, NoMap>;
+  static constexpr bool forward_fits = [] {
+    if constexpr (std::is_same_v<T, bf16> && FeatureMap<Map>) return hopper::forward_pass::fits<Map, W>();
+    return false;
+  }();
+  /// Any window by tiles, unless the type says that the quicker kernels above always take it.
+  static constexpr bool tiles_fit = [] {
+    if constexpr (std::is_same_v<T, bf16> && FeatureMap<Map>) {
+      if constexpr (forward_fits)
+        return hopper::backward_pass::has_tiles<Map, W> && !hopper::forward_pass::WindowTiles<W>::always;
+      return hopper::backward_pass::has_tiles<Map, W>;
+    }
+    return false;
+  }();
+  static constexpr bool backward_fits = [] {
+    if constexpr (std::is_same_v<T, bf16> && FeatureMap<Map>) return hopper::has_backward<Map, W>;
+    return false;
+  }();
+
+  /// Over whole sequences.
+  static AttentionPath forward([[maybe_unused]] const Problem& p) {
+    if (cuda::GeneralAttentionOnly::active()) return AttentionPath::general;
+    if constexpr (softmax_fits) {
+      if (hopper::softmax_takes(p)) return AttentionPath::softmax;
+    } else {
+      if constexpr (forward_fits) {
+        if (hopper::takes_forward<Map>(p)) return AttentionPath::fused;
+      }
+      if constexpr (tiles_fit) {
+        if (hopper::backward_pass::takes_tiles<Map>(p)) return AttentionPath::fused;
+      }
+    }
+    return AttentionPath::general;
+  }
+  static AttentionPath backward([[maybe_unused]] const Problem& p) {
+    if (cuda::GeneralAttentionOnly::active()) return AttentionPath::general;
+    if constexpr (softmax_fits) {
+      if (hopper::softmax_takes(p)) return AttentionPath::softmax;
+    } else if constexpr (backward_fits) {
+      if (hopper::takes_backward<Map>(p)) return AttentionPath::fused;
+    }
+    return AttentionPath::general;
+  }
+  /// Prefill: `extents` are those of the keys, the kept ones first, in `p.k` and `p.v`.
+  static AttentionPath prefill([[maybe_unused]] const Problem& p, [[maybe_unused]] std::span<const Extent> extents) {
+    if (cuda::GeneralAttentionOnly::active()) return AttentionPath::general;
+    if constexpr (softmax_fits) {
+      if (hopper::softmax_takes(p)) return AttentionPath::softmax;
+    } else if constexpr (forward_fits) {
+      if (hopper::takes_forward<Map>(p, extents)) return AttentionPath::fused;
+    }
+    return AttentionPath::general;
+  }
+};
+
+}  // namespace lolcats
