@@ -9,9 +9,12 @@
 #include <lolcats/model/convert.hpp>
 #include <lolcats/model/random.hpp>
 #include <lolcats/policy/feature_map/hedgehog.hpp>
+#include <lolcats/testing/close.hpp>
 #include <lolcats/train/finetune.hpp>
 #include <lolcats/train/pretrain.hpp>
 #include <lolcats/train/transfer.hpp>
+
+#include <doctest/doctest.h>
 
 #include <filesystem>
 #include <vector>
@@ -48,15 +51,15 @@ inline std::vector<double> losses(const TrainingResult& result) {
 }
 
 /// Both stages and pretraining, over ragged rows with ignored labels, dropout and recomputation.
-template <Backend B>
-Outcome run() {
+template <Backend B, template <Backend> class S = Student>
+Outcome run(const LlamaConfig& config = end_to_end::config()) {
   const DataSet data = tiny::data(12, {70, 33, 65, 2, 128}, 5, 67), validation = tiny::data(4, {40, 64, 100}, 6, 67);
   Outcome o;
-  auto teacher = random_llama<Llama<B>>(config(), 1, 0.2);
+  auto teacher = random_llama<Llama<B>>(config, 1, 0.2);
   o.teacher = perplexity(teacher, validation).perplexity;
-  auto student = convert<Student<B>>(teacher, 1);
+  auto student = convert<S<B>>(teacher, 1);
   o.swapped = perplexity(student, validation).perplexity;
-  auto other = convert<Student<B>>(teacher, 1);
+  auto other = convert<S<B>>(teacher, 1);
   o.weighed = losses(transfer_attention(other, data, validation, {.epochs = 1, .batch = 4, .xent_factor = 1}).blocks.front());
   const auto transferred = transfer_attention(student, data, validation, {.epochs = 2, .batch = 4, .micro_batch = 2});
   o.transfer = losses(transferred.blocks.front());
@@ -66,6 +69,18 @@ Outcome run() {
   o.tuned = perplexity(student, validation).perplexity;
   o.pretrain = losses(pretrain(teacher, data, validation, {.epochs = 2, .batch = 4, .learning_rate = 3e-3}));
   return o;
+}
+
+/// `values` for perplexities and losses, `errors` for what is a difference of nearly equal numbers.
+inline void compare(const Outcome& want, const Outcome& got, double values, double errors) {
+  using testing::close;
+  CHECK(close(std::vector{want.teacher, want.swapped, want.tuned}, std::vector{got.teacher, got.swapped, got.tuned}, values));
+  CHECK(close(want.finetune, got.finetune, values));
+  CHECK(close(want.pretrain, got.pretrain, values));
+  CHECK(close(want.transfer, got.transfer, errors));
+  CHECK(close(want.weighed, got.weighed, errors));
+  CHECK(close(want.mse_per_layer, got.mse_per_layer, errors));
+  CHECK(close(want.attention_error, got.attention_error, errors));
 }
 
 /// What a model says, and the logits behind it.
@@ -80,12 +95,16 @@ inline TokenLists prompts() {
 }
 
 template <Backend B, AttentionPolicy A>
-Text write() {
-  auto model = convert<Llama<B, A>>(random_llama<Llama<B>>(config(), 1, 0.2), 1);
+Text write(const LlamaConfig& config = end_to_end::config()) {
+  auto model = convert<Llama<B, A>>(random_llama<Llama<B>>(config, 1, 0.2), 1);
   Reader<Llama<B, A>> reader(model, 3, 40);
   Text text{{}, reader.read(prompts())};
   text.tokens = generate(model, prompts(), {.max_tokens = 40, .chunk = 17}).tokens;
   return text;
+}
+
+inline void compare(const Text& want, const Text& got, double tolerance) {
+  for (std::size_t i = 0; i < want.logits.size(); ++i) CHECK(testing::close(want.logits[i], got.logits[i], tolerance));
 }
 
 using WindowsAndMaps = Hybrid<Hedgehog<8>, Terraced<16>>;

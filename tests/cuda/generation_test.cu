@@ -2,22 +2,10 @@
 #include "end_to_end.hpp"
 
 #include <lolcats/model/cuda.cuh>
-#include <lolcats/testing/close.hpp>
 #include <lolcats/testing/gpu.cuh>
 
-#include <doctest/doctest.h>
-
 using namespace end_to_end;
-using lolcats::testing::close;
 using lolcats::testing::have_gpu;
-
-namespace {
-
-void compare(const Text& want, const Text& got, double tolerance) {
-  for (std::size_t i = 0; i < want.logits.size(); ++i) CHECK(close(want.logits[i], got.logits[i], tolerance));
-}
-
-}  // namespace
 
 TEST_CASE("a model on Cuda<float> says what it says on Cpu<float>") {
   if (!have_gpu()) return;

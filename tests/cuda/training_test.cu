@@ -4,15 +4,11 @@
 #include <lolcats/model/cuda.cuh>
 #include <lolcats/ops/squared_error/cuda.cuh>
 #include <lolcats/ops/weight_cross_entropy/cuda.cuh>
-#include <lolcats/testing/close.hpp>
 #include <lolcats/testing/gpu.cuh>
 #include <lolcats/testing/random.hpp>
 #include <lolcats/train/cuda.cuh>
 
-#include <doctest/doctest.h>
-
 using namespace end_to_end;
-using lolcats::testing::close;
 using lolcats::testing::have_gpu;
 
 namespace {
@@ -20,17 +16,6 @@ namespace {
 const Outcome& expected() {
   static const Outcome outcome = on_cpu();
   return outcome;
-}
-
-/// `values` for perplexities and losses, `errors` for what is a difference of nearly equal numbers.
-void compare(const Outcome& want, const Outcome& got, double values, double errors) {
-  CHECK(close(std::vector{want.teacher, want.swapped, want.tuned}, std::vector{got.teacher, got.swapped, got.tuned}, values));
-  CHECK(close(want.finetune, got.finetune, values));
-  CHECK(close(want.pretrain, got.pretrain, values));
-  CHECK(close(want.transfer, got.transfer, errors));
-  CHECK(close(want.weighed, got.weighed, errors));
-  CHECK(close(want.mse_per_layer, got.mse_per_layer, errors));
-  CHECK(close(want.attention_error, got.attention_error, errors));
 }
 
 }  // namespace
