@@ -22,7 +22,7 @@ struct Options {
   std::string shape = "llama3-8b";
   std::vector<std::string> students{"hedgehog64-terraced64"};
   std::vector<Index> batches{1, 64}, contexts{128};
-  Index steps = 64, layers = 0, chunk = 512;
+  Index steps = 64, layers = 0, chunk = 2048;
   bool merge = false;
 };
 

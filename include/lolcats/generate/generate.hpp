@@ -139,7 +139,7 @@ struct GenerationOptions {
   Index max_tokens = 128;        // new tokens per sequence
   std::vector<Index> stop = {};  // a sequence ends before any of these
   Sampler sampler = {};          // greedy
-  Index chunk = 512;             // tokens of a prompt that are read at once; 0: all
+  Index chunk = 2048;            // tokens of a prompt that are read at once; 0: all
 };
 
 /// Called with every new token as it is chosen (stop tokens left out); return false to end that sequence.
