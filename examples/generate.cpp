@@ -18,7 +18,7 @@ struct Options {
   std::string model, tokenizer, checkpoint;
   std::vector<std::string> prompts{"now lena moro met nora"};
   Index max_tokens = 128;
-  Index chunk = 2048;
+  Index chunk = lolcats::GenerationOptions{}.chunk;
   lolcats::Sampler sampler;
 };
 

@@ -86,7 +86,7 @@ inline void compare(const Outcome& want, const Outcome& got, double values, doub
 /// What a model says, and the logits behind it.
 struct Text {
   TokenLists tokens;
-  std::vector<std::vector<double>> logits;  // behind each prompt
+  std::vector<std::vector<double>> logits;  // behind each prompt, then behind each of some given tokens
 };
 
 inline TokenLists prompts() {
@@ -99,6 +99,9 @@ Text write(const LlamaConfig& config = end_to_end::config()) {
   auto model = convert<Llama<B, A>>(random_llama<Llama<B>>(config, 1, 0.2), 1);
   Reader<Llama<B, A>> reader(model, 3, 40);
   Text text{{}, reader.read(prompts())};
+  for (const Index token : {5, 21, 40}) {
+    for (auto& scores : reader.read({{token}, {token + 1}, {token + 2}})) text.logits.push_back(std::move(scores));
+  }
   text.tokens = generate(model, prompts(), {.max_tokens = 40, .chunk = 17}).tokens;
   return text;
 }

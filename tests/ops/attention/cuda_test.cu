@@ -23,11 +23,12 @@ void check_general(typename A::Window window, const AttentionSuite& suite = smal
 
 /// The path of a problem with 4 query and 2 key heads and 300 tokens.
 template <class Map, class W>
-AttentionPath path_of(W window, Index size) {
+AttentionPath path_of(W window, Index size, Index key_maps = 4) {
   using Paths = AttentionPaths<bf16, Map, W>;
   const Sequences sequences = Sequences::rectangular(1, 300);
   AttentionProblem<Cuda<bf16>, W> p{{4, 2, size}, &sequences, window, false, {}, {}, {}, {}};
-  for (auto* map : {&p.weights.query_map, &p.weights.key_map}) map->value = {nullptr, {4, size, Map::projected}};
+  p.weights.query_map.value = {nullptr, {4, size, Map::projected}};
+  p.weights.key_map.value = {nullptr, {key_maps, size, Map::projected}};
   CHECK(Paths::forward(p) == Paths::backward(p));
   return Paths::forward(p);
 }
@@ -123,6 +124,7 @@ TEST_CASE("which kernels an attention takes") {
   CHECK(path_of<Hedgehog<64>>(Sliding<16>(), 128) == fused);
   CHECK(path_of<T2R<128>>(Sliding<128>(), 64) == fused);
   CHECK(path_of<Hedgehog<64>>(Terraced<>(128), 128) == fused);
+  CHECK(path_of<Hedgehog<64>>(Terraced<64>(), 128, 2) == fused);  // a key map per key/value head
   CHECK(path_of<Hedgehog<64>>(Terraced<64>(), 72) == AttentionPath::general);
   CHECK(path_of<Hedgehog<16>>(Terraced<64>(), 128) == AttentionPath::general);
   CHECK(path_of<Skip<Hedgehog<64>>>(Terraced<64>(), 64) == AttentionPath::general);

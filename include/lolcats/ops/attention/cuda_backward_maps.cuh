@@ -8,30 +8,17 @@
 
 namespace lolcats::general {
 
-/// delta (M, H) = dy . y per head.  Grid: tiles of queries, heads; a warp per row.
+/// dots (M, heads) = a . b, both (M, heads, size): delta from y and dy, and the like of features.  Grid: tiles of queries,
+/// heads; a warp per row.
 template <class T>
-__global__ void row_deltas(Segments segments, const T* y, const T* dy, int size, float* delta) {
+__global__ void row_dots(Segments segments, const T* a, const T* b, int size, float* dots) {
   const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::query_tile);
   const int first = (static_cast<int>(blockIdx.x) - s.query_tile) * tile, lane = static_cast<int>(threadIdx.x) % 32;
   for (int r = first + static_cast<int>(threadIdx.x) / 32; r < min(first + tile, s.queries); r += tile_threads / 32) {
     const std::int64_t at = (static_cast<std::int64_t>(s.q_row) + r) * gridDim.y + blockIdx.y;
     float sum = 0;
     for (int c = lane; c < size; c += 32)
-      sum = fmaf(cuda::to_float(y[at * size + c]), cuda::to_float(dy[at * size + c]), sum);
-    sum = cuda::warp_sum(sum);
-    if (lane == 0) delta[at] = sum;
-  }
-}
-
-/// dots (M, heads) = phi . dphi, both (M, heads, F).  Grid as above.
-template <class = void>
-__global__ void feature_dots(Segments segments, const float* phi, const float* dphi, int features, float* dots) {
-  const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::query_tile);
-  const int first = (static_cast<int>(blockIdx.x) - s.query_tile) * tile, lane = static_cast<int>(threadIdx.x) % 32;
-  for (int r = first + static_cast<int>(threadIdx.x) / 32; r < min(first + tile, s.queries); r += tile_threads / 32) {
-    const std::int64_t at = (static_cast<std::int64_t>(s.q_row) + r) * gridDim.y + blockIdx.y;
-    float sum = 0;
-    for (int c = lane; c < features; c += 32) sum = fmaf(phi[at * features + c], dphi[at * features + c], sum);
+      sum = fmaf(cuda::to_float(a[at * size + c]), cuda::to_float(b[at * size + c]), sum);
     sum = cuda::warp_sum(sum);
     if (lane == 0) dots[at] = sum;
   }

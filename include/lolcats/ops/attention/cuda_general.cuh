@@ -82,7 +82,7 @@ class BackwardOfHeads {
     call_.run_window(segments_, plan_, begins_.data());
     cuda::launch("attention: window", window_ends<W>, {static_cast<unsigned>(plan_.key_tiles), tile, call_.stream()},
                  segments_, p.window, ends_.data());
-    cuda::launch("attention: dy . y", row_deltas<T>, by_query_tile(static_cast<int>(H())), segments_, y.data, dy.data,
+    cuda::launch("attention: dy . y", row_dots<T>, by_query_tile(static_cast<int>(H())), segments_, y.data, dy.data,
                  r_.size, delta_.data());
     near_.forward = call_.attend_arguments(segments_, r_, begins_.data());
     near_.forward.largest = statistics_.largest.data;
@@ -185,7 +185,7 @@ class BackwardOfHeads {
 
     if (needs_.dphi_q) {
       sum_dphi_q();
-      cuda::launch("attention: phi . dphi", feature_dots<>, by_query_tile(r_.count), segments_,
+      cuda::launch("attention: phi . dphi", row_dots<float>, by_query_tile(r_.count), segments_,
                    static_cast<const float*>(phi_q_.data()), static_cast<const float*>(dphi_q_.data()),
                    static_cast<int>(F()), dots_.data());
       if constexpr (std::is_same_v<T, bf16>) {

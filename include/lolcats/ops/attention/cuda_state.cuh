@@ -260,7 +260,6 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
     space.allocate();
     const general::Segments segments = plan.upload(backend, segment_piece);
     std::vector<general::Ring<T>> before_list, after_list;
-    std::vector<float*> pointers;
     const auto ring = [](Array<B>& x, Index position, Index from) {
       const Index held = x ? x.shape()[0] : 0;
       return general::Ring<T>{x.data(), static_cast<int>(held), held > 0 ? static_cast<int>(position % held) : 0,
@@ -278,11 +277,8 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
         after_list.push_back(ring(array(after[at]), first, from));
       }
     }
-    for (Slot& s : after) pointers.push_back(s.sums.data());
-    for (Slot& s : after) pointers.push_back(s.normalizer.data());
     backend.upload(before_list.data(), rings_before.data(), static_cast<Index>(before_list.size()));
     backend.upload(after_list.data(), rings_after.data(), static_cast<Index>(after_list.size()));
-    backend.upload(pointers.data(), slot_pointers.data(), static_cast<Index>(pointers.size()));
 
     View<const T> given_keys = given ? p.weights.key_features.value() : View<const T>{};
     const unsigned key_tiles = static_cast<unsigned>(plan.key_tiles);
@@ -299,6 +295,10 @@ struct AttentionStateKernel<Cuda<T>, Map, W> {
       if (given) given_keys.data = features.data();
     }
     if (!prefill_fused(backend, p, state, plan, after, resumed_piece.data(), y)) {
+      std::vector<float*> pointers;
+      for (Slot& s : after) pointers.push_back(s.sums.data());
+      for (Slot& s : after) pointers.push_back(s.normalizer.data());
+      backend.upload(pointers.data(), slot_pointers.data(), static_cast<Index>(pointers.size()));
       call.run_window(segments, plan, begins.data());
       call.for_heads(std::max(rows, key_rows), far ? 2 * F + D + 1 : 0, [&](const general::HeadRange& r) {
         general::forward_heads(call, plan, segments, r, begins.data(), given_keys, y, {},

@@ -10,7 +10,7 @@ namespace lolcats {
 
 namespace cuda {
 
-inline constexpr Index few_rows = 64;  // of a decoding step
+inline constexpr Index low_rows = 64;  // at most, as a decoding step has
 inline constexpr int low_threads = 128;
 
 /// t = x A^T (M, R) for few rows: where a product by tiles would occupy R columns of one tile.  Grid: R, M.
@@ -73,7 +73,7 @@ struct LoraLinearKernel<Cuda<T>> {
 
  private:
   static void project(const B& backend, View<const T> x, View<const T> a, View<T> t) {
-    if (x.rows() > cuda::few_rows || a.rows() > cuda::few_rows)
+    if (x.rows() > cuda::low_rows || a.rows() > cuda::low_rows)
       return cuda::multiply_transposed<T, T>(backend.stream(), x, a, {t, false});
     const auto run = [&]<int Width>() {
       const dim3 grid(static_cast<unsigned>(a.rows()), static_cast<unsigned>(x.rows()));

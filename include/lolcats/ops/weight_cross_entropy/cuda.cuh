@@ -210,7 +210,7 @@ struct WeightCrossEntropyKernel<Cuda<T>, Map, W> {
     cuda::launch("weight_cross_entropy: queries", general::entropy_queries<T>,
                  {grid(plan.query_tiles, H), general::tile_threads, stream, shared}, rows.entropy, dphi_q.data());
     if (w.window_factors.trained()) {
-      cuda::launch("weight_cross_entropy: phi . dphi", general::feature_dots<>,
+      cuda::launch("weight_cross_entropy: phi . dphi", general::row_dots<float>,
                    {grid(plan.query_tiles, H), general::tile_threads, stream}, segments, rows.student.inputs().phi_q,
                    static_cast<const float*>(dphi_q.data()), all.features, dots.data());
       cuda::launch("weight_cross_entropy: gradient of window factors", general::add_factor_gradient<T>,

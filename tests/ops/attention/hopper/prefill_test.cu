@@ -1,4 +1,5 @@
-// Prefill by the fused kernels: one pass = any pieces = token by token, and the sums left behind are the general path's.
+// Prefill by the fused kernels: plain loops in double = one pass = any pieces = token by token, and the sums left behind are
+// the general path's.
 #include <lolcats/ops/attention/cuda.cuh>
 #include <lolcats/ops/attention/cuda_state.cuh>
 #include <lolcats/policy/attention.hpp>
@@ -45,6 +46,17 @@ void check_pieces(typename A::Window window, std::vector<Index> sizes = {64, 128
   }
 }
 
+/// Pieces of different lengths, y against plain loops in double over the same rounded inputs.
+template <AttentionPolicy A>
+void check_loops(typename A::Window window, const Heads& heads) {
+  if (!have_hopper()) return;
+  auto c = random_attention_case<A>(window, heads, Sequences(561, {{0, 330, 0}, {330, 100, 0}, {430, 131, 0}}), 17);
+  for (auto& [name, values] : c.in) values = rounded<B>(values);
+  AttentionState<B> state;
+  const auto cut = [](Index length) { return std::vector<Index>{length - 77, 5, 1, 71}; };
+  CHECK(close(reference_attention(c).at("y"), run_attention_steps<B>(c, cut, state), 1e-2));
+}
+
 /// Two pieces of each sequence on both paths: y, S and z.  The fused kernels round features to bf16 before they sum.
 template <AttentionPolicy A>
 void check_sums(typename A::Window window, const Heads& heads, const Sequences& sequences) {
@@ -78,6 +90,15 @@ TEST_CASE("hybrids in pieces") {
   check_pieces<Hybrid<Hedgehog<64>, Terraced<64>>>({});
   check_pieces<Hybrid<Hedgehog<64>, Sliding<64>, Affine>>({});
   check_pieces<Hybrid<T2R<128>, Terraced<>, KeyMapsPerGroup>>(Terraced<>(32), {128});
+}
+
+TEST_CASE("pieces against plain loops in double") {
+  check_loops<Hybrid<Hedgehog<64>, Terraced<64>>>({}, {4, 2, 128});
+  check_loops<Hybrid<Hedgehog<64>, Sliding<64>, Affine>>({}, {4, 2, 64});
+  check_loops<Hybrid<T2R<128>, Terraced<>, KeyMapsPerGroup>>(Terraced<>(32), {4, 2, 128});
+  check_loops<Linear<Hedgehog<64>>>({}, {4, 1, 128});
+  check_loops<Softmax<>>(Sliding<>(unlimited), {4, 2, 64});
+  check_loops<Softmax<>>(Sliding<>(100), {4, 2, 128});
 }
 
 TEST_CASE("linear attention in pieces") { check_pieces<Linear<Hedgehog<64>>>({}); }

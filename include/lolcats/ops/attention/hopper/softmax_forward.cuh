@@ -275,7 +275,7 @@ __device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArgu
 
     // Out: through this warp's rows of the query tile, which nobody reads any more.
     const auto& extent = item.extent();
-    const SoftmaxQueries queries(a, extent);
+    const SoftmaxQueries queries(a, extent);  // found again: there are no registers to keep it in
     const float sum[2] = {quad_sum(softmax.sum[0]), quad_sum(softmax.sum[1])};
     const PerRow inverse{{1 / sum[0], 1 / sum[1]}};
     if (a.largest && (lane_id() & 3) == 0) {
