@@ -31,7 +31,7 @@ void run(Model& model, const lolcats::Tokenizer& tokenizer, const Options& optio
   const auto start = std::chrono::steady_clock::now();
   const auto result = lolcats::generate(
       model, prompts,
-      {.max_tokens = options.max_tokens, .stop = {tokenizer.eos()}, .sampler = options.sampler, .chunk = options.chunk},
+      {.max_tokens = options.max_tokens, .stop = {*tokenizer.eos()}, .sampler = options.sampler, .chunk = options.chunk},
       [&](Index sequence, Index token) {
         if (sequence == 0) {
           fmt::print("{}", tokenizer.decode_piece(previous, token));

@@ -3,7 +3,6 @@
 
 #include <lolcats/ablation/ablate.hpp>
 #include <lolcats/ablation/figure.hpp>
-#include <lolcats/ablation/fingerprint.hpp>
 #include <lolcats/ablation/gnuplot.hpp>
 #include <lolcats/ablation/recipe_text.hpp>
 #include <lolcats/ablation/row.hpp>
@@ -14,6 +13,7 @@
 #include <lolcats/backend/backend.hpp>
 #include <lolcats/backend/cpu.hpp>
 #include <lolcats/core/error.hpp>
+#include <lolcats/core/fingerprint.hpp>
 #include <lolcats/core/index.hpp>
 #include <lolcats/core/parallel.hpp>
 #include <lolcats/core/progress.hpp>

@@ -27,7 +27,7 @@ TEST_CASE("stories260K has the perplexity and tells the story that it should") {
   const auto tokenizer = read_llama2c_tokenizer(data / "stories260K" / "tok512.bin", model.config().vocab_size);
 
   // Greedy, from BOS.  The continuation that a float64 implementation gives.
-  const auto generation = generate(model, {{tokenizer.bos()}}, {.max_tokens = 80});
+  const auto generation = generate(model, {{*tokenizer.bos()}}, {.max_tokens = 80});
   const std::string text = tokenizer.decode(generation.tokens[0]);
   CHECK(text.find("Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, "
                   "she saw a big, red ball. She wanted to play with it, but it was too high.") <= 1);

@@ -11,21 +11,22 @@ using lolcats::Index;
 /// The smallest tokenizer: a byte is a token.
 class Bytes final : public lolcats::Tokenizer {
  public:
-  std::vector<Index> encode(std::string_view text, bool bos) const override {
-    std::vector<Index> tokens;
-    if (bos) tokens.push_back(256);
+  Index vocab_size() const override { return 258; }
+  std::optional<Index> bos() const override { return 256; }
+  std::optional<Index> eos() const override { return 257; }
+  bool adds_bos() const override { return true; }
+  std::uint64_t fingerprint() const override { return 0; }
+
+  mutable Index last_previous = 0;
+
+ protected:
+  void append(std::string_view text, bool, std::vector<Index>& tokens) const override {
     for (const char c : text) tokens.push_back(static_cast<unsigned char>(c));
-    return tokens;
   }
-  std::string decode_piece(Index previous, Index token) const override {
+  std::string piece(Index previous, Index token, bool) const override {
     last_previous = previous;
     return token < 256 ? std::string(1, static_cast<char>(token)) : std::string();
   }
-  Index vocab_size() const override { return 258; }
-  Index bos() const override { return 256; }
-  Index eos() const override { return 257; }
-
-  mutable Index last_previous = 0;
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // What decides the numbers of a row, in words: data, model and recipes; and the key of a training run.
 #pragma once
 
-#include <lolcats/ablation/fingerprint.hpp>
+#include <lolcats/core/fingerprint.hpp>
 #include <lolcats/data/batch.hpp>
 #include <lolcats/model/llama.hpp>
 #include <lolcats/train/recipe.hpp>

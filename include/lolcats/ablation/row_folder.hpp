@@ -1,7 +1,7 @@
 // Rows of a study in files: kept one by one while it runs, written together as JSON and CSV at its end.
 #pragma once
 
-#include <lolcats/ablation/fingerprint.hpp>
+#include <lolcats/core/fingerprint.hpp>
 #include <lolcats/ablation/row_store.hpp>
 #include <lolcats/io/file.hpp>
 #include <lolcats/io/json.hpp>
@@ -170,7 +170,7 @@ class RowFolder : public RowStore {
 
  private:
   std::filesystem::path path_of(const AblationRow& row) const {
-    detail::Fingerprint print;
+    Fingerprint print;
     for (const std::string* text : {&row.group, &row.variant}) print.add(*text);
     print.add(row.seed);
     for (const auto& [field, value] : row.recipe) {

@@ -1,4 +1,4 @@
-// The sizes and constants of a Llama or Mistral checkpoint.
+// The sizes and constants of a checkpoint of the Llama family.
 #pragma once
 
 #include <lolcats/core/error.hpp>
@@ -50,6 +50,8 @@ struct LlamaConfig {
   Index head_dim = 0;           ///< D; H * D need not be C
   Index intermediate_size = 0;  ///< width of the gated layer
   double rms_eps = 1e-5;
+  bool qkv_bias = false;  ///< biases behind the projections of q, k and v (Qwen2)
+  bool qk_norm = false;   ///< an RMS norm over D of every query and key head, before the rotation (Qwen3)
   RopeConfig rope;
   Index sliding_window = 0;  ///< the teacher's softmax sees this many keys, the query's own included; 0: all
   Index max_position = 0;    ///< the longest sequence trained for; information, not a limit

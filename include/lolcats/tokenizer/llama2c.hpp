@@ -2,9 +2,11 @@
 #pragma once
 
 #include <lolcats/core/error.hpp>
+#include <lolcats/core/fingerprint.hpp>
 #include <lolcats/core/index.hpp>
 #include <lolcats/tokenizer/tokenizer.hpp>
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -47,34 +49,52 @@ class Llama2cTokenizer final : public Tokenizer {
       const auto [place, fresh] = ids_.emplace(pieces_[i], static_cast<Index>(i));
       require<FormatError>(fresh, "{}: tokens {} and {} are the same piece", origin, place->second, i);
     }
+    Fingerprint fingerprint;
+    fingerprint.add("llama2c");
+    for (std::size_t i = 0; i < pieces_.size(); ++i) {
+      fingerprint.add(pieces_[i]);
+      fingerprint.add(std::bit_cast<std::uint32_t>(scores_[i]));
+    }
+    fingerprint_ = fingerprint.value();
   }
 
   Index vocab_size() const override { return static_cast<Index>(pieces_.size()); }
-  Index bos() const override { return bos_id; }
-  Index eos() const override { return eos_id; }
+  std::optional<Index> bos() const override { return bos_id; }
+  std::optional<Index> eos() const override { return eos_id; }
+  bool adds_bos() const override { return true; }
+  std::uint64_t fingerprint() const override { return fingerprint_; }
   const std::vector<std::string>& pieces() const { return pieces_; }
   const std::vector<float>& scores() const { return scores_; }
 
+ protected:
   /// In O(n log n): candidate merges wait in a heap and are dropped there when a neighbour has changed.
-  std::vector<Index> encode(std::string_view text, bool bos) const override {
-    std::vector<Index> tokens;
-    if (bos) tokens.push_back(bos_id);
-    if (!text.empty()) append_character(" ", 0, tokens);
+  void append(std::string_view text, bool special, std::vector<Index>& tokens) const override {
+    std::vector<Index> fresh;
     for (std::size_t at = 0; at < text.size();) {
+      if (special) {
+        const std::string_view rest = text.substr(at);
+        const Index id = rest.starts_with("<s>") ? bos_id : rest.starts_with("</s>") ? eos_id : -1;
+        if (id >= 0) {
+          append_plain(fresh, tokens);
+          tokens.push_back(id);
+          at += id == bos_id ? 3 : 4;
+          continue;
+        }
+      }
+      if (fresh.empty()) append_character(" ", 0, fresh);
       std::size_t length = 1;
       while (length < 4 && at + length < text.size() && is_continuation(text[at + length])) ++length;
-      append_character(text.substr(at, length), at, tokens);
+      append_character(text.substr(at, length), at, fresh);
       at += length;
     }
-    merge(tokens);
-    return tokens;
+    append_plain(fresh, tokens);
   }
 
   /// Behind BOS a leading space is dropped: it is the one that `encode` puts there.
-  std::string decode_piece(Index previous, Index token) const override {
+  std::string piece(Index previous, Index token, bool special) const override {
     require<DataError>(token >= 0 && token < vocab_size(),
                        "Llama2cTokenizer: token {} lies outside of the vocabulary of {}", token, vocab_size());
-    if (token == bos_id || token == eos_id) return {};
+    if (token == bos_id || token == eos_id) return special ? (token == bos_id ? "<s>" : "</s>") : "";
     const std::string& piece = pieces_[static_cast<std::size_t>(token)];
     const std::string_view text = std::string_view(piece).substr(previous == bos_id && piece[0] == ' ' ? 1 : 0);
     if (const int byte = byte_of(text); byte >= 0) return std::string(1, static_cast<char>(byte));
@@ -107,6 +127,12 @@ class Llama2cTokenizer final : public Tokenizer {
     if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return -1;
     const int high = hex_digit(piece[3]), low = hex_digit(piece[4]);
     return high < 0 || low < 0 ? -1 : 16 * high + low;
+  }
+
+  void append_plain(std::vector<Index>& fresh, std::vector<Index>& tokens) const {
+    merge(fresh);
+    tokens.insert(tokens.end(), fresh.begin(), fresh.end());
+    fresh.clear();
   }
 
   void append_character(std::string_view character, std::size_t at, std::vector<Index>& tokens) const {
@@ -170,6 +196,7 @@ class Llama2cTokenizer final : public Tokenizer {
 
   std::vector<std::string> pieces_;
   std::vector<float> scores_;
+  std::uint64_t fingerprint_ = 0;
   std::unordered_map<std::string, Index, Hash, std::equal_to<>> ids_;
 };
 

@@ -1,4 +1,4 @@
-// A short text that tells two things apart.
+// A number that tells two things apart.
 #pragma once
 
 #include <fmt/format.h>
@@ -7,9 +7,9 @@
 #include <string>
 #include <string_view>
 
-namespace lolcats::detail {
+namespace lolcats {
 
-/// FNV-1a of what makes two runs different.
+/// FNV-1a over what makes two things different: weights, texts, vocabularies, recipes.  Not for adversaries.
 class Fingerprint {
  public:
   void add(std::uint64_t value) {
@@ -19,10 +19,12 @@ class Fingerprint {
     for (const char c : text) hash_ = (hash_ ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
     add(static_cast<std::uint64_t>(text.size()));
   }
+  std::uint64_t value() const { return hash_; }
+  /// Sixteen hexadecimal digits.
   std::string text() const { return fmt::format("{:016x}", hash_); }
 
  private:
   std::uint64_t hash_ = 0xcbf29ce484222325ULL;
 };
 
-}  // namespace lolcats::detail
+}  // namespace lolcats
