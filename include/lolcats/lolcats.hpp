@@ -30,10 +30,13 @@
 #include <lolcats/eval/attention_error.hpp>
 #include <lolcats/eval/attention_map.hpp>
 #include <lolcats/eval/effective_length.hpp>
+#include <lolcats/eval/language_model.hpp>
+#include <lolcats/eval/log_likelihood.hpp>
 #include <lolcats/eval/multiple_choice.hpp>
 #include <lolcats/eval/per_head.hpp>
 #include <lolcats/eval/perplexity.hpp>
 #include <lolcats/eval/recall.hpp>
+#include <lolcats/eval/tasks/python_random.hpp>
 #include <lolcats/eval/window_mass.hpp>
 #include <lolcats/generate/generate.hpp>
 #include <lolcats/generate/sampler.hpp>
