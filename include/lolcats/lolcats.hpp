@@ -43,6 +43,8 @@
 #include <lolcats/generate/state.hpp>
 #include <lolcats/io/checkpoint.hpp>
 #include <lolcats/io/file.hpp>
+#include <lolcats/io/ggml_blocks.hpp>
+#include <lolcats/io/gguf.hpp>
 #include <lolcats/io/hf_config.hpp>
 #include <lolcats/io/huggingface.hpp>
 #include <lolcats/io/json.hpp>
