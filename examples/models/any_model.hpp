@@ -6,6 +6,7 @@
 
 #include <lolcats/data/dataset.hpp>
 #include <lolcats/data/synthetic.hpp>
+#include <lolcats/eval/language_model.hpp>
 #include <lolcats/eval/perplexity.hpp>
 #include <lolcats/eval/recall.hpp>
 #include <lolcats/generate/generate.hpp>
@@ -36,6 +37,8 @@ class AnyModel {
   virtual std::string type_name() const = 0;
   virtual bool has_maps() const = 0;
 
+  /// For tasks and everything else that asks for log-likelihoods.
+  virtual lolcats::LanguageModel& language() = 0;
   virtual lolcats::Perplexity perplexity(const lolcats::DataSet& data, Index rows) = 0;
   virtual lolcats::Recall recall(std::span<const lolcats::SyntheticDocument> documents, std::vector<Index> edges, Index rows) = 0;
   virtual lolcats::Generation generate(const lolcats::TokenLists& prompts, const lolcats::GenerationOptions& options,
@@ -53,8 +56,6 @@ class AnyModel {
   virtual void merge_adapters() = 0;
   /// Writes what the model has beyond its base, see save_linearized.
   virtual void save(const std::filesystem::path& folder, const nlohmann::json& recipe) const = 0;
-  /// Adds an adapter of peft, of any rank and targets, to the weights.
-  virtual void merge_adapter(const std::filesystem::path& folder) = 0;
 };
 
 /// A softmax model from any checkpoint that open_checkpoint takes, on the device.

@@ -22,6 +22,10 @@ class AnyModelOf final : public AnyModel {
   std::string type_name() const override { return Model::name(); }
   bool has_maps() const override { return maps; }
 
+  lolcats::LanguageModel& language() override {
+    if (!language_) language_.emplace(model_);
+    return *language_;
+  }
   lolcats::Perplexity perplexity(const lolcats::DataSet& data, Index rows) override {
     return lolcats::perplexity(model_, data, rows);
   }
@@ -50,10 +54,10 @@ class AnyModelOf final : public AnyModel {
   void save(const std::filesystem::path& folder, const nlohmann::json& recipe) const override {
     lolcats::save_linearized(model_, folder, recipe);
   }
-  void merge_adapter(const std::filesystem::path& folder) override { lolcats::merge_adapter(model_, lolcats::read_peft(folder)); }
 
  private:
   Model model_;
+  std::optional<lolcats::LanguageModelOf<Model>> language_;
 };
 
 /// The student of one entry of the zoo: fresh from `seed`, or as it lies in `checkpoint` unless that is empty.

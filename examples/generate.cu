@@ -1,0 +1,2 @@
+// generate on the GPU, in bf16.
+#include "generate.cpp"

@@ -1,0 +1,2 @@
+// Students for heads of 128, on the GPU.
+#include "large_heads.cpp"

@@ -1,0 +1,2 @@
+// linearize on the GPU, in bf16.
+#include "main.cpp"

@@ -1,0 +1,2 @@
+// Students for small heads, on the GPU.
+#include "small_heads.cpp"
