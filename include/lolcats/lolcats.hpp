@@ -150,6 +150,7 @@
 #include <lolcats/tokenizer/llama2c_file.hpp>
 #include <lolcats/tokenizer/tokenizer.hpp>
 #include <lolcats/train/adamw.hpp>
+#include <lolcats/train/any_schedule.hpp>
 #include <lolcats/train/batch_order.hpp>
 #include <lolcats/train/cpu.hpp>
 #include <lolcats/train/early_stopping.hpp>
