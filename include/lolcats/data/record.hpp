@@ -17,7 +17,7 @@
 namespace lolcats {
 
 /// A document's text, an instruction or a chat.
-using Record = std::variant<std::string, Instruction, Chat>;
+using TextRecord = std::variant<std::string, Instruction, Chat>;
 
 namespace detail {
 
@@ -59,7 +59,7 @@ inline Chat parse_chat(const nlohmann::json& list, bool share_gpt, const std::st
 /// Parses one JSON object.  It is a chat if it has "messages" or "conversations", else an instruction if it has
 /// "instruction", else a document if it has "text"; other fields are not read.  None: there is nothing in it, a blank
 /// text or an instruction without an answer.  `where` names it in errors.  Throws FormatError.
-inline std::optional<Record> parse_record(std::string_view text, const std::string& where) {
+inline std::optional<TextRecord> parse_record(std::string_view text, const std::string& where) {
   const nlohmann::json item = parse_json(text, where, 64);
   require<FormatError>(item.is_object(), "{} is {}, expected an object", where, item.type_name());
   if (const auto found = item.find("messages"); found != item.end()) return detail::parse_chat(*found, false, where);

@@ -71,7 +71,7 @@ class TextEncoder {
 
   /// The tokens, with labels if prompts are masked.  Throws DataError for text that the tokenizer cannot spell and for
   /// chats that the template has no place for, ConfigError for a template whose special tokens the tokenizer lacks.
-  Sample operator()(const Record& record) const {
+  Sample operator()(const TextRecord& record) const {
     if (const auto* text = std::get_if<std::string>(&record)) return document(*text, true, true);
     const auto* chat = std::get_if<Chat>(&record);
     if (!chat) {
