@@ -39,6 +39,7 @@
 #include <lolcats/generate/sampler.hpp>
 #include <lolcats/generate/state.hpp>
 #include <lolcats/io/checkpoint.hpp>
+#include <lolcats/io/config_keys.hpp>
 #include <lolcats/io/file.hpp>
 #include <lolcats/io/hf_config.hpp>
 #include <lolcats/io/huggingface.hpp>
