@@ -54,6 +54,18 @@ TEST_CASE("what cannot be mapped is a FileError that names the path") {
   check_throws<FileError>([&] { MappedFile("/dev/zero"); }, {"/dev/zero", "is not a regular file"});
 }
 
+TEST_CASE("a pointer of Git LFS in place of a file is named, a text about one is read") {
+  const TemporaryFolder folder;
+  const std::string line = "version https://git-lfs.github.com/spec/v1\n";
+  put(folder / "pointer", line + "oid sha256:00\nsize 12345\n");
+  check_throws<FormatError>([&] { MappedFile(folder / "pointer"); },
+                            {(folder / "pointer").string(), "is a Git LFS pointer", "git lfs pull"});
+  put(folder / "text", "A pointer begins so: " + line);
+  CHECK_NOTHROW(MappedFile(folder / "text"));
+  put(folder / "long", line + std::string(1000, ' '));
+  CHECK_NOTHROW(MappedFile(folder / "long"));
+}
+
 TEST_CASE("a written file is whole and leaves no temporary") {
   const TemporaryFolder folder;
   write_file_atomically(folder / "a", std::string_view("first, and longer"));

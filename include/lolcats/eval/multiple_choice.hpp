@@ -1,13 +1,11 @@
 // Multiple choice by log-likelihood.
 #pragma once
 
-#include <lolcats/core/error.hpp>
-#include <lolcats/ops/cross_entropy/cross_entropy.hpp>
-#include <lolcats/tape/tape.hpp>
-#include <lolcats/tensor/sequences.hpp>
+#include <lolcats/eval/log_likelihood.hpp>
 
-#include <algorithm>
 #include <cmath>
+#include <concepts>
+#include <utility>
 #include <vector>
 
 namespace lolcats {
@@ -16,8 +14,8 @@ namespace lolcats {
 struct MultipleChoice {
   std::vector<Index> context;               // at least one token
   std::vector<std::vector<Index>> choices;  // at least one token each
-  /// What the log-likelihood of a choice is divided by for the normalised answer, as a rule its bytes; empty: its
-  /// tokens.
+  /// What the log-likelihood of a choice is divided by for the normalised answer: for acc_norm of EleutherAI's
+  /// lm-evaluation-harness the characters (code points) of its text; empty: its tokens.
   std::vector<double> lengths = {};
   Index answer = 0;  // the right choice
 };
@@ -57,65 +55,41 @@ inline void check_question(const MultipleChoice& q, std::size_t number) {
 }
 }  // namespace detail
 
-/// ln p(choice | context) of every choice of one question, which are read as one ragged batch.
-template <class Model>
-ChoiceScores score_choices(Model& model, Tape<typename Model::Device>& tape, const MultipleChoice& question) {
-  using B = typename Model::Device;
-  std::vector<Index> tokens, labels;
-  std::vector<Extent> extents;
-  for (const auto& choice : question.choices) {
-    const auto first = static_cast<Index>(tokens.size());
-    std::vector<Index> text = question.context;
-    text.insert(text.end(), choice.begin(), choice.end());
-    // The last token predicts nothing, so it need not be read.
-    tokens.insert(tokens.end(), text.begin(), text.end() - 1);
-    labels.resize(tokens.size(), ignored_label);
-    for (std::size_t i = 0; i < choice.size(); ++i) {
-      labels[static_cast<std::size_t>(first) + question.context.size() - 1 + i] = choice[i];
-    }
-    extents.push_back({first, static_cast<Index>(tokens.size()) - first, 0});
-  }
-  const Sequences sequences(static_cast<Index>(tokens.size()), std::move(extents));
-
-  const typename Tape<B>::NoGradient quiet(tape);
-  const typename Tape<B>::Scope scope(tape);
-  const Var<B> hidden = model.hidden(tape, tokens, sequences);
-  const View<Real<B>> losses = token_losses(tape, hidden.value(), model.head().value, labels);
-  std::vector<double> host(tokens.size());
-  tape.backend().to_host(losses.data, host.data(), losses.size());
-
-  ChoiceScores scores;
+/// Scores of one question from the log-likelihoods of its choices.
+inline ChoiceScores choose(const MultipleChoice& question, std::vector<double> log_likelihood) {
+  ChoiceScores scores{std::move(log_likelihood)};
   double best = 0;
-  for (Index i = 0; i < sequences.count(); ++i) {
-    double likelihood = 0;
-    for (Index row = sequences[i].row; row < sequences[i].row + sequences[i].length; ++row) {
-      likelihood -= host[static_cast<std::size_t>(row)];
-    }
-    require<NumericError>(std::isfinite(likelihood), "multiple_choice: the log-likelihood of choice {} is {}", i,
-                          likelihood);
-    const auto at = static_cast<std::size_t>(i);
-    scores.log_likelihood.push_back(likelihood);
-    if (likelihood > scores.log_likelihood[static_cast<std::size_t>(scores.chosen)]) scores.chosen = i;
-    const double normalized = likelihood / (question.lengths.empty() ? static_cast<double>(question.choices[at].size())
-                                                                     : question.lengths[at]);
+  for (std::size_t i = 0; i < scores.log_likelihood.size(); ++i) {
+    const double likelihood = scores.log_likelihood[i];
+    if (likelihood > scores.log_likelihood[static_cast<std::size_t>(scores.chosen)])
+      scores.chosen = static_cast<Index>(i);
+    const double normalized =
+        likelihood / (question.lengths.empty() ? static_cast<double>(question.choices[i].size()) : question.lengths[i]);
     if (i == 0 || normalized > best) {
       best = normalized;
-      scores.chosen_normalized = i;
+      scores.chosen_normalized = static_cast<Index>(i);
     }
   }
   return scores;
 }
 
-/// Answers every question.  Throws DataError for a question that is not one.
-template <class Model>
-ChoiceAccuracy multiple_choice(Model& model, const std::vector<MultipleChoice>& questions) {
+/// Answers every question, many of them in one forward pass.  Throws DataError for a question that is not one.
+inline ChoiceAccuracy multiple_choice(LanguageModel& model, const std::vector<MultipleChoice>& questions,
+                                      const ReadingOptions& options = {}) {
   require<DataError>(!questions.empty(), "multiple_choice: there are no questions");
-  for (std::size_t i = 0; i < questions.size(); ++i) detail::check_question(questions[i], i);
-  Tape<typename Model::Device> tape(model.backend());
+  std::vector<Continuation> list;
+  for (std::size_t i = 0; i < questions.size(); ++i) {
+    detail::check_question(questions[i], i);
+    for (const auto& choice : questions[i].choices) list.push_back({questions[i].context, choice});
+  }
+  const std::vector<Likelihood> likelihoods = log_likelihoods(model, list, options);
   ChoiceAccuracy result;
   Index right = 0, right_normalized = 0;
+  auto next = likelihoods.begin();
   for (const MultipleChoice& question : questions) {
-    result.scores.push_back(score_choices(model, tape, question));
+    std::vector<double> sums;
+    for (std::size_t i = 0; i < question.choices.size(); ++i) sums.push_back((next++)->log_likelihood);
+    result.scores.push_back(choose(question, std::move(sums)));
     right += result.scores.back().chosen == question.answer;
     right_normalized += result.scores.back().chosen_normalized == question.answer;
   }
@@ -123,6 +97,14 @@ ChoiceAccuracy multiple_choice(Model& model, const std::vector<MultipleChoice>& 
   result.accuracy = static_cast<double>(right) / count;
   result.normalized = static_cast<double>(right_normalized) / count;
   return result;
+}
+
+/// The same for a model of any type.
+template <class Model>
+requires(!std::derived_from<Model, LanguageModel>) ChoiceAccuracy
+    multiple_choice(Model& model, const std::vector<MultipleChoice>& questions, const ReadingOptions& options = {}) {
+  LanguageModelOf<Model> scored(model);
+  return multiple_choice(static_cast<LanguageModel&>(scored), questions, options);
 }
 
 }  // namespace lolcats

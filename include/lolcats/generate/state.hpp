@@ -40,6 +40,18 @@ class ModelState {
     return n;
   }
 
+  /// A state of its own that has read what `sequences` of this one have read, which may be named any number of times.
+  ModelState clone(const B& backend, std::span<const Index> sequences) const {
+    ModelState copy(layer_count(), static_cast<Index>(sequences.size()));
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      length(sequences[i]);  // checks the number
+      for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+        copy.layers_[layer].slots[i] = layers_[layer].slots[static_cast<std::size_t>(sequences[i])].clone(backend);
+      }
+    }
+    return copy;
+  }
+
   /// While alive, some sequences have moved from `from` to `chosen()`, in the order given.
   class Selection {
    public:

@@ -59,7 +59,8 @@ inline bool is_folder(const std::filesystem::path& path) {
 
 /// A whole regular file, mapped read-only.
 ///
-/// Errors: FileError if the file cannot be opened or mapped.  The file must not be shortened while it is mapped:
+/// Errors: FileError if the file cannot be opened or mapped, FormatError if it is a pointer that Git LFS left in place
+/// of the file: every reader would blame something else.  The file must not be shortened while it is mapped:
 /// reading the lost pages ends the process (SIGBUS).  Files written by `write_file_atomically` are replaced, never
 /// shortened.
 class MappedFile {
@@ -77,6 +78,7 @@ class MappedFile {
     require<FileError>(memory != MAP_FAILED, "{}: cannot map {} bytes: {}", name_, size_,
                        detail::system_message(errno));
     data_ = static_cast<const std::byte*>(memory);
+    require_no_pointer();
   }
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
@@ -89,6 +91,14 @@ class MappedFile {
   const std::string& name() const { return name_; }
 
  private:
+  /// Pointers are shorter than 1024 bytes and begin with this line (git-lfs, docs/spec.md).
+  void require_no_pointer() {
+    if (size_ >= 1024 || !text().starts_with("version https://git-lfs.github.com/spec/")) return;
+    ::munmap(const_cast<std::byte*>(std::exchange(data_, nullptr)), size_);
+    fail<FormatError>("{}: is a Git LFS pointer of {} bytes, not the file itself; fetch it with 'git lfs pull'", name_,
+                      size_);
+  }
+
   std::string name_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;

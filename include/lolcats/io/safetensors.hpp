@@ -18,7 +18,8 @@ namespace lolcats {
 /// The tensors of one safetensors file.  The file is mapped, not loaded; a copy shares the mapping.
 ///
 /// The header is untrusted.  It is checked in full when the file is opened: length, JSON, dtypes, shapes, and that
-/// the tensors cover the data exactly, without overlaps or holes.
+/// the tensors cover the data exactly, without overlaps or holes.  What a tensor's dtype can be read as is checked when
+/// it is read.
 /// Format: https://github.com/huggingface/safetensors#format.  Errors: FileError, FormatError.
 class Safetensors {
  public:
@@ -78,8 +79,8 @@ class Safetensors {
     require<FormatError>(length <= file.size() - 8, "{}: header length is {}, but only {} bytes follow", name_, length,
                          file.size() - 8);
     const std::string_view text(reinterpret_cast<const char*>(file.data()) + 8, static_cast<std::size_t>(length));
-    require<FormatError>(text.starts_with('{'), "{}: the header does not begin with '{{'", name_);
     const nlohmann::json header = parse_json(text, name_, 4);
+    require<FormatError>(header.is_object(), "{}: the header is {}, expected an object", name_, shown(header));
     const auto data = file.subspan(8 + static_cast<std::size_t>(length));
     for (const auto& [key, value] : header.items()) {
       if (key == "__metadata__") {
@@ -92,6 +93,7 @@ class Safetensors {
   }
 
   void parse_metadata(const nlohmann::json& value) {
+    if (value.is_null()) return;  // the reference implementation takes null for none
     require<FormatError>(value.is_object(), "{}: __metadata__ is {}, expected an object", name_, shown(value));
     for (const auto& [key, text] : value.items()) {
       require<FormatError>(text.is_string(), "{}: __metadata__ '{}' is {}, expected a string", name_, shown(key),
@@ -135,11 +137,17 @@ class Safetensors {
 
   static DType parse_dtype(const std::string& where, const nlohmann::json& value) {
     if (value.is_string()) {
-      for (const DType type : {DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U8}) {
-        if (value.get_ref<const std::string&>() == name_of(type)) return type;
+      for (std::size_t i = 0; i < dtype_count; ++i) {
+        if (value.get_ref<const std::string&>() == name_of(DType(i))) return DType(i);
       }
     }
-    fail<FormatError>("{}: dtype is {}, expected F64, F32, F16, BF16, I64, I32 or U8", where, shown(value));
+    fail<FormatError>("{}: dtype is {}, expected one of {}", where, shown(value), dtype_names());
+  }
+
+  static std::string dtype_names() {
+    std::string names;
+    for (std::size_t i = 0; i < dtype_count; ++i) names.append(i ? ", " : "").append(name_of(DType(i)));
+    return names;
   }
 
   static std::vector<Index> parse_integers(const std::string& where, const char* field, const nlohmann::json& value) {

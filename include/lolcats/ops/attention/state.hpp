@@ -3,6 +3,8 @@
 
 #include <lolcats/ops/attention/attention.hpp>
 
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace lolcats {
@@ -24,6 +26,27 @@ struct AttentionState {
     Array<B> features;             // the same with H or G times F, with GivenFeatures only
     Array<B, Real<B>> sums;        // S (H, F, D), or (G, F, D) where a backend shares it between heads of one key map
     Array<B, Real<B>> normalizer;  // z (H, F) or (G, F)
+
+    /// f(array) for each of the arrays; those that are not in use are empty.
+    template <class F>
+    void visit(F&& f) const {
+      f(keys);
+      f(values);
+      f(features);
+      f(sums);
+      f(normalizer);
+    }
+    /// The same state in memory of its own, to be read on independently.
+    Slot clone(const B& backend) const {
+      Slot copy = *this;
+      copy.visit([&backend](const auto& array) {
+        if (!array) return;
+        std::remove_cvref_t<decltype(array)> own(array.shape());
+        backend.copy(array.data(), own.data(), array.size());
+        const_cast<decltype(own)&>(array) = std::move(own);
+      });
+      return copy;
+    }
   };
   std::vector<Slot> slots;
 
@@ -31,13 +54,7 @@ struct AttentionState {
   std::size_t bytes() const {
     std::size_t n = 0;
     const auto add = [&n](const auto& x) { n += x ? sizeof(*x.data()) * static_cast<std::size_t>(x.size()) : 0; };
-    for (const Slot& s : slots) {
-      add(s.keys);
-      add(s.values);
-      add(s.features);
-      add(s.sums);
-      add(s.normalizer);
-    }
+    for (const Slot& s : slots) s.visit(add);
     return n;
   }
 };
