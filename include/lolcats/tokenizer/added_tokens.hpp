@@ -22,11 +22,11 @@ namespace lolcats {
 struct AddedToken {
   Index id = 0;
   std::string content = {};
-  bool special = true;        // no text: shown and parsed on request only
-  bool normalized = false;    // looked for in the normalized text
-  bool left_strip = false;    // takes the white space in front of it in
-  bool right_strip = false;   // takes the white space behind it in
-  bool single_word = false;   // only where no word character touches it
+  bool special = true;       // no text: shown and parsed on request only
+  bool normalized = false;   // looked for in the normalized text
+  bool left_strip = false;   // takes the white space in front of it in
+  bool right_strip = false;  // takes the white space behind it in
+  bool single_word = false;  // only where no word character touches it
 };
 
 /// Finds added tokens: at each place the longest, from left to right.
@@ -69,7 +69,8 @@ class AddedTokens {
       std::size_t begin = at, end = at + length;
       at = end;
       if (found->special && !special) continue;
-      if (found->single_word && (ends_with_word(whole.substr(0, begin), scratch) || starts_with_word(whole.substr(end), scratch)))
+      if (found->single_word &&
+          (ends_with_word(whole.substr(0, begin), scratch) || starts_with_word(whole.substr(end), scratch)))
         continue;
       if (found->left_strip) begin = std::max(done, before_space(whole, begin));
       if (found->right_strip) end = after_space(whole, end);
@@ -131,7 +132,8 @@ class AddedTokens {
   }
   bool is_word(std::string_view character, Regex::Scratch& scratch) const {
     bool found = false;
-    if (utf8::is_valid(character)) word_->for_each_match(character, scratch, [&](std::size_t, std::size_t) { found = true; });
+    if (utf8::is_valid(character))
+      word_->for_each_match(character, scratch, [&](std::size_t, std::size_t) { found = true; });
     return found;
   }
   bool starts_with_word(std::string_view text, Regex::Scratch& scratch) const {

@@ -3,6 +3,7 @@
 
 #include <lolcats/core/error.hpp>
 #include <lolcats/core/index.hpp>
+#include <lolcats/io/gguf.hpp>
 #include <lolcats/tokenizer/byte_pair.hpp>
 #include <lolcats/tokenizer/scored_pieces.hpp>
 #include <lolcats/tokenizer/tiktoken.hpp>
@@ -48,7 +49,9 @@ inline std::optional<GgufWords> gguf_words(std::string_view pre) {
     return GgufWords{{R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
                       R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}|)"
                       R"( ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
-                     false, true, true};
+                     false,
+                     true,
+                     true};
   }
   if (is({"default"})) {
     return GgufWords{{R"([\p{P}\$\+<=>\^~\|]+)",
@@ -58,30 +61,32 @@ inline std::optional<GgufWords> gguf_words(std::string_view pre) {
   return std::nullopt;
 }
 
-template <class Gguf>
-std::vector<PieceKind> gguf_kinds(const Gguf& file, std::size_t count) {
+inline std::vector<PieceKind> gguf_kinds(const Gguf& file, std::size_t count) {
   std::vector<PieceKind> kinds(count, PieceKind::normal);
   if (!file.has("tokenizer.ggml.token_type")) return kinds;
   const std::vector<Index> types = file.integers("tokenizer.ggml.token_type");
-  require<FormatError>(types.size() == count, "{}: 'tokenizer.ggml.token_type' has {} entries, expected {}", file.name(),
-                       types.size(), count);
+  require<FormatError>(types.size() == count, "{}: 'tokenizer.ggml.token_type' has {} entries, expected {}",
+                       file.name(), types.size(), count);
   for (std::size_t i = 0; i < count; ++i) {
-    require<FormatError>(types[i] >= 1 && types[i] <= 6, "{}: 'tokenizer.ggml.token_type' of token {} is {}, expected 1 to 6",
-                         file.name(), i, types[i]);
+    require<FormatError>(types[i] >= 1 && types[i] <= 6,
+                         "{}: 'tokenizer.ggml.token_type' of token {} is {}, expected 1 to 6", file.name(), i,
+                         types[i]);
     kinds[i] = static_cast<PieceKind>(types[i]);
   }
   return kinds;
 }
 
-template <class Gguf>
-std::unique_ptr<Tokenizer> gguf_byte_pairs(const Gguf& file, std::vector<std::string> pieces, std::optional<Index> bos,
-                                           std::optional<Index> eos) {
+inline std::unique_ptr<Tokenizer> gguf_byte_pairs(const Gguf& file, std::vector<std::string> pieces,
+                                                  std::optional<Index> bos, std::optional<Index> eos) {
   const std::string& name = file.name();
-  require<ConfigError>(file.has("tokenizer.ggml.pre"), "{}: 'tokenizer.ggml.pre' is missing, so its words are unknown; "
-                       "expected the name of a pre-tokenizer", name);
+  require<ConfigError>(file.has("tokenizer.ggml.pre"),
+                       "{}: 'tokenizer.ggml.pre' is missing, so its words are unknown; "
+                       "expected the name of a pre-tokenizer",
+                       name);
   const std::string pre = file.text("tokenizer.ggml.pre");
   const std::optional<GgufWords> words = gguf_words(pre);
-  require<ConfigError>(words.has_value(), "{}: 'tokenizer.ggml.pre' is '{}', which is not supported", name, shown_pattern(pre));
+  require<ConfigError>(words.has_value(), "{}: 'tokenizer.ggml.pre' is '{}', which is not supported", name,
+                       shown_pattern(pre));
   require<ConfigError>(!words->nfc || has_nfc, "{}: '{}' needs utf8proc, which this build was made without", name, pre);
 
   BytePairParts parts;
@@ -91,9 +96,10 @@ std::unique_ptr<Tokenizer> gguf_byte_pairs(const Gguf& file, std::vector<std::st
   parts.bos = bos;
   parts.eos = eos;
   parts.adds_bos = file.has("tokenizer.ggml.add_bos_token") ? file.boolean("tokenizer.ggml.add_bos_token")
-                                                             : words->adds_bos && bos.has_value();
+                                                            : words->adds_bos && bos.has_value();
   if (words->nfc) parts.normalizer.add({.kind = Normalizer::Kind::nfc});
-  for (const std::string& pattern : words->patterns) parts.pre_tokenizer.add({.pattern = TextPattern(Regex(pattern, name))});
+  for (const std::string& pattern : words->patterns)
+    parts.pre_tokenizer.add({.pattern = TextPattern(Regex(pattern, name))});
   parts.pipeline = "gguf " + pre;
 
   const std::vector<PieceKind> kinds = gguf_kinds(file, pieces.size());
@@ -126,9 +132,8 @@ std::unique_ptr<Tokenizer> gguf_byte_pairs(const Gguf& file, std::vector<std::st
   return std::make_unique<BytePairTokenizer>(std::move(parts));
 }
 
-template <class Gguf>
-std::unique_ptr<Tokenizer> gguf_scored_pieces(const Gguf& file, std::vector<std::string> pieces, std::optional<Index> bos,
-                                              std::optional<Index> eos) {
+inline std::unique_ptr<Tokenizer> gguf_scored_pieces(const Gguf& file, std::vector<std::string> pieces,
+                                                     std::optional<Index> bos, std::optional<Index> eos) {
   const auto flag = [&](const char* key, bool absent) { return file.has(key) ? file.boolean(key) : absent; };
   for (const char* key : {"tokenizer.ggml.remove_extra_whitespaces", "tokenizer.ggml.precompiled_charsmap"}) {
     const bool off = !file.has(key) || (std::string_view(key).ends_with("whitespaces") && !file.boolean(key));
@@ -152,16 +157,16 @@ std::unique_ptr<Tokenizer> gguf_scored_pieces(const Gguf& file, std::vector<std:
 /// The tokenizer that a GGUF file holds: model "gpt2" (byte pairs; `tokenizer.ggml.pre` names how words are cut) or
 /// "llama" (sentencepiece's byte pairs).  Control tokens are special, user-defined ones are always parsed.
 /// Throws ConfigError for another model and for an unknown `pre`, FormatError for lists that do not fit together.
-template <class Gguf>
-std::unique_ptr<Tokenizer> gguf_tokenizer(const Gguf& file) {
+inline std::unique_ptr<Tokenizer> gguf_tokenizer(const Gguf& file) {
   const auto id = [&](const char* key) {
     return file.has(key) ? std::optional<Index>(file.integer(key)) : std::nullopt;
   };
-  require<ConfigError>(file.has("tokenizer.ggml.model"), "{}: holds no tokenizer ('tokenizer.ggml.model' is missing)", file.name());
+  require<ConfigError>(file.has("tokenizer.ggml.model"), "{}: holds no tokenizer ('tokenizer.ggml.model' is missing)",
+                       file.name());
   const std::string model = file.text("tokenizer.ggml.model");
   require<ConfigError>(model == "gpt2" || model == "llama",
-                       "{}: 'tokenizer.ggml.model' is '{}', which is not supported; expected gpt2 or llama", file.name(),
-                       shown_pattern(model));
+                       "{}: 'tokenizer.ggml.model' is '{}', which is not supported; expected gpt2 or llama",
+                       file.name(), shown_pattern(model));
   require<ConfigError>(!file.has("tokenizer.ggml.add_eos_token") || !file.boolean("tokenizer.ggml.add_eos_token"),
                        "{}: 'tokenizer.ggml.add_eos_token' is true, which is not supported", file.name());
   std::vector<std::string> pieces = file.texts("tokenizer.ggml.tokens");

@@ -59,7 +59,8 @@ inline constexpr bool has_nfc = false;
 /// Throws ConfigError in a build without utf8proc, unless the text is its own normal form at first sight.
 inline std::string nfc(std::string_view text) {
   // Below U+0300, whose first byte is 0xCC, nothing combines.
-  const bool changes = std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0xCC; });
+  const bool changes =
+      std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0xCC; });
   if (!changes) return std::string(text);
 #ifdef LOLCATS_WITH_UTF8PROC
   std::string result;

@@ -24,7 +24,8 @@ class TextPattern {
   template <class F>
   void for_each_match(std::string_view text, Regex::Scratch& scratch, F&& f) const {
     if (regex_) return regex_->for_each_match(text, scratch, f);
-    for (std::size_t at = text.find(literal_); at != std::string_view::npos; at = text.find(literal_, at + literal_.size()))
+    for (std::size_t at = text.find(literal_); at != std::string_view::npos;
+         at = text.find(literal_, at + literal_.size()))
       f(at, at + literal_.size());
   }
   /// Whether matches are found in any bytes.
@@ -41,8 +42,8 @@ class Normalizer {
   enum class Kind { nfc, prepend, replace };
   struct Step {
     Kind kind = Kind::nfc;
-    std::string content = {};                   // what is put in front, or in the place of a match
-    std::optional<TextPattern> pattern = {};    // of replace
+    std::string content = {};                 // what is put in front, or in the place of a match
+    std::optional<TextPattern> pattern = {};  // of replace
   };
 
   void add(Step step) { steps_.push_back(std::move(step)); }

@@ -28,8 +28,9 @@ inline std::vector<std::vector<Index>> encode_all(const Tokenizer& tokenizer, co
                                                   bool bos, bool special = false) {
   return encode_all(tokenizer, std::span<const std::string>(texts), bos, special);
 }
-inline std::vector<std::vector<Index>> encode_all(const Tokenizer& tokenizer, const std::vector<std::string_view>& texts,
-                                                  bool bos, bool special = false) {
+inline std::vector<std::vector<Index>> encode_all(const Tokenizer& tokenizer,
+                                                  const std::vector<std::string_view>& texts, bool bos,
+                                                  bool special = false) {
   return encode_all(tokenizer, std::span<const std::string_view>(texts), bos, special);
 }
 

@@ -33,9 +33,9 @@ class PreTokenizer {
     Kind kind = Kind::split;
     std::optional<TextPattern> pattern = {};  // of split; without one metaspace does not split
     Behavior behavior = Behavior::isolated;
-    bool invert = false;                      // what does not match is taken for the match
+    bool invert = false;  // what does not match is taken for the match
     Prepend prepend = Prepend::never;
-    std::string mark = {};                    // of metaspace: what spaces become
+    std::string mark = {};  // of metaspace: what spaces become
   };
 
   void add(Stage stage) { stages_.push_back(std::move(stage)); }
@@ -93,7 +93,7 @@ class PreTokenizer {
       if (part.end > part.begin)
         run(index + 1, text.substr(part.begin, part.end - part.begin), first && part.begin == 0, scratch, f);
     };
-    std::optional<Part> open;     // the word that may still grow
+    std::optional<Part> open;  // the word that may still grow
     bool after_match = false;
     const auto take = [&](Part part) {
       part.matched = part.matched != stage.invert;

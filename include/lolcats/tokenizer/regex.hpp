@@ -84,7 +84,8 @@ class Regex {
   template <class F>
   void for_each_match(std::string_view text, Scratch& scratch, F&& f) const {
     const std::uint64_t limit = 10'000'000 + 64 * std::uint64_t{text.size()};
-    pcre2_set_match_limit_8(scratch.context_.get(), static_cast<std::uint32_t>(limit < UINT32_MAX ? limit : UINT32_MAX));
+    pcre2_set_match_limit_8(scratch.context_.get(),
+                            static_cast<std::uint32_t>(limit < UINT32_MAX ? limit : UINT32_MAX));
     const auto subject = reinterpret_cast<PCRE2_SPTR8>(text.data());
     const PCRE2_SIZE* const found = pcre2_get_ovector_pointer_8(scratch.data_.get());
     for (std::size_t at = 0; at < text.size();) {

@@ -13,7 +13,8 @@ namespace lolcats {
 
 /// A pattern as messages show it, cut short.
 inline std::string shown_pattern(std::string_view pattern) {
-  return utf8::replace_invalid(pattern.size() > 120 ? std::string(pattern.substr(0, 120)) + "..." : std::string(pattern));
+  return utf8::replace_invalid(pattern.size() > 120 ? std::string(pattern.substr(0, 120)) + "..."
+                                                    : std::string(pattern));
 }
 
 namespace detail {
@@ -21,11 +22,21 @@ namespace detail {
 /// PCRE2's name of a Unicode property: general categories by their short names, scripts as scripts alone (PCRE2 would
 /// take script extensions in), binary properties as they are.
 inline std::string property_name(std::string name) {
-  static const std::map<std::string, std::string, std::less<>> categories = {
-      {"Letter", "L"}, {"Mark", "M"}, {"Number", "N"}, {"Punctuation", "P"}, {"Symbol", "S"}, {"Separator", "Z"},
-      {"Other", "C"}, {"Uppercase_Letter", "Lu"}, {"Lowercase_Letter", "Ll"}, {"Titlecase_Letter", "Lt"},
-      {"Modifier_Letter", "Lm"}, {"Other_Letter", "Lo"}, {"Decimal_Number", "Nd"}, {"Letter_Number", "Nl"},
-      {"Other_Number", "No"}};
+  static const std::map<std::string, std::string, std::less<>> categories = {{"Letter", "L"},
+                                                                             {"Mark", "M"},
+                                                                             {"Number", "N"},
+                                                                             {"Punctuation", "P"},
+                                                                             {"Symbol", "S"},
+                                                                             {"Separator", "Z"},
+                                                                             {"Other", "C"},
+                                                                             {"Uppercase_Letter", "Lu"},
+                                                                             {"Lowercase_Letter", "Ll"},
+                                                                             {"Titlecase_Letter", "Lt"},
+                                                                             {"Modifier_Letter", "Lm"},
+                                                                             {"Other_Letter", "Lo"},
+                                                                             {"Decimal_Number", "Nd"},
+                                                                             {"Letter_Number", "Nl"},
+                                                                             {"Other_Number", "No"}};
   static const std::map<std::string, std::string, std::less<>> binary = {
       {"Alphabetic", ""}, {"White_Space", ""}, {"Uppercase", ""}, {"Lowercase", ""}, {"Emoji", ""}, {"Any", ""}};
   if (name.size() <= 2 || binary.contains(name)) return name;
@@ -43,8 +54,8 @@ inline std::string property_name(std::string name) {
 /// letters other than i and x, verbs, recursion.
 inline std::string pcre2_syntax(std::string_view pattern, const std::string& origin) {
   const auto refuse = [&](std::string_view what) {
-    fail<ConfigError>("{}: '{}' in the regular expression '{}' is not supported", origin,
-                      utf8::replace_invalid(what), shown_pattern(pattern));
+    fail<ConfigError>("{}: '{}' in the regular expression '{}' is not supported", origin, utf8::replace_invalid(what),
+                      shown_pattern(pattern));
   };
   if (const std::size_t good = utf8::valid_prefix(pattern); good < pattern.size())
     fail<ConfigError>("{}: a regular expression is not valid UTF-8 at byte {}", origin, good);

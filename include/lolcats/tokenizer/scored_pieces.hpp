@@ -55,7 +55,8 @@ class ScoredPiecesTokenizer final : public Tokenizer {
     const std::size_t count = parts_.pieces.size();
     require<FormatError>(count > 0 && count < (1 << 26), "{}: {} pieces, expected 1 to {}", origin, count, 1 << 26);
     require<FormatError>(parts_.scores.size() == count && parts_.kinds.size() == count,
-                         "{}: {} pieces, {} scores and {} types", origin, count, parts_.scores.size(), parts_.kinds.size());
+                         "{}: {} pieces, {} scores and {} types", origin, count, parts_.scores.size(),
+                         parts_.kinds.size());
     std::vector<AddedToken> control, user_defined;
     byte_.fill(-1);
     Fingerprint fingerprint;
@@ -63,8 +64,8 @@ class ScoredPiecesTokenizer final : public Tokenizer {
     for (std::size_t i = 0; i < count; ++i) {
       const std::string& piece = parts_.pieces[i];
       require<FormatError>(!piece.empty() || parts_.kinds[i] != PieceKind::normal, "{}: token {} is empty", origin, i);
-      require<FormatError>(std::isfinite(parts_.scores[i]), "{}: token {} has score {}, expected a finite number", origin,
-                           i, parts_.scores[i]);
+      require<FormatError>(std::isfinite(parts_.scores[i]), "{}: token {} has score {}, expected a finite number",
+                           origin, i, parts_.scores[i]);
       fingerprint.add(piece);
       fingerprint.add(static_cast<std::uint64_t>(std::bit_cast<std::uint32_t>(parts_.scores[i])) << 8 |
                       static_cast<std::uint64_t>(parts_.kinds[i]));
@@ -199,7 +200,8 @@ class ScoredPiecesTokenizer final : public Tokenizer {
             at += token.content.size();
           });
     }
-    std::unordered_map<std::string_view, std::size_t> undone;  // of merges into unused pieces: the length of the left half
+    std::unordered_map<std::string_view, std::size_t>
+        undone;  // of merges into unused pieces: the length of the left half
     merge(text, symbols, undone);
 
     bool after_unknown = false;

@@ -28,10 +28,17 @@ inline constexpr std::string_view llama3_pattern =
 
 /// The 256 special tokens of Llama 3.1 in the order of their ids, which follow those of the ranks.
 inline std::vector<std::string> llama3_special_tokens() {
-  std::vector<std::string> names{"<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>",
-                                 "<|reserved_special_token_1|>", "<|finetune_right_pad_id|>",
-                                 "<|reserved_special_token_2|>", "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>",
-                                 "<|eot_id|>", "<|python_tag|>"};
+  std::vector<std::string> names{"<|begin_of_text|>",
+                                 "<|end_of_text|>",
+                                 "<|reserved_special_token_0|>",
+                                 "<|reserved_special_token_1|>",
+                                 "<|finetune_right_pad_id|>",
+                                 "<|reserved_special_token_2|>",
+                                 "<|start_header_id|>",
+                                 "<|end_header_id|>",
+                                 "<|eom_id|>",
+                                 "<|eot_id|>",
+                                 "<|python_tag|>"};
   for (int i = 3; names.size() < 256; ++i) names.push_back(fmt::format("<|reserved_special_token_{}|>", i));
   return names;
 }
@@ -78,9 +85,9 @@ inline bool looks_like_tiktoken(std::string_view bytes) {
 ///
 /// A pair of neighbours merges if their bytes, joined, have a rank, the lowest rank first; a word that has a rank itself
 /// is one token.  Texts begin with BOS, the special token "<|begin_of_text|>".  Throws FormatError.
-inline std::unique_ptr<BytePairTokenizer> parse_tiktoken(std::string_view bytes, const std::string& origin,
-                                                         std::string_view pattern = llama3_pattern,
-                                                         const std::vector<std::string>& special = llama3_special_tokens()) {
+inline std::unique_ptr<BytePairTokenizer> parse_tiktoken(
+    std::string_view bytes, const std::string& origin, std::string_view pattern = llama3_pattern,
+    const std::vector<std::string>& special = llama3_special_tokens()) {
   std::vector<std::string> pieces;  // as bytes
   std::unordered_map<std::string_view, Index> ranks;
   for (std::size_t line = 1; !bytes.empty(); ++line) {
@@ -94,16 +101,17 @@ inline std::unique_ptr<BytePairTokenizer> parse_tiktoken(std::string_view bytes,
     std::size_t rank = 0;
     const char* const last = text.data() + text.size();
     const bool number = space < text.size() && std::from_chars(text.data() + space + 1, last, rank).ptr == last;
-    require<FormatError>(piece.has_value() && number, "{}: line {} is '{}', expected base64, a space and a rank", origin,
-                         line, shown_pattern(text));
-    require<FormatError>(rank == pieces.size(), "{}: line {} has rank {}, expected {}", origin, line, rank, pieces.size());
+    require<FormatError>(piece.has_value() && number, "{}: line {} is '{}', expected base64, a space and a rank",
+                         origin, line, shown_pattern(text));
+    require<FormatError>(rank == pieces.size(), "{}: line {} has rank {}, expected {}", origin, line, rank,
+                         pieces.size());
     pieces.push_back(std::move(*piece));
   }
   require<FormatError>(!pieces.empty(), "{}: there are no ranks", origin);
   ranks.reserve(pieces.size());
   for (std::size_t i = 0; i < pieces.size(); ++i) {
-    require<FormatError>(pieces[i].size() <= 1024, "{}: the piece of rank {} has {} bytes, expected at most 1024", origin,
-                         i, pieces[i].size());
+    require<FormatError>(pieces[i].size() <= 1024, "{}: the piece of rank {} has {} bytes, expected at most 1024",
+                         origin, i, pieces[i].size());
     const auto [place, fresh] = ranks.emplace(pieces[i], static_cast<Index>(i));
     require<FormatError>(fresh, "{}: ranks {} and {} are the same piece", origin, place->second, i);
   }

@@ -19,7 +19,8 @@ namespace lolcats {
     if (!c.valid() && text[offset] == byte) break;
     offset += c.length;
   }
-  const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(offset, text.size())), '\n');
+  const auto line =
+      1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(offset, text.size())), '\n');
   fail<DataError>("{}: the text is not valid UTF-8 at line {}, byte {} (0x{:02X}), and the vocabulary cannot spell it",
                   origin, line, offset, static_cast<unsigned>(static_cast<unsigned char>(byte)));
 }

@@ -38,7 +38,8 @@ class WordCache {
       count_ = 0;
     }
     slots_[place(word)] = {static_cast<std::uint32_t>(letters_.size()), static_cast<std::uint32_t>(tokens_.size()),
-                           hash(word), static_cast<std::uint16_t>(word.size()), static_cast<std::uint16_t>(tokens.size())};
+                           hash(word), static_cast<std::uint16_t>(word.size()),
+                           static_cast<std::uint16_t>(tokens.size())};
     letters_ += word;
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
     ++count_;
