@@ -45,6 +45,7 @@
 #include <lolcats/io/file.hpp>
 #include <lolcats/io/ggml_blocks.hpp>
 #include <lolcats/io/gguf.hpp>
+#include <lolcats/io/gguf_model.hpp>
 #include <lolcats/io/hf_config.hpp>
 #include <lolcats/io/huggingface.hpp>
 #include <lolcats/io/json.hpp>
@@ -52,6 +53,7 @@
 #include <lolcats/io/llama_config.hpp>
 #include <lolcats/io/method.hpp>
 #include <lolcats/io/peft.hpp>
+#include <lolcats/io/rope_factors.hpp>
 #include <lolcats/io/safetensors.hpp>
 #include <lolcats/io/safetensors_writer.hpp>
 #include <lolcats/io/stored_tensor.hpp>
