@@ -40,6 +40,11 @@
                                             const std::vector<TrainingPoint>&);                                        \
   LOLCATS_COMPILED void load_training_state(const std::filesystem::path&, const RunIdentity&, const B&, AdamW<B>&,     \
                                             ReduceOnPlateau::State&, EarlyStopping<B>&, std::vector<TrainingPoint>&);  \
+  LOLCATS_COMPILED void save_training_state(const std::filesystem::path&, const RunIdentity&, const B&,                \
+                                            const AdamW<B>&, const AnySchedule::State&, const EarlyStopping<B>&,       \
+                                            const std::vector<TrainingPoint>&);                                        \
+  LOLCATS_COMPILED void load_training_state(const std::filesystem::path&, const RunIdentity&, const B&, AdamW<B>&,     \
+                                            AnySchedule::State&, EarlyStopping<B>&, std::vector<TrainingPoint>&);      \
   LOLCATS_COMPILED Llama<B> load_llama<Llama<B>>(Checkpoint, std::uint64_t, B);                                        \
   LOLCATS_COMPILED Perplexity perplexity(Llama<B>&, const DataSet&, Index);                                            \
   LOLCATS_COMPILED Recall recall_by_distance(Llama<B>&, std::span<const SyntheticDocument>, std::vector<Index>, Index)
@@ -51,6 +56,8 @@ LOLCATS_COMPILED_FOR(Cpu<double>);
 
 LOLCATS_COMPILED void check_recipe(const Recipe<ReduceOnPlateau>&);
 LOLCATS_COMPILED RunIdentity run_identity(const Recipe<ReduceOnPlateau>&, const ReduceOnPlateau::State&, Index);
+LOLCATS_COMPILED void check_recipe(const Recipe<AnySchedule>&);
+LOLCATS_COMPILED RunIdentity run_identity(const Recipe<AnySchedule>&, const AnySchedule::State&, Index);
 
 }  // namespace lolcats
 

@@ -3,6 +3,7 @@
 
 #include <lolcats/core/error.hpp>
 #include <lolcats/core/progress.hpp>
+#include <lolcats/io/file.hpp>
 
 #include <fmt/core.h>
 
@@ -12,6 +13,7 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <string_view>
 
 namespace examples {
@@ -40,6 +42,17 @@ inline lolcats::ProgressCallback print_progress() {
     fmt::print(stderr, "{}  {}{}", terminal ? "\r\033[K" : "", to_string(p), terminal && !done ? "" : "\n");
     std::fflush(stderr);
   };
+}
+
+/// Finds out whether a file can be written, before the work whose result it takes: makes its folder and a temporary file
+/// there.  Errors: FileError.
+inline void try_output(const std::filesystem::path& file) {
+  const std::filesystem::path folder = file.parent_path();
+  if (!folder.empty()) lolcats::create_folder(folder);
+  lolcats::require<lolcats::FileError>(!lolcats::is_folder(file), "{}: is a folder, expected the name of a file", file.string());
+  const std::filesystem::path trial = file.string() + ".trial";
+  lolcats::write_file_atomically(trial, std::string_view("\n"));
+  std::filesystem::remove(trial);
 }
 
 /// Most memory this process ever held, in bytes.

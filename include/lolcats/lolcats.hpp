@@ -36,7 +36,19 @@
 #include <lolcats/eval/per_head.hpp>
 #include <lolcats/eval/perplexity.hpp>
 #include <lolcats/eval/recall.hpp>
+#include <lolcats/eval/tasks/benchmark.hpp>
+#include <lolcats/eval/tasks/commonsense.hpp>
+#include <lolcats/eval/tasks/csv.hpp>
+#include <lolcats/eval/tasks/json_lines.hpp>
+#include <lolcats/eval/tasks/mmlu.hpp>
+#include <lolcats/eval/tasks/passkey.hpp>
+#include <lolcats/eval/tasks/prompts.hpp>
 #include <lolcats/eval/tasks/python_random.hpp>
+#include <lolcats/eval/tasks/python_text.hpp>
+#include <lolcats/eval/tasks/run.hpp>
+#include <lolcats/eval/tasks/task_result.hpp>
+#include <lolcats/eval/tasks/tasks.hpp>
+#include <lolcats/eval/tasks/text_loss.hpp>
 #include <lolcats/eval/window_mass.hpp>
 #include <lolcats/generate/generate.hpp>
 #include <lolcats/generate/sampler.hpp>
@@ -140,6 +152,7 @@
 #include <lolcats/tokenizer/llama2c_file.hpp>
 #include <lolcats/tokenizer/tokenizer.hpp>
 #include <lolcats/train/adamw.hpp>
+#include <lolcats/train/any_schedule.hpp>
 #include <lolcats/train/batch_order.hpp>
 #include <lolcats/train/cpu.hpp>
 #include <lolcats/train/early_stopping.hpp>

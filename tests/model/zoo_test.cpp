@@ -18,7 +18,7 @@ TEST_CASE("the promised students are there") {
   for (const char* name :
        {"hedgehog8-linear", "hedgehog8-sliding16", "hedgehog8-terraced64", "t2r16-linear", "t2r16-terraced64",
         "hedgehog64-linear", "hedgehog64-terraced64", "hedgehog64-sliding64", "t2r128-linear", "t2r128-terraced64",
-        "softmax"}) {
+        "softmax", "window-terraced64", "window-sliding128"}) {
     CHECK_MESSAGE(std::find(names.begin(), names.end(), name) != names.end(), name);
   }
   CHECK(std::set<std::string>(names.begin(), names.end()).size() == names.size());

@@ -43,7 +43,7 @@ struct T2R16Terraced64 : Method<Hybrid<T2R<16>, Terraced<64>>> {
   static constexpr std::string_view name = "t2r16-terraced64";
 };
 
-// For heads of 128.
+// For heads of 64 and 128.
 struct Hedgehog64Linear : Method<Linear<Hedgehog<64>>> {
   static constexpr std::string_view name = "hedgehog64-linear";
 };
@@ -60,9 +60,15 @@ struct T2R128Terraced64 : Method<Hybrid<T2R<128>, Terraced<64>>> {
   static constexpr std::string_view name = "t2r128-terraced64";
 };
 
-// The control: the teacher's own attention with the same adapter.
+// Controls, each with the same adapter: the teacher's own attention, and windows without a linear part.
 struct SoftmaxControl : Method<Softmax<>> {
   static constexpr std::string_view name = "softmax";
+};
+struct WindowTerraced64 : Method<Softmax<Terraced<64>>> {
+  static constexpr std::string_view name = "window-terraced64";
+};
+struct WindowSliding128 : Method<Softmax<Sliding<128>>> {
+  static constexpr std::string_view name = "window-sliding128";
 };
 
 }  // namespace zoo
@@ -72,7 +78,8 @@ struct MethodList {};
 
 using Zoo = MethodList<zoo::Hedgehog8Linear, zoo::Hedgehog8Sliding16, zoo::Hedgehog8Terraced64, zoo::T2R16Linear,
                        zoo::T2R16Terraced64, zoo::Hedgehog64Linear, zoo::Hedgehog64Terraced64, zoo::Hedgehog64Sliding64,
-                       zoo::T2R128Linear, zoo::T2R128Terraced64, zoo::SoftmaxControl>;
+                       zoo::T2R128Linear, zoo::T2R128Terraced64, zoo::SoftmaxControl, zoo::WindowTerraced64,
+                       zoo::WindowSliding128>;
 
 /// The names of a list, in its order.
 template <class... Methods>

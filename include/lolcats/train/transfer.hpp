@@ -51,12 +51,14 @@ struct TransferResult {
   std::vector<TrainingResult> blocks;  // one, unless block-wise
   std::vector<double> mse_per_layer;   // on the validation data: mean over tokens, heads and head size, not scaled
 
-  /// Tokens that went through the whole model per second.
-  double tokens_per_second() const {
-    double seconds = 0;
-    for (const TrainingResult& block : blocks) seconds += block.training_seconds;
-    return seconds > 0 ? static_cast<double>(blocks.front().tokens) / seconds : 0;
+  /// Of training alone, over all blocks.
+  double seconds() const {
+    double sum = 0;
+    for (const TrainingResult& block : blocks) sum += block.training_seconds;
+    return sum;
   }
+  /// Tokens that went through the whole model per second.
+  double tokens_per_second() const { return seconds() > 0 ? static_cast<double>(blocks.front().tokens) / seconds() : 0; }
 };
 
 namespace detail {

@@ -1,0 +1,74 @@
+// A model whose type is chosen at run time: what programs do with the students of the zoo.
+//
+// The library knows types only.  A program that takes a student's name pays one virtual call per stage here, and each
+// student is compiled once for all programs, in one of the units of this folder.
+#pragma once
+
+#include <lolcats/data/dataset.hpp>
+#include <lolcats/data/synthetic.hpp>
+#include <lolcats/eval/language_model.hpp>
+#include <lolcats/eval/perplexity.hpp>
+#include <lolcats/eval/recall.hpp>
+#include <lolcats/generate/generate.hpp>
+#include <lolcats/io/llama_config.hpp>
+#include <lolcats/train/any_schedule.hpp>
+#include <lolcats/train/finetune.hpp>
+#include <lolcats/train/transfer.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace examples {
+
+using lolcats::Index;
+
+/// A Llama on the device that the program was built for, behind one interface.
+class AnyModel {
+ public:
+  virtual ~AnyModel() = default;
+
+  virtual const lolcats::LlamaConfig& config() const = 0;
+  /// "llama<cpu<float>, hybrid<hedgehog<64>, terraced<64>>, lora<8, qkvo>>".
+  virtual std::string type_name() const = 0;
+  virtual bool has_maps() const = 0;
+
+  /// For tasks and everything else that asks for log-likelihoods.
+  virtual lolcats::LanguageModel& language() = 0;
+  virtual lolcats::Perplexity perplexity(const lolcats::DataSet& data, Index rows) = 0;
+  virtual lolcats::Recall recall(std::span<const lolcats::SyntheticDocument> documents, std::vector<Index> edges, Index rows) = 0;
+  virtual lolcats::Generation generate(const lolcats::TokenLists& prompts, const lolcats::GenerationOptions& options,
+                                       const lolcats::TokenCallback& on_token = {}) = 0;
+
+  /// Stages 1 and 2.  Errors: as the library's functions; ConfigError where the type has nothing to train.
+  virtual lolcats::TransferResult transfer(const lolcats::DataSet& train, const lolcats::DataSet& valid,
+                                           const lolcats::TransferRecipe<lolcats::AnySchedule>& recipe,
+                                           const lolcats::ProgressCallback& progress) = 0;
+  virtual lolcats::TrainingResult finetune(const lolcats::DataSet& train, const lolcats::DataSet& valid,
+                                           const lolcats::FinetuneRecipe<lolcats::AnySchedule>& recipe,
+                                           const lolcats::ProgressCallback& progress) = 0;
+
+  /// Adds the adapter to the weights: faster from here on, and no longer trainable.
+  virtual void merge_adapters() = 0;
+  /// Writes what the model has beyond its base, see save_linearized.
+  virtual void save(const std::filesystem::path& folder, const nlohmann::json& recipe) const = 0;
+};
+
+/// A softmax model from any checkpoint that open_checkpoint takes, on the device.
+std::unique_ptr<AnyModel> load_teacher(const std::filesystem::path& path);
+
+/// The student called `name` (model/zoo.hpp) over a teacher that load_teacher returned, whose weights it shares: fresh
+/// from `seed`.  Throws ConfigError listing the known names.
+std::unique_ptr<AnyModel> make_student(const std::string& name, const AnyModel& teacher, std::uint64_t seed);
+
+/// The same as `linearize --out` wrote it.
+std::unique_ptr<AnyModel> load_student(const std::string& name, const AnyModel& teacher, const std::filesystem::path& checkpoint);
+
+/// "cpu<float>", "cuda<bf16>".
+std::string device_name();
+
+}  // namespace examples

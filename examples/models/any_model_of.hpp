@@ -1,0 +1,68 @@
+// AnyModel over a model's type, for the units that instantiate it.
+#pragma once
+
+#include "../support/device.hpp"
+#include "any_model.hpp"
+
+namespace examples {
+
+using Teacher = lolcats::Llama<Device>;
+
+template <class Model>
+class AnyModelOf final : public AnyModel {
+ public:
+  static constexpr bool adapted = Model::Adapter::targets.bits != 0;
+  static constexpr bool maps = lolcats::has_maps<typename Model::Attention>;
+
+  explicit AnyModelOf(Model model) : model_(std::move(model)) {}
+
+  const Model& model() const { return model_; }
+
+  const lolcats::LlamaConfig& config() const override { return model_.config(); }
+  std::string type_name() const override { return Model::name(); }
+  bool has_maps() const override { return maps; }
+
+  lolcats::LanguageModel& language() override {
+    if (!language_) language_.emplace(model_);
+    return *language_;
+  }
+  lolcats::Perplexity perplexity(const lolcats::DataSet& data, Index rows) override {
+    return lolcats::perplexity(model_, data, rows);
+  }
+  lolcats::Recall recall(std::span<const lolcats::SyntheticDocument> documents, std::vector<Index> edges, Index rows) override {
+    return lolcats::recall_by_distance(model_, documents, std::move(edges), rows);
+  }
+  lolcats::Generation generate(const lolcats::TokenLists& prompts, const lolcats::GenerationOptions& options,
+                               const lolcats::TokenCallback& on_token) override {
+    return lolcats::generate(model_, prompts, options, on_token);
+  }
+
+  lolcats::TransferResult transfer(const lolcats::DataSet& train, const lolcats::DataSet& valid,
+                                   const lolcats::TransferRecipe<lolcats::AnySchedule>& recipe,
+                                   const lolcats::ProgressCallback& progress) override {
+    if constexpr (maps) return lolcats::transfer_attention(model_, train, valid, recipe, progress);
+    lolcats::fail<lolcats::ConfigError>("{} has no feature maps to train", Model::name());
+  }
+  lolcats::TrainingResult finetune(const lolcats::DataSet& train, const lolcats::DataSet& valid,
+                                   const lolcats::FinetuneRecipe<lolcats::AnySchedule>& recipe,
+                                   const lolcats::ProgressCallback& progress) override {
+    if constexpr (adapted) return lolcats::finetune(model_, train, valid, recipe, progress);
+    lolcats::fail<lolcats::ConfigError>("{} has no adapter to train", Model::name());
+  }
+
+  void merge_adapters() override { model_.merge_adapters(); }
+  void save(const std::filesystem::path& folder, const nlohmann::json& recipe) const override {
+    lolcats::save_linearized(model_, folder, recipe);
+  }
+
+ private:
+  Model model_;
+  std::optional<lolcats::LanguageModelOf<Model>> language_;
+};
+
+/// The student of one entry of the zoo: fresh from `seed`, or as it lies in `checkpoint` unless that is empty.
+/// Defined in student_of.hpp; each entry is instantiated in one of the units of this folder.
+template <class Entry>
+std::unique_ptr<AnyModel> student_of(const Teacher& teacher, std::uint64_t seed, const std::filesystem::path& checkpoint);
+
+}  // namespace examples
