@@ -36,7 +36,7 @@ inline std::filesystem::path only_gguf(const std::filesystem::path& folder) {
   if (files.size() == 1) return files[0];
   for (const auto& [file, what] : {std::pair("adapter_config.json", "a PEFT adapter"),
                                    std::pair("lolcats.json", "what linearizing added to a base model")}) {
-    require<ConfigError>(!path_exists(folder / file), "{}: holds {}, expected a base model: {}", folder.string(), what,
+    require<ConfigError>(!path_exists(folder / file), "{}: holds {}, expected {}", folder.string(), what,
                          known_checkpoints);
   }
   std::string names;
