@@ -26,8 +26,9 @@ struct Options {
 };
 
 std::string convert(const std::string& line, const lolcats::Tokenizer& tokenizer, const Options& o) {
-  const auto object = nlohmann::json::parse(line);
-  lolcats::require<DataError>(object.is_object(), "expected an object");
+  const auto object = lolcats::parse_json(line, "the line");
+  const char* const key = o.decode ? "ids" : "text";
+  lolcats::require<DataError>(object.is_object() && object.contains(key), "expected an object with '{}'", key);
   if (o.decode) {
     const auto ids = object.at("ids").get<std::vector<Index>>();
     return nlohmann::json{{"text", lolcats::utf8::replace_invalid(tokenizer.decode(ids, o.special))}}.dump();
