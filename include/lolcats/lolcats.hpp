@@ -85,6 +85,7 @@
 #include <lolcats/model/linearized.hpp>
 #include <lolcats/model/llama.hpp>
 #include <lolcats/model/load.hpp>
+#include <lolcats/model/merge_adapter.hpp>
 #include <lolcats/model/random.hpp>
 #include <lolcats/model/rope_frequencies.hpp>
 #include <lolcats/model/teacher_stream.hpp>

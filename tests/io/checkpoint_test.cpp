@@ -49,7 +49,7 @@ TEST_CASE("what is no checkpoint says what would be one") {
   refused(FileError(""), "alone.safetensors", {"alone.safetensors: there is no config.json beside it"});
   put(folder / "model-00001-of-00002.safetensors", safetensors_bytes("{}", ""));
   put(folder / "model.safetensors.index.json", "{}");
-  refused(FormatError(""), "model-00001-of-00002.safetensors", {"is one shard of a model, expected the folder"});
+  refused(FormatError(""), "model-00001-of-00002.safetensors", {"is one shard of a model, expected its folder"});
   put(folder / "pointer.gguf", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
   refused(FormatError(""), "pointer.gguf", {"pointer.gguf: is a Git LFS pointer"});
 

@@ -81,8 +81,10 @@ inline Checkpoint open_checkpoint(const std::filesystem::path& path) {
   }
   require<FormatError>(extension == ".safetensors", "{}: is not a checkpoint, expected {}", name,
                        detail::known_checkpoints);
-  require<FormatError>(name.find("-of-") == std::string::npos || !path_exists(folder / "model.safetensors.index.json"),
-                       "{}: is one shard of a model, expected the folder {}", name, folder.string());
+  const bool sharded = path_exists(folder / "model.safetensors.index.json");
+  require<FormatError>(!sharded || source.filename().string().find("-of-") == std::string::npos,
+                       "{}: is one shard of a model, expected its folder {}", name,
+                       folder.empty() ? "." : folder.string());
   require<FileError>(path_exists(folder / "config.json"), "{}: there is no config.json beside it", name);
   return {read_config(folder / "config.json"), open_tensors(source)};
 }
