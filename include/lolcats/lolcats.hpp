@@ -63,6 +63,7 @@
 #include <lolcats/generate/sampler.hpp>
 #include <lolcats/generate/state.hpp>
 #include <lolcats/io/checkpoint.hpp>
+#include <lolcats/io/checkpoint_source.hpp>
 #include <lolcats/io/config_keys.hpp>
 #include <lolcats/io/file.hpp>
 #include <lolcats/io/ggml_blocks.hpp>
