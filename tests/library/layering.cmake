@@ -17,7 +17,6 @@ set(model       ${nn} nn io)
 set(train       ${model} model data tokenizer)
 set(generate    ${model} model data tokenizer)
 set(eval        ${model} model data tokenizer generate)
-
 set(ablation    ${train} train eval generate)
 set(testing     ${ablation} ablation)
 set(layers core policy tensor backend tape ops nn io tokenizer data model train eval generate ablation testing)

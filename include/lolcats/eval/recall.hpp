@@ -2,14 +2,14 @@
 #pragma once
 
 #include <lolcats/data/synthetic.hpp>
-#include <lolcats/ops/linear/linear.hpp>
-#include <lolcats/tape/tape.hpp>
-#include <lolcats/tensor/sequences.hpp>
+#include <lolcats/eval/language_model.hpp>
 
 #include <algorithm>
+#include <concepts>
 #include <functional>
 #include <limits>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace lolcats {
@@ -44,10 +44,8 @@ struct Recall {
 ///
 /// `edges` are the first distances of the bins, ascending; the last bin has no end, and nearer targets than edges[0]
 /// are left out.  `rows` documents per forward pass; logits are formed for the targets only.
-template <class Model>
-Recall recall_by_distance(Model& model, std::span<const SyntheticDocument> documents,
-                          std::vector<Index> edges = {1, 17, 33, 65, 129, 257}, Index rows = 8) {
-  using B = typename Model::Device;
+inline Recall recall_by_distance(LanguageModel& model, std::span<const SyntheticDocument> documents,
+                                 std::vector<Index> edges = {1, 17, 33, 65, 129, 257}, Index rows = 8) {
   require<ConfigError>(rows > 0 && !edges.empty() &&
                            std::adjacent_find(edges.begin(), edges.end(), std::greater_equal<>()) == edges.end(),
                        "recall_by_distance: rows is {} with {} edges, expected at least 1 and ascending edges", rows,
@@ -56,56 +54,40 @@ Recall recall_by_distance(Model& model, std::span<const SyntheticDocument> docum
   for (std::size_t i = 0; i < edges.size(); ++i) {
     result.bins.push_back({edges[i], i + 1 < edges.size() ? edges[i + 1] - 1 : std::numeric_limits<Index>::max()});
   }
-
-  Tape<B> tape(model.backend());
-  const typename Tape<B>::NoGradient quiet(tape);
   for (std::size_t begin = 0; begin < documents.size(); begin += static_cast<std::size_t>(rows)) {
     const auto group = documents.subspan(begin, std::min(static_cast<std::size_t>(rows), documents.size() - begin));
-    struct Target {
-      Index row, token, distance;
-    };
-    std::vector<Index> tokens;
-    std::vector<Extent> extents;
-    std::vector<Target> targets;
+    ScoringBatch batch{.greedy = true};
+    std::vector<Index> distances;
     for (const SyntheticDocument& document : group) {
-      const auto first = static_cast<Index>(tokens.size());
+      const auto first = static_cast<Index>(batch.tokens.size());
       for (const RecallTarget& target : recall_targets(document)) {
-        const Index token = document.tokens[static_cast<std::size_t>(target.position)];
-        if (target.position > 0) targets.push_back({first + target.position - 1, token, target.distance});
+        if (target.position == 0) continue;
+        batch.targets.push_back(
+            {first + target.position - 1, document.tokens[static_cast<std::size_t>(target.position)]});
+        distances.push_back(target.distance);
       }
-      extents.push_back({first, static_cast<Index>(document.tokens.size()), 0});
-      tokens.insert(tokens.end(), document.tokens.begin(), document.tokens.end());
+      batch.lengths.push_back(static_cast<Index>(document.tokens.size()));
+      batch.tokens.insert(batch.tokens.end(), document.tokens.begin(), document.tokens.end());
     }
-    const Sequences sequences(static_cast<Index>(tokens.size()), std::move(extents));
-    const typename Tape<B>::Scope scope(tape);
-    const Var<B> hidden = model.hidden(tape, tokens, sequences);
-
-    constexpr std::size_t tile = 256;
-    for (std::size_t first = 0; first < targets.size(); first += tile) {
-      const std::size_t count = std::min(tile, targets.size() - first);
-      const typename Tape<B>::Scope inner(tape);
-      const Index width = hidden.cols();
-      const View<Scalar<B>> x = tape.template scratch<Scalar<B>>(Shape{static_cast<Index>(count), width});
-      for (std::size_t i = 0; i < count; ++i) {
-        tape.backend().copy(hidden.value().data + targets[first + i].row * width,
-                            x.data + static_cast<Index>(i) * width, width);
-      }
-      const Var<B> logits = linear(tape, tape.constant(x), model.head());
-      std::vector<double> host(static_cast<std::size_t>(logits.shape().size()));
-      tape.backend().to_host(logits.value().data, host.data(), logits.shape().size());
-      for (std::size_t i = 0; i < count; ++i) {
-        const Target& target = targets[first + i];
-        const auto row = host.begin() + static_cast<std::ptrdiff_t>(i) * logits.cols();
-        const Index predicted = std::max_element(row, row + logits.cols()) - row;
-        for (RecallBin& bin : result.bins) {
-          if (target.distance < bin.first || target.distance > bin.last) continue;
-          ++bin.total;
-          bin.correct += predicted == target.token;
-        }
+    const std::vector<TokenScore> scores = model.score(batch);
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      for (RecallBin& bin : result.bins) {
+        if (distances[i] < bin.first || distances[i] > bin.last) continue;
+        ++bin.total;
+        bin.correct += scores[i].greedy;
       }
     }
   }
   return result;
+}
+
+/// The same for a model of any type.
+template <class Model>
+requires(!std::derived_from<Model, LanguageModel>) Recall
+    recall_by_distance(Model& model, std::span<const SyntheticDocument> documents,
+                       std::vector<Index> edges = {1, 17, 33, 65, 129, 257}, Index rows = 8) {
+  LanguageModelOf<Model> scored(model);
+  return recall_by_distance(static_cast<LanguageModel&>(scored), documents, std::move(edges), rows);
 }
 
 }  // namespace lolcats
