@@ -24,10 +24,11 @@
                                               std::span<const Index>);                                                 \
   LOLCATS_COMPILED Var<B> dropout(Tape<B>&, Var<B>, double, std::uint64_t);                                            \
   LOLCATS_COMPILED Var<B> embedding(Tape<B>&, std::span<const Index>, Weight<B>);                                      \
-  LOLCATS_COMPILED Var<B> linear(Tape<B>&, Var<B>, Weight<B>);                                                         \
+  LOLCATS_COMPILED Var<B> linear(Tape<B>&, Var<B>, Weight<B>, Weight<B>);                                              \
   LOLCATS_COMPILED Var<B> lora_linear(Tape<B>&, Var<B>, Weight<B>, Weight<B>, Weight<B>, double, double,               \
-                                      std::uint64_t);                                                                  \
+                                      std::uint64_t, Weight<B>);                                                       \
   LOLCATS_COMPILED Var<B> rms_norm(Tape<B>&, Var<B>, Weight<B>, double);                                               \
+  LOLCATS_COMPILED Var<B> rms_norm_heads(Tape<B>&, Var<B>, Weight<B>, double);                                         \
   LOLCATS_COMPILED Var<B> rope(Tape<B>&, Var<B>, const Sequences&, const RopeTable<B>&);                               \
   LOLCATS_COMPILED Loss<B> squared_error(Tape<B>&, Var<B>, View<const Scalar<B>>, double);                             \
   LOLCATS_COMPILED Loss<B> mse(Tape<B>&, Var<B>, View<const Scalar<B>>);                                               \

@@ -28,7 +28,7 @@ inline double product_rate_on_gpu() {
   constexpr Index n = 8192;
   const Array<Gpu> a = normal({n, n}), b = normal({n, n});
   Array<Gpu> c({n, n});
-  const auto product = [&] { LinearKernel<Gpu>::forward(gpu, a.view(), b.view(), c.view()); };
+  const auto product = [&] { LinearKernel<Gpu>::forward(gpu, a.view(), b.view(), {c.view(), false}); };
   for (int i = 0; i < 5; ++i) product();
   constexpr int repeats = 20;
   gpu.synchronize();

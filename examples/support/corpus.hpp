@@ -2,7 +2,7 @@
 #pragma once
 
 #include <lolcats/data/dataset.hpp>
-#include <lolcats/data/documents.hpp>
+#include <lolcats/data/open_text.hpp>
 #include <lolcats/data/packing.hpp>
 #include <lolcats/data/synthetic.hpp>
 #include <lolcats/tokenizer/llama2c_file.hpp>
@@ -64,9 +64,9 @@ inline double synthetic_entropy(const std::vector<lolcats::SyntheticDocument>& d
   return sum / static_cast<double>(count);
 }
 
-/// The documents of a text file, encoded, one behind the other, in rows of `length` tokens; the tail is dropped.
+/// The rows of a text file; see lolcats::open_text.
 inline lolcats::DataSet text_rows(const std::filesystem::path& file, const lolcats::Tokenizer& tokenizer, Index length) {
-  return lolcats::DataSet(lolcats::concatenate(lolcats::encode_documents(lolcats::read_documents(file), tokenizer), length));
+  return lolcats::open_text({file}, tokenizer, {.length = length});
 }
 
 }  // namespace examples

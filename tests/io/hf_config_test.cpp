@@ -2,6 +2,9 @@
 
 #include "support.hpp"
 
+#include <cstdlib>
+#include <filesystem>
+
 using namespace lolcats;
 using namespace io_test;
 using nlohmann::json;
@@ -124,8 +127,8 @@ TEST_CASE("Mistral's window must be said, as a number or null") {
 }
 
 TEST_CASE("unsupported mathematics is refused with file, key, got and expected") {
-  refuses(five(), [](json& c) { c["model_type"] = "qwen2"; },
-          {"'model_type' is \"qwen2\", expected 'llama' or 'mistral'"});
+  refuses(five(), [](json& c) { c["model_type"] = "gemma2"; },
+          {"'model_type' is \"gemma2\", expected 'llama', 'mistral', 'qwen2' or 'qwen3'"});
   refuses(five(), [](json& c) { c["hidden_act"] = "gelu"; }, {"'hidden_act' is \"gelu\", expected 'silu'"});
   refuses(five(), [](json& c) { c["attention_bias"] = true; }, {"'attention_bias' is true, expected false"});
   refuses(five(), [](json& c) { c["mlp_bias"] = true; }, {"'mlp_bias' is true, expected false"});
@@ -152,8 +155,144 @@ TEST_CASE("unsupported mathematics is refused with file, key, got and expected")
             c["quantization_config"] = {{"bits", 4}};
           },
           {"'quantization_config' is {\"bits\":4}, which is not supported"});
-  refuses(five(), [](json& c) { c["new_attention_kind"] = false; },
-          {"'new_attention_kind' is false, which is not supported"});
+  for (const json& on : {json(true), json(1), json(0), json("yes"), json{1}, json{{"a", 1}}}) {
+    CAPTURE(on.dump());
+    refuses(five(), [&](json& c) { c["new_attention_kind"] = on; },
+            {"'new_attention_kind' is " + on.dump() + ", which is not supported"});
+  }
+  for (const char* key : {"partial_rotary_factor", "logit_scale", "residual_multiplier"}) {
+    refuses(five(), [&](json& c) { c[key] = 0.5; }, {key, "is 0.5, which is not supported"});
+  }
+  for (const char* key : {"rope_interleaved", "is_encoder_decoder", "add_cross_attention", "unslothful", "use_qk_norm"}) {
+    refuses(five(), [&](json& c) { c[key] = true; }, {key, "is true, which is not supported"});
+  }
+}
+
+TEST_CASE("what cannot change the logits is skipped, and what is off counts as absent") {
+  const LlamaConfig want = parsed(five());
+  const auto same_with = [&](const char* key, const json& value) {
+    json config = five();
+    config[key] = value;
+    CAPTURE(key);
+    CHECK(parsed(config) == want);
+  };
+  for (const json& off : {json(nullptr), json(false), json(""), json::array(), json::object()}) {
+    same_with("new_attention_kind", off);
+    same_with("quantization_config", off);
+    same_with("auto_map", off);
+    same_with("rope_scaling", off);
+    same_with("layer_types", off);
+  }
+  same_with("rope_interleaved", false);
+  same_with("is_llama_config", true);
+  same_with("transformers.js_config", {{"kv_cache_dtype", {{"fp16", "float16"}}}});
+  same_with("unsloth_fixed", true);
+  same_with("unsloth_version", "2026.1");
+  same_with("id2label", {{"0", "LABEL_0"}});
+  same_with("label2id", {{"LABEL_0", 0}});
+  same_with("tokenizer_class", "LlamaTokenizer");
+  same_with("neftune_noise_alpha", 5);
+  same_with("attn_implementation", "flash_attention_2");
+  same_with("partial_rotary_factor", 1);
+  same_with("num_nextn_predict_layers", 0);
+  same_with("layer_types", json::array({"full_attention", "full_attention", "full_attention"}));
+  same_with("auto_map", {{"AutoModelForCausalLM", "modeling_llama.LlamaForCausalLM"}});  // a known architecture
+  json other = five();
+  other["rope_parameters"]["attention_factor"] = nullptr;
+  other["rope_parameters"]["truncate"] = false;
+  CHECK(parsed(other) == want);
+}
+
+TEST_CASE("code beside the weights is refused unless the architecture is known") {
+  const json map = {{"AutoModelForCausalLM", "modeling_own.OwnForCausalLM"}};
+  refuses(five(), [&](json& c) { c["auto_map"] = map, c["architectures"] = {"OwnForCausalLM"}; }, {"'auto_map' is {"});
+  refuses(five(), [&](json& c) { c["auto_map"] = map, c.erase("architectures"); }, {"'architectures' is missing"});
+}
+
+TEST_CASE("types of layers must agree with the window, and with one another") {
+  const json full = json::array({"full_attention", "full_attention", "full_attention"});
+  const json sliding = json::array({"sliding_attention", "sliding_attention", "sliding_attention"});
+  const json mixed = json::array({"full_attention", "sliding_attention", "full_attention"});
+  for (const json& types : {mixed, json::array({"full_attention"}), json("full_attention"), json{{"0", 1}}}) {
+    refuses(five(), [&](json& c) { c["layer_types"] = types; },
+            {"'layer_types' is", "expected 'full_attention' for each of the 3 layers"});
+  }
+  refuses(five(), [&](json& c) { c["layer_types"] = sliding; }, {"'layer_types' is", "where there is no window"});
+  json mistral = four();
+  mistral["model_type"] = "mistral";
+  mistral["sliding_window"] = 8;
+  mistral["layer_types"] = sliding;
+  CHECK(parsed(mistral).sliding_window == 8);
+  refuses(mistral, [&](json& c) { c["layer_types"] = full; }, {"'layer_types' is", "expected 'sliding_attention'"});
+}
+
+TEST_CASE("Qwen2 has biases, Qwen3 norms of heads, and a window only where it is used") {
+  json qwen2 = four();
+  qwen2["model_type"] = "qwen2";
+  for (const char* key : {"attention_bias", "mlp_bias", "head_dim"}) qwen2.erase(key);
+  qwen2["use_sliding_window"] = false;
+  qwen2["sliding_window"] = 131072;
+  qwen2["max_window_layers"] = 2;
+  LlamaConfig want = parsed(four());
+  want.qkv_bias = true;
+  want.head_dim = 8;
+  CHECK(parsed(qwen2) == want);
+  refuses(qwen2, [](json& c) { c.erase("num_key_value_heads"); }, {"'num_key_value_heads' is missing"});
+
+  json qwen3 = five();
+  qwen3["model_type"] = "qwen3";
+  qwen3["layer_types"] = json::array({"full_attention", "full_attention", "full_attention"});
+  want = parsed(five());
+  want.qk_norm = true;
+  CHECK(parsed(qwen3) == want);
+  refuses(qwen3, [](json& c) { c.erase("head_dim"); }, {"'head_dim' is missing"});
+  refuses(qwen3, [](json& c) { c["attention_bias"] = true; }, {"'attention_bias' is true, expected false"});
+
+  for (json qwen : {qwen2, qwen3}) {
+    qwen.erase("layer_types");
+    qwen["use_sliding_window"] = true;
+    qwen["sliding_window"] = 16;
+    for (const auto& [first, window] : {std::pair{0, 16}, {3, 0}, {28, 0}}) {
+      qwen["max_window_layers"] = first;
+      CHECK(parsed(qwen).sliding_window == window);
+    }
+    for (const int first : {1, 2}) {
+      refuses(qwen, [&](json& c) { c["max_window_layers"] = first; },
+              {"'max_window_layers' is " + std::to_string(first), "windows in some layers only are not supported"});
+    }
+    refuses(qwen, [](json& c) { c.erase("max_window_layers"); }, {"'max_window_layers' is missing"});
+    refuses(qwen, [](json& c) { c["sliding_window"] = 0; }, {"'sliding_window' is 0, expected a positive"});
+    qwen["layer_types"] = json::array({"sliding_attention", "sliding_attention", "sliding_attention"});
+    CHECK(parsed(qwen).sliding_window == 16);
+    refuses(qwen, [](json& c) { c["use_sliding_window"] = false; }, {"where 'use_sliding_window' is off"});
+    refuses(qwen, [](json& c) { c["layer_types"][1] = "full_attention"; }, {"'layer_types' is"});
+    qwen["layer_types"] = json::array({"full_attention", "full_attention", "full_attention"});
+    CHECK(parsed(qwen).sliding_window == 0);
+    qwen["sliding_window"] = nullptr;
+    CHECK(parsed(qwen).sliding_window == 0);
+  }
+}
+
+TEST_CASE("a generation_config.json beside names the tokens that start and end a text") {
+  const TemporaryFolder folder;
+  const auto write = [&](const char* name, std::string_view text) { write_file_atomically(folder / name, text); };
+  write("config.json", five().dump());
+  const LlamaConfig plain = read_config(folder / "config.json");
+  CHECK(plain.eos_tokens == std::vector<Index>{2, 3});
+  CHECK(plain.bos_token == 1);
+  const auto with = [&](std::string_view text) {
+    write("generation_config.json", text);
+    return read_config(folder / "config.json");
+  };
+  CHECK(with(R"({"do_sample": true, "temperature": 0.6, "unknown": {"a": 1}})") == plain);
+  CHECK(with(R"({"eos_token_id": null, "bos_token_id": null})") == plain);
+  CHECK(with(R"({"eos_token_id": 7})").eos_tokens == std::vector<Index>{7});
+  const LlamaConfig both = with(R"({"eos_token_id": [9, 2, 7], "bos_token_id": 5})");
+  CHECK(both.eos_tokens == std::vector<Index>{9, 2, 7});
+  CHECK(both.bos_token == 5);
+  check_throws<ConfigError>([&] { with(R"({"eos_token_id": 96})"); }, {"generation_config.json: ", "eos_tokens is 96"});
+  check_throws<ConfigError>([&] { with(R"({"eos_token_id": "2"})"); }, {"generation_config.json: 'eos_token_id' is"});
+  check_throws<FormatError>([&] { with("["); }, {"generation_config.json: is not valid JSON"});
 }
 
 TEST_CASE("contradictory and ill-typed values are refused") {
@@ -184,14 +323,24 @@ TEST_CASE("a written config is read back equal") {
   configs[2].bos_token.reset();
   configs[2].eos_tokens = {5};
   configs[2].tied_embeddings = false;
+  for (const bool window : {false, true}) {
+    for (const bool bias : {false, true}) {
+      configs.push_back(configs[2]);
+      (bias ? configs.back().qkv_bias : configs.back().qk_norm) = true;
+      configs.back().sliding_window = window ? 8 : 0;
+    }
+  }
   for (const LlamaConfig& config : configs) {
     write_config(folder / "config.json", config, DType::BF16);
     CHECK(read_config(folder / "config.json") == config);
   }
   check_throws<ConfigError>([&] { format_config(configs[0], DType::I64); }, {"weights are I64"});
+  LlamaConfig both = configs[0];
+  both.qkv_bias = both.qk_norm = true;
+  check_throws<ConfigError>([&] { format_config(both, DType::F32); }, {"qkv_bias and qk_norm are true"});
   configs[0].heads = 5;
   check_throws<ConfigError>([&] { write_config(folder / "config.json", configs[0], DType::F32); }, {"heads is 5"});
-  CHECK(read_config(folder / "config.json") == configs[2]);
+  CHECK(read_config(folder / "config.json") == configs.back());
 }
 
 TEST_CASE("configs written by transformers are read") {
@@ -206,4 +355,20 @@ TEST_CASE("configs written by transformers are read") {
   CHECK(mistral.sliding_window == 8);
   CHECK(mistral.tied_embeddings);
   CHECK(mistral.rope == RopeConfig{});
+}
+
+TEST_CASE("configs as people have them are read") {
+  const char* data = std::getenv("LOLCATS_DATA");
+  const std::filesystem::path folder = data ? std::filesystem::path(data) / ".." / "cases" / "configs" : "";
+  if (!data || !std::filesystem::is_directory(folder)) {
+    MESSAGE("skipped: no folder cases/configs beside LOLCATS_DATA");
+    return;
+  }
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    CAPTURE(entry.path().string());
+    CHECK_NOTHROW(parse_config(read_text(entry.path()), entry.path().string()));
+    ++count;
+  }
+  CHECK(count > 0);
 }

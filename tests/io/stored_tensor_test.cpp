@@ -120,3 +120,18 @@ TEST_CASE("wrong types and shapes name file, tensor, got and expected") {
   check_throws<FormatError>([&] { load_stored<float>(five, "f", nullptr); },
                             {"has shape (1, 1, 1, 2, 2), expected at most 4 axes"});
 }
+
+TEST_CASE("rows of the interleaved rotary order are returned to that of Hugging Face, and copied for it") {
+  const Bytes one(std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7});
+  TensorInfo info{"a", DType::F32, {8}, one.bytes};
+  info.interleaved_heads = 2;  // two heads of four
+  const Tensor<float> vector = load_stored<float>(info, "f", one.memory);
+  CHECK(std::vector<float>(vector.span().begin(), vector.span().end()) == std::vector<float>{0, 2, 1, 3, 4, 6, 5, 7});
+  info.shape = {4, 2};
+  info.interleaved_heads = 1;
+  const Tensor<bf16> matrix = load_stored<bf16>(info, "f", one.memory, {4, 2});
+  CHECK(std::vector<float>(matrix.span().begin(), matrix.span().end()) == std::vector<float>{0, 1, 4, 5, 2, 3, 6, 7});
+  info.shape = {0, 2};
+  info.bytes = {};
+  CHECK(load_stored<float>(info, "f", nullptr).shape() == Shape{0, 2});
+}

@@ -123,6 +123,21 @@ TEST_CASE_TEMPLATE("logits and loss are those of plain loops", Model, Teacher<do
   }
 }
 
+TEST_CASE_TEMPLATE("logits and loss of a Qwen are those of plain loops", Model, Teacher<double>, Control<double>,
+                   Terraces, Grouped, SharedLinear) {
+  for (const auto& [biases, norms] : {std::pair{true, false}, {false, true}, {true, true}}) {
+    CAPTURE(biases);
+    CAPTURE(norms);
+    Model model = vivid<Model>(qwen_config(biases, norms, biases));
+    Model plain = vivid<Model>(tiny_config(biases));
+    const TinyBatch batch = tiny_batch();
+    CHECK_FALSE(close(logits_of(plain, batch.tokens, batch.sequences),
+                      logits_of(model, batch.tokens, batch.sequences), 1e-2));
+    check_logits(model, batch, 1e-12);
+    CHECK(loss_of(model, batch, 0.5) == doctest::Approx(0.5 * naive_loss(model, batch)).epsilon(1e-12));
+  }
+}
+
 TEST_CASE("a checkpoint's own sliding window binds the softmax model") {
   LlamaConfig config = tiny_config();
   config.sliding_window = 3;
@@ -137,6 +152,15 @@ TEST_CASE("float is double up to rounding") {
 
 TEST_CASE_TEMPLATE("gradients of every parameter of every kind", Model, Terraces, Grouped, SharedLinear) {
   Model model = vivid<Model>(tiny_config(), 5);  // no feature within a step of its kink
+  Parameters<Cpu<double>> parameters = model.base_parameters();
+  for (const auto& list : {model.transfer_parameters(), model.adapter_parameters()}) {
+    parameters.insert(parameters.end(), list.begin(), list.end());
+  }
+  check_gradients(model, parameters);
+}
+
+TEST_CASE_TEMPLATE("gradients of biases and of norms of heads, beside all others", Model, Terraces, Teacher<double>) {
+  Model model = vivid<Model>(qwen_config(true, true), 5);
   Parameters<Cpu<double>> parameters = model.base_parameters();
   for (const auto& list : {model.transfer_parameters(), model.adapter_parameters()}) {
     parameters.insert(parameters.end(), list.begin(), list.end());
@@ -206,6 +230,10 @@ TEST_CASE_TEMPLATE("decoding by steps is one pass", Model, Control<double>, Terr
   const std::vector<Index> tokens = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 12, 7, 0, 4, 2};
   const auto want = logits_of(model, tokens, Sequences::rectangular(1, 17));
   for (const Index prefill : {1, 4, 11}) CHECK(close(want, decoded_logits_of(model, tokens, prefill), 1e-12));
+
+  Model qwen = vivid<Model>(qwen_config(true, true));
+  const auto other = logits_of(qwen, tokens, Sequences::rectangular(1, 17));
+  for (const Index prefill : {1, 4, 11}) CHECK(close(other, decoded_logits_of(qwen, tokens, prefill), 1e-12));
 }
 
 TEST_CASE("a fresh adapter changes nothing, and switched off it is not there") {
@@ -225,7 +253,8 @@ TEST_CASE("a fresh adapter changes nothing, and switched off it is not there") {
 
 TEST_CASE_TEMPLATE("merged is unmerged, and unmerging gives the very tensors back", Model, Terraces, Grouped,
                    Control<double>, Control<float>) {
-  Model model = vivid<Model>(tiny_config());
+  // With biases and norms of heads, which merging leaves where they are.
+  Model model = vivid<Model>(std::is_same_v<Model, Terraces> ? tiny_config() : qwen_config(true, true));
   Model before = model;
   const TinyBatch batch = tiny_batch();
   const auto want = logits_of(model, batch.tokens, batch.sequences);
@@ -269,6 +298,16 @@ TEST_CASE("names of parameters and of the type") {
   }
   auto tied = random_llama<Grouped>(tiny_config(true));
   CHECK_FALSE(contains(names(tied.base_parameters()), "lm_head.weight"));
+  auto qwen2 = random_llama<Grouped>(qwen_config(true, false)), qwen3 = random_llama<Grouped>(qwen_config(false, true));
+  CHECK(qwen2.base_parameters().size() == base.size() + 2 * 3);
+  CHECK(qwen3.base_parameters().size() == base.size() + 2 * 2);
+  for (const char* name : {"q_proj.bias", "k_proj.bias", "v_proj.bias"}) {
+    CHECK_MESSAGE(contains(names(qwen2.base_parameters()), ("model.layers.1.self_attn." + std::string(name)).c_str()), name);
+  }
+  for (const char* name : {"q_norm.weight", "k_norm.weight"}) {
+    CHECK_MESSAGE(contains(names(qwen3.base_parameters()), ("model.layers.0.self_attn." + std::string(name)).c_str()), name);
+  }
+  CHECK(names(qwen3.adapter_parameters()) == names(model.adapter_parameters()));
 
   CHECK(names(model.transfer_parameters()) ==
         std::vector<std::string>{

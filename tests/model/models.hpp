@@ -70,6 +70,14 @@ inline LlamaConfig tiny_config(bool tied = false) {
   return config;
 }
 
+/// The same with what Qwen2 (biases) and Qwen3 (norms of heads) add.
+inline LlamaConfig qwen_config(bool biases, bool norms, bool tied = false) {
+  LlamaConfig config = tiny_config(tied);
+  config.qkv_bias = biases;
+  config.qk_norm = norms;
+  return config;
+}
+
 /// Two sequences of different lengths, a row of padding between them, the second one not at the start of its
 /// positions, and labels with gaps.
 inline TinyBatch tiny_batch() {
@@ -92,10 +100,16 @@ void randomize(const B& backend, const Parameters<B>& parameters, double scale =
   }
 }
 
-/// A model with large random weights, maps and adapters, so that every part matters.
+/// A model with large random weights, maps and adapters, so that every part matters; biases and norms of heads, too.
 template <class Model>
 Model vivid(const LlamaConfig& config, std::uint64_t seed = 4) {
   Model model = random_llama<Model>(config, seed, 0.4);
+  Parameters<typename Model::Device> qwen;
+  for (const auto& entry : model.base_parameters()) {
+    if (entry.name.ends_with(".bias") || entry.name.ends_with("q_norm.weight") || entry.name.ends_with("k_norm.weight"))
+      qwen.push_back(entry);
+  }
+  randomize(model.backend(), qwen, 0.8);
   randomize(model.backend(), model.transfer_parameters());
   randomize(model.backend(), model.adapter_parameters());
   return model;

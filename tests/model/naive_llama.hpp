@@ -37,6 +37,11 @@ struct NaiveLlama {
       return y;
     };
     Vector y = multiply(weights.at(module + ".weight"), x);
+    const bool biased = config.qkv_bias && (module.ends_with("q_proj") || module.ends_with("k_proj") ||
+                                            module.ends_with("v_proj"));
+    if (biased) {
+      for (Index o = 0; o < out; ++o) y[static_cast<std::size_t>(o)] += weight(module + ".bias", o);
+    }
     if (has(module + ".lora_A.weight")) {
       const Vector low = multiply(weights.at(module + ".lora_A.weight"), x);
       const Vector update = multiply(weights.at(module + ".lora_B.weight"), low);
@@ -53,6 +58,16 @@ struct NaiveLlama {
     for (std::size_t i = 0; i < x.size(); ++i) {
       y.push_back(x[i] / std::sqrt(squares / static_cast<double>(x.size()) + config.rms_eps) *
                   weight(module + ".weight", static_cast<Index>(i)));
+    }
+    return y;
+  }
+
+  /// Each head of x by itself, all by the same weights.
+  Vector norm_heads(const Vector& x, const std::string& module) const {
+    Vector y;
+    for (auto head = x.begin(); head != x.end(); head += config.head_dim) {
+      const Vector normed = norm(Vector(head, head + config.head_dim), module);
+      y.insert(y.end(), normed.begin(), normed.end());
     }
     return y;
   }
@@ -172,6 +187,10 @@ struct NaiveLlama {
         q.push_back(project(normed, self + "q_proj"));
         k.push_back(project(normed, self + "k_proj"));
         v.push_back(project(normed, self + "v_proj"));
+        if (config.qk_norm) {
+          q.back() = norm_heads(q.back(), self + "q_norm");
+          k.back() = norm_heads(k.back(), self + "k_norm");
+        }
         rotate(q.back(), position + static_cast<Index>(n));
         rotate(k.back(), position + static_cast<Index>(n));
       }

@@ -31,6 +31,21 @@ TEST_CASE("matrices are normal, norms are one") {
   }
 }
 
+TEST_CASE("biases are zero, norms of heads are one, and the other weights are as without them") {
+  auto plain = random_llama<Teacher<double>>(tiny_config()), qwen = random_llama<Teacher<double>>(qwen_config(true, true));
+  const auto numbers = numbers_of(qwen);
+  int biases = 0, norms = 0;
+  for (const auto& [name, values] : numbers) {
+    CAPTURE(name);
+    const bool bias = name.ends_with(".bias");
+    if (!bias && name.find("norm") == std::string::npos) continue;
+    for (const double x : values) CHECK(x == (bias ? 0 : 1));
+    ++(bias ? biases : norms);
+  }
+  CHECK(biases == 2 * 3);
+  CHECK(norms == 2 * 4 + 1);
+}
+
 TEST_CASE("what writes to the residual stream may start smaller") {
   auto plain = random_llama<Teacher<double>>(tiny_config(), 1, 0.02);
   auto scaled = random_llama<Teacher<double>>(tiny_config(), 1, 0.02, {}, 0.01);

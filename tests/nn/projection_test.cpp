@@ -96,6 +96,40 @@ TEST_CASE("merge and unmerge") {
   CHECK(projection.weight().value().data == weight.data);
 }
 
+TEST_CASE("a bias is added to every row, with the adapter, without it and merged, and can be trained") {
+  Adapted plain = make<Adapted>(), biased(B{}, 7, 5, 2, 1, true);
+  const std::vector<double> bias = {1, -2, 3, 0.5, 4};
+  std::vector<std::string> names;
+  plain.visit_base("w", [&](const auto&, const auto&, Parameter<B>& from) {
+    biased.visit_base("w", [&](const std::string& name, const Shape& shape, Parameter<B>& parameter) {
+      names.push_back(name);
+      CHECK(shape == (name == "w.bias" ? Shape{5} : Shape{5, 7}));
+      parameter = name == "w.bias" ? detail::make_parameter(B{}, shape, bias) : from;
+    });
+  });
+  CHECK(names == std::vector<std::string>{"w.weight", "w.bias"});
+  std::vector<Parameter<B>> factors;
+  plain.visit_adapter("", [&](const auto&, const auto&, Parameter<B>& p) { factors.push_back(p); });
+  biased.visit_adapter("", [&, i = std::size_t{0}](const auto&, const auto&, Parameter<B>& p) mutable { p = factors[i++]; });
+  const auto check = [&] {
+    auto want = apply(plain);
+    for (std::size_t i = 0; i < want.size(); ++i) want[i] += bias[i % 5];
+    CHECK(close(want, apply(biased), 1e-14));
+  };
+  check();
+  for (auto* projection : {&plain, &biased}) projection->merge({});
+  check();
+  for (auto* projection : {&plain, &biased}) projection->unmerge();
+  for (auto* projection : {&plain, &biased}) projection->use_adapter(false);
+  check();
+  biased.visit_base("w", [](const std::string& name, const auto&, Parameter<B>& p) {
+    if (name == "w.bias") p.train({});
+  });
+  Tape<B> tape;
+  const Tensor<double> x(Shape{4, 7});
+  CHECK(biased(tape, tape.constant(x.view())).wants_gradient());
+}
+
 TEST_CASE("merging keeps a trained base weight trained") {
   auto projection = make<Adapted>();
   projection.visit_base("", [](const auto&, const auto&, Parameter<B>& p) { p.train({}); });

@@ -72,6 +72,10 @@ void check_linear() {
         {{Shape{rows, inputs}}, {Shape{outputs, inputs}, true}},
         [](Tape<B>& tape, Vars<B> x, Weights<B> w) { return linear(tape, x[0], w[0]); },
         [&](Numbers a) { return naive::linear(a[0], a[1], rows, inputs, outputs); }));
+    CHECK(check_operation<B>(
+        {{Shape{rows, inputs}}, {Shape{outputs, inputs}, true}, {Shape{outputs}, true}},
+        [](Tape<B>& tape, Vars<B> x, Weights<B> w) { return linear(tape, x[0], w[0], w[1]); },
+        [&](Numbers a) { return naive::plus_row(naive::linear(a[0], a[1], rows, inputs, outputs), a[2]); }));
   }
 }
 
@@ -108,6 +112,20 @@ void check_lora_linear() {
             return naive::lora_linear(a[0], a[1], a[2], a[3], mask, 0.75, rows, inputs, outputs, rank);
           },
           options));
+      CHECK(check_operation<B>(
+          {{Shape{rows, inputs}},
+           {Shape{outputs, inputs}, true},
+           {Shape{rank, inputs}, true},
+           {Shape{outputs, rank}, true},
+           {Shape{outputs}, true}},
+          [p = p](Tape<B>& tape, Vars<B> x, Weights<B> w) {
+            return lora_linear(tape, x[0], w[0], w[1], w[2], 0.75, p, 9, w[3]);
+          },
+          [&](Numbers a) {
+            const auto plain = naive::lora_linear(a[0], a[1], a[2], a[3], mask, 0.75, rows, inputs, outputs, rank);
+            return naive::plus_row(plain, a[4]);
+          },
+          options));
     }
   }
 }
@@ -141,6 +159,19 @@ void check_rms_norm() {
           return rms_norm(tape, x[0], w[0], 0.1);  // an eps that matters
         },
         [rows = rows, cols = cols](Numbers a) { return naive::rms_norm(a[0], a[1], rows, cols, 0.1); }));
+  }
+  // Heads side by side, with sizes that are no power of two and none that packs fit.
+  for (const auto& [rows, heads, size] : {std::array<Index, 3>{1, 1, 1}, {3, 3, 64}, {65, 2, 128}, {7, 3, 63}, {63, 5, 6},
+                                          {9, 2, 96}, {5, 2, 256}, {300, 4, 64}}) {
+    CAPTURE(rows);
+    CAPTURE(heads);
+    CAPTURE(size);
+    CHECK(check_operation<B>(
+        {{Shape{rows, heads * size}}, {Shape{size}, true, 0.3, 1.0}},
+        [](Tape<B>& tape, Vars<B> x, Weights<B> w) { return rms_norm_heads(tape, x[0], w[0], 0.1); },
+        [rows = rows, heads = heads, size = size](Numbers a) {
+          return naive::rms_norm(a[0], a[1], rows * heads, size, 0.1);
+        }));
   }
 }
 

@@ -66,12 +66,19 @@ bool packs_fit(Index cols, const T*... data) {
 
 constexpr unsigned full_warp = 0xffffffffU;
 
-/// The sum over the lanes of a warp, in all of them and in one order.
+/// The sum over each group of `Lanes` neighbours (a power of two) in a warp, in all of them and in one order.  All lanes
+/// of the warp must call it.
+template <int Lanes, class T>
+__device__ __forceinline__ T lanes_sum(T x) {
+  static_assert(Lanes > 0 && Lanes <= 32 && (Lanes & (Lanes - 1)) == 0);
+#pragma unroll
+  for (int offset = Lanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(full_warp, x, offset);
+  return x;
+}
+/// The sum over the lanes of a warp.
 template <class T>
 __device__ __forceinline__ T warp_sum(T x) {
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(full_warp, x, offset);
-  return x;
+  return lanes_sum<32>(x);
 }
 __device__ __forceinline__ float warp_max(float x) {
 #pragma unroll

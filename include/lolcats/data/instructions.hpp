@@ -4,15 +4,15 @@
 #include <lolcats/core/error.hpp>
 #include <lolcats/core/index.hpp>
 #include <lolcats/data/batch.hpp>
-#include <lolcats/data/documents.hpp>
+#include <lolcats/data/text_file.hpp>
+#include <lolcats/io/file.hpp>
 
 #include <nlohmann/json.hpp>
 
 #include <cctype>
-#include <cerrno>
-#include <cstring>
+#include <cstddef>
 #include <filesystem>
-#include <fstream>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -73,30 +73,36 @@ inline bool means_no_output(std::string_view answer) {
 
 }  // namespace detail
 
-/// The records of an Alpaca json text, in order.
+/// A record of Alpaca's json, or none if it has no answer.
 ///
-/// Uncleaned files have holes: a context such as "Noinput" or "<no input>" is taken as none, and a record whose answer
-/// is empty or "<nooutput>" is left out.  `origin` names the source in errors.  Throws FormatError for text that is not
-/// an array of objects of strings, DataError if no record is left.
+/// Uncleaned files have holes: a context such as "Noinput" or "<no input>" is taken as none; an answer that is empty or
+/// "<nooutput>" is none.  `where` names the record in errors.  Throws FormatError for what is not an object of strings.
+inline std::optional<Instruction> parse_instruction(const nlohmann::json& item, const std::string& where) {
+  require<FormatError>(item.is_object(), "{} is {}, expected an object", where, item.type_name());
+  const auto field = [&](const char* name, bool needed) {
+    const auto found = item.find(name);
+    if (found == item.end() && !needed) return std::string();
+    require<FormatError>(found != item.end() && found->is_string(), "{}: field '{}' is {}, expected a string", where,
+                         name, found == item.end() ? "missing" : found->type_name());
+    return found->template get<std::string>();
+  };
+  Instruction record{field("instruction", true), field("input", false), field("output", true)};
+  if (detail::means_no_input(record.context)) record.context.clear();
+  if (detail::means_no_output(record.answer)) return {};
+  return record;
+}
+
+/// The records of an Alpaca json text that have an answer, in order.  `origin` names the source in errors.  Throws
+/// FormatError for text that is not an array of objects of strings, DataError if no record is left.
 inline std::vector<Instruction> parse_alpaca(std::string_view json, const std::string& origin = "parse_alpaca") {
+  if (json.starts_with(byte_order_mark)) json.remove_prefix(byte_order_mark.size());
   const auto root = nlohmann::json::parse(json.begin(), json.end(), nullptr, false);
   require<FormatError>(!root.is_discarded(), "{}: not valid json", origin);
   require<FormatError>(root.is_array(), "{}: expected an array of records, got {}", origin, root.type_name());
   std::vector<Instruction> records;
   std::size_t i = 0;
   for (const auto& item : root) {
-    const auto field = [&](const char* name, bool needed) {
-      require<FormatError>(item.is_object(), "{}: record {} is {}, expected an object", origin, i, item.type_name());
-      const auto found = item.find(name);
-      if (found == item.end() && !needed) return std::string();
-      require<FormatError>(found != item.end() && found->is_string(),
-                           "{}: record {}: field '{}' is {}, expected a string", origin, i, name,
-                           found == item.end() ? "missing" : found->type_name());
-      return found->template get<std::string>();
-    };
-    Instruction record{field("instruction", true), field("input", false), field("output", true)};
-    if (detail::means_no_input(record.context)) record.context.clear();
-    if (!detail::means_no_output(record.answer)) records.push_back(std::move(record));
+    if (auto record = parse_instruction(item, fmt::format("{}: record {}", origin, i))) records.push_back(*record);
     ++i;
   }
   require<DataError>(!records.empty(), "{}: none of {} records has an answer", origin, i);
@@ -105,10 +111,9 @@ inline std::vector<Instruction> parse_alpaca(std::string_view json, const std::s
 
 /// The records of an Alpaca json file; throws FileError, FormatError or DataError.
 inline std::vector<Instruction> read_alpaca(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  require<FileError>(file.good(), "{}: cannot be opened: {}", path.string(), std::strerror(errno));
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  return parse_alpaca(text, path.string());
+  const MappedFile file(path);
+  require_text(file.text(), file.name());
+  return parse_alpaca(file.text(), file.name());
 }
 
 }  // namespace lolcats

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <lolcats/core/error.hpp>
+#include <lolcats/core/fingerprint.hpp>
 #include <lolcats/core/index.hpp>
 #include <lolcats/data/batch.hpp>
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -21,6 +23,19 @@ struct Row {
 
   friend bool operator==(const Row&, const Row&) = default;
 };
+
+/// Adds all that a row holds.  Labels that are their tokens cost nothing.
+inline void add_to(Fingerprint& print, const Row& row) {
+  print.add(static_cast<std::uint64_t>(row.tokens.size()));
+  for (std::size_t i = 0; i < row.tokens.size(); ++i) {
+    print.add(static_cast<std::uint64_t>(row.tokens[i]));
+    if (row.labels[i] == row.tokens[i]) continue;
+    print.add(static_cast<std::uint64_t>(i));
+    print.add(static_cast<std::uint64_t>(row.labels[i]));
+  }
+  print.add(static_cast<std::uint64_t>(row.starts.size()));
+  for (const Index start : row.starts) print.add(static_cast<std::uint64_t>(start));
+}
 
 namespace detail {
 

@@ -69,6 +69,12 @@ class Gguf {
     return list;
   }
   bool is_array(std::string_view key) const { return at(key, "a value").array; }
+  /// Elements of an array.
+  Index count(std::string_view key) const {
+    return static_cast<Index>(array(
+                                  key, [](GgufType) { return true; }, "an array")
+                                  .count);
+  }
   /// The value as messages show it: "u32 7", "string 'abc'", "an array of 3 f32".
   std::string shown_value(std::string_view key) const { return describe(at(key, "a value")); }
 

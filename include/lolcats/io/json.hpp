@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace lolcats {
@@ -73,6 +74,12 @@ inline nlohmann::json parse_json(std::string_view text, const std::string& file,
   }
 }
 
+/// What an option says when it is off: null, false, "", [] or {}.
+inline bool is_off(const nlohmann::json& value) {
+  return value.is_null() || (value.is_boolean() && !value.get<bool>()) || (value.is_structured() && value.empty()) ||
+         (value.is_string() && value.get_ref<const std::string&>().empty());
+}
+
 /// One object of a configuration file: typed access, and at the end an error for every key that nobody read.
 ///
 /// A key whose value is null counts as absent.  Errors: ConfigError naming file, key, got and expected.
@@ -94,6 +101,12 @@ class JsonObject {
   bool has(std::string_view key) const {
     const auto found = value_->find(key);
     return found != value_->end() && !found->is_null();
+  }
+
+  /// True if the key is there and not off.  Does not count as reading it.
+  bool is_on(std::string_view key) const {
+    const auto found = value_->find(key);
+    return found != value_->end() && !is_off(*found);
   }
 
   Index integer(std::string_view key) {
@@ -141,14 +154,16 @@ class JsonObject {
     for (const auto key : keys) read_.insert(std::string(key));
   }
 
-  /// Throws for the first key that was neither read nor ignored; null is let through, and with `let_empty_pass`
-  /// so are false, "", [] and {}: what an option says when it is off.
-  void require_all_read(bool let_empty_pass = false) const {
+  /// Throws for the first key that was neither read nor ignored; null is let through, with `let_off_pass` whatever
+  /// is off, and what may_pass(key, value) says.
+  void require_all_read(bool let_off_pass = false) const {
+    require_all_read([let_off_pass](const std::string&, const auto& value) { return let_off_pass && is_off(value); });
+  }
+  template <class F>
+    requires std::is_invocable_v<F, const std::string&, const nlohmann::json&>
+  void require_all_read(F&& may_pass) const {
     for (const auto& [key, value] : value_->items()) {
-      if (read_.contains(key) || value.is_null()) continue;
-      const bool empty = (value.is_boolean() && !value.get<bool>()) || (value.is_structured() && value.empty()) ||
-                         (value.is_string() && value.get_ref<const std::string&>().empty());
-      if (let_empty_pass && empty) continue;
+      if (read_.contains(key) || value.is_null() || may_pass(key, value)) continue;
       fail<ConfigError>("{}: '{}{}' is {}, which is not supported", file_, path_, shown(key), shown(value));
     }
   }

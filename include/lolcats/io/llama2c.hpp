@@ -29,8 +29,8 @@ class Llama2cReader {
     // a tensor's layers follow each other, so one that passes holds all L of them.
     add("model.embed_tokens.weight", take("token_embedding_table", 1, config.vocab_size, C), {config.vocab_size, C});
     add_layers("input_layernorm", take("rms_att_weight", L, 1, C), {C});
-    add_layers("self_attn.q_proj", half_rotation(take("wq", L, Q, C), L, config.heads, config.head_dim, C), {Q, C});
-    add_layers("self_attn.k_proj", half_rotation(take("wk", L, K, C), L, config.kv_heads, config.head_dim, C), {K, C});
+    add_layers("self_attn.q_proj", take("wq", L, Q, C), {Q, C}, config.heads);
+    add_layers("self_attn.k_proj", take("wk", L, K, C), {K, C}, config.kv_heads);
     add_layers("self_attn.v_proj", take("wv", L, K, C), {K, C});
     add_layers("self_attn.o_proj", take("wo", L, C, Q), {C, Q});
     add_layers("post_attention_layernorm", take("rms_ffn_weight", L, 1, C), {C});
@@ -48,11 +48,6 @@ class Llama2cReader {
   }
 
  private:
-  struct Floats {
-    std::span<const std::byte> bytes;
-    std::shared_ptr<const void> owner;
-  };
-
   LlamaConfig read_header() {
     constexpr std::array fields = {"dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "seq_len"};
     std::array<std::int32_t, fields.size()> header;
@@ -104,38 +99,19 @@ class Llama2cReader {
     return taken;
   }
 
-  /// Rows (L, heads, D, C) from llama2.c's order, where dimensions 2i and 2i + 1 of a head rotate together, to Hugging
-  /// Face's, where i and i + D/2 do.
-  Floats half_rotation(std::span<const std::byte> from, Index layers, Index heads, Index D, Index C) const {
-    const auto to = std::make_shared<std::vector<float>>(from.size() / sizeof(float));
-    const std::size_t row = static_cast<std::size_t>(C) * sizeof(float);
-    for (Index head = 0; head < layers * heads; ++head) {
-      for (Index i = 0; i < D; ++i) {
-        const Index source = i < D / 2 ? 2 * i : 2 * (i - D / 2) + 1;
-        std::memcpy(to->data() + (head * D + i) * C, from.data() + static_cast<std::size_t>(head * D + source) * row,
-                    row);
-      }
-    }
-    return {std::as_bytes(std::span(*to)), to};
+  void add(std::string name, std::span<const std::byte> bytes, std::vector<Index> shape, Index interleaved_heads = 0) {
+    store_.add({std::move(name), DType::F32, std::move(shape), bytes, std::nullopt, interleaved_heads}, name_, owner_);
   }
 
-  void add(std::string name, Floats floats, std::vector<Index> shape) {
-    store_.add({std::move(name), DType::F32, std::move(shape), floats.bytes}, name_, std::move(floats.owner));
-  }
-  void add(std::string name, std::span<const std::byte> bytes, std::vector<Index> shape) {
-    add(std::move(name), Floats{bytes, owner_}, std::move(shape));
-  }
-
-  void add_layers(const char* name, const Floats& floats, const std::vector<Index>& shape) {
+  /// Each layer's part of `bytes`; the rows of q and k are those of `interleaved_heads`.
+  void add_layers(const char* name, std::span<const std::byte> bytes, const std::vector<Index>& shape,
+                  Index interleaved_heads = 0) {
     std::size_t stride = sizeof(float);
     for (const Index extent : shape) stride *= static_cast<std::size_t>(extent);
-    for (std::size_t i = 0; i < floats.bytes.size() / stride; ++i) {
-      add(fmt::format("model.layers.{}.{}.weight", i, name), {floats.bytes.subspan(i * stride, stride), floats.owner},
-          shape);
+    for (std::size_t i = 0; i < bytes.size() / stride; ++i) {
+      add(fmt::format("model.layers.{}.{}.weight", i, name), bytes.subspan(i * stride, stride), shape,
+          interleaved_heads);
     }
-  }
-  void add_layers(const char* name, std::span<const std::byte> bytes, const std::vector<Index>& shape) {
-    add_layers(name, Floats{bytes, owner_}, shape);
   }
 
   std::span<const std::byte> rest_;
@@ -150,8 +126,8 @@ class Llama2cReader {
 ///
 /// Seven int32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len; a negative vocab_size says that
 /// the output matrix is stored, too), then float32 tensors in the order of run.c's memory_map_weights.  The tensors
-/// come under Hugging Face's names and in its rotary order, so a loader has one path for both; all but wq and wk are
-/// borrowed. Errors: FormatError; the file must end exactly with the last tensor.
+/// come under Hugging Face's names and are read in its rotary order, so a loader has one path for both; all but wq and
+/// wk are borrowed.  Errors: FormatError; the file must end exactly with the last tensor.
 inline Checkpoint parse_llama2c(std::span<const std::byte> bytes, std::string name,
                                 std::shared_ptr<const void> owner = nullptr) {
   return detail::Llama2cReader(bytes, std::move(name), std::move(owner)).read();

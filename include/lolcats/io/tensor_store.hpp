@@ -30,7 +30,11 @@ class TensorStore {
 
   /// Adds a tensor of `file`, whose memory `owner` keeps alive.  Errors: FormatError if the name is taken.
   void add(TensorInfo info, const std::string& file, std::shared_ptr<const void> owner) {
-    const std::string key = info.name;
+    std::string key = info.name;
+    add(std::move(key), std::move(info), file, std::move(owner));
+  }
+  /// The same under a name `key` that is not the file's own; messages say how the file calls it.
+  void add(std::string key, TensorInfo info, const std::string& file, std::shared_ptr<const void> owner) {
     const auto [entry, fresh] = entries_.try_emplace(key, Entry{std::move(info), file, std::move(owner)});
     require<FormatError>(fresh, "{}: tensor '{}' is already in {}", file, shown(key), entry->second.file);
   }
@@ -51,7 +55,7 @@ class TensorStore {
   Tensor<T> read(std::string_view name, const Shape& shape) {
     const Entry& entry = at(name);
     Tensor<T> tensor = load_stored<T>(entry.info, entry.file, entry.owner, shape);
-    read_.insert(entry.info.name);
+    read_.emplace(name);
     return tensor;
   }
   /// The same in the shape it has.
@@ -59,7 +63,7 @@ class TensorStore {
   Tensor<T> read(std::string_view name) {
     const Entry& entry = at(name);
     Tensor<T> tensor = load_stored<T>(entry.info, entry.file, entry.owner);
-    read_.insert(entry.info.name);
+    read_.emplace(name);
     return tensor;
   }
 

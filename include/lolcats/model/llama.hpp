@@ -48,7 +48,9 @@ class Llama {
                            {config_.heads, config_.kv_heads, config_.head_dim},
                            config_.intermediate_size,
                            config_.rms_eps,
-                           config_.sliding_window};
+                           config_.sliding_window,
+                           config_.qkv_bias,
+                           config_.qk_norm};
     for (Index i = 0; i < config_.layers; ++i) layers_.emplace_back(backend, sizes, i, seed);
     rope_ = RopeTable<B>(rope_frequencies(config_.rope, config_.head_dim), std::min<Index>(config_.max_position, 2048),
                          backend);

@@ -5,7 +5,7 @@
 
 namespace lolcats {
 
-/// Matrices are normal with the given deviation (0.02 is transformers' initializer_range), norms are 1.
+/// Matrices are normal with the given deviation (0.02 is transformers' initializer_range), norms are 1, biases 0.
 ///
 /// The two projections of a layer that write to the residual stream, o and down, have `residual_deviation` instead, if
 /// it is positive: GPT-2 divides by sqrt(2 L), so that the stream does not grow with depth.  Every weight is a pure
@@ -19,7 +19,7 @@ Model random_llama(const LlamaConfig& config, std::uint64_t seed = 0, double dev
     const bool residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
     const double spread = residual && residual_deviation > 0 ? residual_deviation : deviation;
     Rng rng(seed, stream++);
-    std::vector<double> values(static_cast<std::size_t>(shape.size()), 1.0);
+    std::vector<double> values(static_cast<std::size_t>(shape.size()), name.ends_with(".bias") ? 0.0 : 1.0);
     if (shape.rank() > 1) {
       for (double& value : values) value = spread * rng.normal();
     }

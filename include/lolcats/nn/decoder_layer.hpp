@@ -18,9 +18,13 @@ struct LayerSizes {
   Index hidden = 0;  // of the feed-forward part
   double eps = 0;
   Index sliding_window = 0;  // of the checkpoint's softmax; 0: none
+  bool qkv_bias = false;     // biases of q, k and v
+  bool qk_norm = false;      // a norm over every head of q and k, before the rotation
 };
 
 /// x -> x + o(attention(q, k, v of norm(x))), then x -> x + mlp(norm(x)).
+///
+/// Where the checkpoint has them, q, k and v have biases (Qwen2), and q and k a norm per head (Qwen3).
 ///
 /// Cut where the two stages of training need it: the teacher's softmax and the policy's attention are two
 /// attentions over one set of projections.  Everything given by reference must outlive the tape's scope.
@@ -31,20 +35,25 @@ class DecoderLayer {
   /// Fresh maps and adapters from `seed`; base weights are filled in through `visit_base`.
   DecoderLayer(const B& backend, const LayerSizes& sizes, Index layer, std::uint64_t seed)
       : input_norm_(sizes.width, sizes.eps),
-        q_(backend, sizes.width, sizes.heads.queries * sizes.heads.size, layer, seed),
-        k_(backend, sizes.width, sizes.heads.keys * sizes.heads.size, layer, seed),
-        v_(backend, sizes.width, sizes.heads.keys * sizes.heads.size, layer, seed),
+        q_(backend, sizes.width, sizes.heads.queries * sizes.heads.size, layer, seed, sizes.qkv_bias),
+        k_(backend, sizes.width, sizes.heads.keys * sizes.heads.size, layer, seed, sizes.qkv_bias),
+        v_(backend, sizes.width, sizes.heads.keys * sizes.heads.size, layer, seed, sizes.qkv_bias),
         attention_(backend, sizes.heads, sizes.sliding_window, layer, seed),
         softmax_(backend, sizes.heads, sizes.sliding_window, layer, seed),
         o_(backend, sizes.heads.queries * sizes.heads.size, sizes.width, layer, seed),
         mlp_norm_(sizes.width, sizes.eps),
-        mlp_(backend, sizes.width, sizes.hidden, layer, seed) {}
+        mlp_(backend, sizes.width, sizes.hidden, layer, seed) {
+    if (sizes.qk_norm) q_norm_ = k_norm_ = Norm<B>(sizes.heads.size, sizes.eps);
+  }
 
   /// Rotated queries and keys, and values, of x (M, C).
   Qkv<B> project(Tape<B>& tape, Var<B> x, const Sequences& sequences, const RopeTable<B>& table) const {
     const Var<B> normed = input_norm_(tape, x);
-    return {rope(tape, q_(tape, normed), sequences, table), rope(tape, k_(tape, normed), sequences, table),
-            v_(tape, normed)};
+    const auto heads = [&](const auto& projection, const Norm<B>& norm) {
+      const Var<B> y = projection(tape, normed);
+      return rope(tape, norm ? norm.of_heads(tape, y) : y, sequences, table);
+    };
+    return {heads(q_, q_norm_), heads(k_, k_norm_), v_(tape, normed)};
   }
 
   /// y (M, H * D) by the policy A.
@@ -96,6 +105,10 @@ class DecoderLayer {
   void visit_base(const std::string& at, F&& f) {
     input_norm_.visit_base(at + "input_layernorm", f);
     mlp_norm_.visit_base(at + "post_attention_layernorm", f);
+    if (q_norm_) {
+      q_norm_.visit_base(at + "self_attn.q_norm", f);
+      k_norm_.visit_base(at + "self_attn.k_norm", f);
+    }
     visit_projections(at, [&](const std::string& name, auto& projection) { projection.visit_base(name, f); });
   }
   template <class F>
@@ -121,6 +134,7 @@ class DecoderLayer {
   Projection<B, P, Projections::q> q_;
   Projection<B, P, Projections::k> k_;
   Projection<B, P, Projections::v> v_;
+  Norm<B> q_norm_, k_norm_;  // over D; of width 0 if there are none
   AttentionLayer<B, A> attention_;
   AttentionLayer<B, Softmax<>> softmax_;
   Projection<B, P, Projections::o> o_;

@@ -15,6 +15,11 @@ class Norm {
   Norm(Index width, double eps) : width_(width), eps_(eps) {}
 
   Var<B> operator()(Tape<B>& tape, Var<B> x) const { return rms_norm<B>(tape, x, weight_, eps_); }
+  /// The same over each head of x (M, H * C).
+  Var<B> of_heads(Tape<B>& tape, Var<B> x) const { return rms_norm_heads<B>(tape, x, weight_, eps_); }
+
+  /// False for a norm that is not there.
+  explicit operator bool() const { return width_ > 0; }
 
   /// f(name, shape, parameter).
   template <class F>

@@ -1,4 +1,4 @@
-// A projection of a decoder layer: a weight, and an adapter where the policy asks for one.
+// A projection of a decoder layer: a weight, a bias where the model has one, an adapter where the policy asks for one.
 #pragma once
 
 #include <lolcats/core/parallel.hpp>
@@ -50,7 +50,8 @@ struct NoLowRank {};
 
 }  // namespace detail
 
-/// y (M, O) = x (M, I) W^T, plus (Alpha / Rank) (mask(x) A^T) B^T where `Which` is a target of P.
+/// y (M, O) = x (M, I) W^T, plus a bias (O) where the checkpoint has one, plus (Alpha / Rank) (mask(x) A^T) B^T where
+/// `Which` is a target of P.
 ///
 /// A starts uniform in +-1/sqrt(I), B at zero, so that a fresh adapter changes nothing.  Where it is no target, the
 /// adapter takes neither time nor memory.
@@ -60,8 +61,9 @@ class Projection {
   static constexpr bool adapted = P::targets.contains(Which);
 
   Projection() = default;
-  /// The base weight (out, in) is filled in through `visit_base`.
-  Projection(const B& backend, Index in, Index out, Index layer, std::uint64_t seed) : in_(in), out_(out) {
+  /// The base weight (out, in), and the bias (out) if it is `biased`, are filled in through `visit_base`.
+  Projection(const B& backend, Index in, Index out, Index layer, std::uint64_t seed, bool biased = false)
+      : in_(in), out_(out), biased_(biased) {
     if constexpr (adapted) {
       low_rank_.stream = detail::projection_stream(layer, Which);
       Rng rng(seed, detail::adapter_streams + low_rank_.stream);
@@ -77,16 +79,18 @@ class Projection {
   Var<B> operator()(Tape<B>& tape, Var<B> x) const {
     if constexpr (adapted) {
       if (low_rank_.active && !low_rank_.merged) {
-        return lora_linear<B>(tape, x, weight_, low_rank_.a, low_rank_.b, scale(), P::dropout, low_rank_.stream);
+        return lora_linear<B>(tape, x, weight_, low_rank_.a, low_rank_.b, scale(), P::dropout, low_rank_.stream,
+                              bias_);
       }
     }
-    return linear<B>(tape, x, weight_);
+    return linear<B>(tape, x, weight_, bias_);
   }
 
-  /// f(name, shape, parameter) for the base weight.
+  /// f(name, shape, parameter) for the base weight and the bias.
   template <class F>
   void visit_base(const std::string& name, F&& f) {
     f(name + ".weight", Shape{out_, in_}, weight_);
+    if (biased_) f(name + ".bias", Shape{out_}, bias_);
   }
   /// The same for A and B, if there are any.
   template <class F>
@@ -149,7 +153,9 @@ class Projection {
   }
 
   Index in_ = 0, out_ = 0;
+  bool biased_ = false;
   Parameter<B> weight_;  // (O, I)
+  Parameter<B> bias_;    // (O); empty if there is none
   [[no_unique_address]] std::conditional_t<adapted, detail::LowRank<B>, detail::NoLowRank> low_rank_;
 };
 

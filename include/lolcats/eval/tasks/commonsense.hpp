@@ -94,10 +94,19 @@ inline std::vector<Question> read_arc(const std::filesystem::path& file) {
       labels.push_back(choice.text("label"));
     }
     const std::string key = record.text("answerKey");
-    const auto found = std::find(labels.begin(), labels.end(), key);
-    require<DataError>(found != labels.end(), "{}: line {}: 'answerKey' is '{}', expected one of {}", record.file(),
+    // Some copies of the data set have letters for the answers and digits for the choices.
+    const auto place = [&](const std::string& label) {
+      return std::find(labels.begin(), labels.end(), label) - labels.begin();
+    };
+    const auto count = static_cast<std::ptrdiff_t>(labels.size());
+    std::ptrdiff_t found = place(key);
+    if (found == count && key.size() == 1 && key[0] >= 'A' && key[0] <= 'E')
+      found = place(std::string(1, static_cast<char>(key[0] - 'A' + '1')));
+    if (found == count && key.size() == 1 && key[0] >= '1' && key[0] <= '5')
+      found = place(std::string(1, static_cast<char>(key[0] - '1' + 'A')));
+    require<DataError>(found != count, "{}: line {}: 'answerKey' is '{}', expected one of {}", record.file(),
                        record.line(), shown(key), fmt::join(labels, ", "));
-    q.answer = found - labels.begin();
+    q.answer = found;
     questions.push_back(std::move(q));
   }
   return questions;

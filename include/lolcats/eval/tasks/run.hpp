@@ -123,6 +123,14 @@ class TaskRunner {
       result.metrics.push_back(mean_metric("acc_bytes", by_bytes));
     }
     result.details["file"] = task.file;
+    // A digit per question, in the order of asking, for comparisons of models question by question.
+    const auto digits = [](const std::vector<double>& right) {
+      std::string text;
+      for (const double one : right) text += one != 0 ? '1' : '0';
+      return text;
+    };
+    result.details["right"] = digits(plain);
+    if (task.normalized) result.details["right_norm"] = digits(by_characters);
     if (result.shots > 0) result.details["shots_file"] = task.shots_file;
     return result;
   }

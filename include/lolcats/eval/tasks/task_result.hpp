@@ -108,10 +108,12 @@ inline nlohmann::ordered_json results_json(std::span<const TaskResult> tasks, co
 
 /// A line of a table: task, n, shots, metric, value, standard error, seconds.
 inline std::string table_line(const TaskResult& task, const Metric& metric, bool first) {
-  return fmt::format("{:<32} {:>6} {:>5}  {:<12} {:>9.4f} {:>9} {:>8}", first ? task.name : "",
-                     first ? fmt::format("{}", task.scored) : "", first ? fmt::format("{}", task.shots) : "",
-                     metric.name, metric.value, metric.deviation ? fmt::format("{:.4f}", *metric.deviation) : "",
-                     first ? fmt::format("{:.1f}", task.seconds) : "");
+  std::string line =
+      fmt::format("{:<32} {:>6} {:>5}  {:<12} {:>9.4f} {:>9}", first ? task.name : "",
+                  first ? fmt::format("{}", task.scored) : "", first ? fmt::format("{}", task.shots) : "", metric.name,
+                  metric.value, metric.deviation ? fmt::format("{:.4f}", *metric.deviation) : "");
+  if (first) line += fmt::format(" {:>8.1f}", task.seconds);
+  return line.substr(0, line.find_last_not_of(' ') + 1);
 }
 inline std::string table_header() {
   return fmt::format("{:<32} {:>6} {:>5}  {:<12} {:>9} {:>9} {:>8}", "task", "n", "shots", "metric", "value", "stderr",

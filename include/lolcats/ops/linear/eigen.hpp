@@ -1,4 +1,4 @@
-// y = x W^T on the CPU, and the threaded products that other operations share.
+// y = x W^T (+ b) on the CPU, and the threaded products that other operations share.
 #pragma once
 
 #include <lolcats/backend/cpu.hpp>
@@ -96,8 +96,8 @@ void add_transposed_product(View<const T> a, View<const T> b, View<T> c, T facto
 
 template <class T>
 struct LinearKernel<Cpu<T>> {
-  static void forward(const Cpu<T>&, View<const T> x, View<const T> w, View<T> y) {
-    eigen::multiply_transposed<T>(x, w, {y, false});
+  static void forward(const Cpu<T>&, View<const T> x, View<const T> w, Sink<T> y) {
+    eigen::multiply_transposed<T>(x, w, y);
   }
 
   static void input_gradient(const Cpu<T>&, View<const T> dy, View<const T> w, Sink<T> dx) {
@@ -106,6 +106,24 @@ struct LinearKernel<Cpu<T>> {
 
   static void weight_gradient(const Cpu<T>&, View<const T> dy, View<const T> x, View<T> dw) {
     eigen::add_transposed_product<T>(dy, x, dw);
+  }
+
+  static void spread(const Cpu<T>&, View<const T> bias, View<T> y) {
+    const Index cols = y.cols();
+    parallel_ranges(y.rows(), std::max<Index>(1, (Index{1} << 14) / std::max<Index>(cols, 1)), [&](Index first, Index last) {
+      for (Index m = first; m < last; ++m) std::copy_n(bias.data, cols, y.data + m * cols);
+    });
+  }
+
+  static void bias_gradient(const Cpu<T>&, View<const T> dy, View<T> db) {
+    const Index cols = dy.cols();
+    // Row ranges, at most 32 of them, whose sums are added in order.
+    const Index step = std::max<Index>({1, (Index{1} << 14) / std::max<Index>(cols, 1), (dy.rows() + 31) / 32});
+    eigen::RowMatrix<T> partial = eigen::RowMatrix<T>::Zero((dy.rows() + step - 1) / step, cols);
+    parallel_ranges(dy.rows(), step, [&](Index first, Index last) {
+      for (Index m = first; m < last; ++m) partial.row(first / step) += eigen::rows(dy.data + m * cols, 1, cols, cols);
+    });
+    for (Index part = 0; part < partial.rows(); ++part) eigen::rows(db.data, 1, cols, cols) += partial.row(part);
   }
 };
 

@@ -23,4 +23,10 @@ inline std::vector<double> linear(const std::vector<double>& x, const std::vecto
   return y;
 }
 
+/// y (M, O) with row (O) added to each of its rows.
+inline std::vector<double> plus_row(std::vector<double> y, const std::vector<double>& row) {
+  for (std::size_t i = 0; i < y.size(); ++i) y[i] += row[i % row.size()];
+  return y;
+}
+
 }  // namespace lolcats::naive

@@ -38,10 +38,10 @@ struct LoraLinearKernel<Cuda<T>> {
   using B = Cuda<T>;
 
   static void forward(const B& backend, View<const T> x, View<const T> w, View<const T> a, View<const T> b, double scale,
-                      const DropoutMask& mask, View<T> t, View<T> y) {
+                      const DropoutMask& mask, View<T> t, Sink<T> y) {
     with_mask(backend, x, mask, [&](View<const T> masked) { project(backend, masked, a, t); });
-    cuda::multiply_transposed<T, T>(backend.stream(), t, b, {y, false}, scale);
-    cuda::multiply_transposed<T, T>(backend.stream(), x, w, {y, true});
+    cuda::multiply_transposed<T, T>(backend.stream(), t, b, y, scale);
+    cuda::multiply_transposed<T, T>(backend.stream(), x, w, {y.gradient, true});
   }
 
   static void low_gradient(const B& backend, View<const T> dy, View<const T> b, double scale, View<T> dt) {

@@ -11,7 +11,7 @@ namespace lolcats {
 template <class T>
 struct LoraLinearKernel<Cpu<T>> {
   static void forward(const Cpu<T>& cpu, View<const T> x, View<const T> w, View<const T> a, View<const T> b,
-                      double scale, const DropoutMask& mask, View<T> t, View<T> y) {
+                      double scale, const DropoutMask& mask, View<T> t, Sink<T> y) {
     if (mask.active()) {
       const Tensor<T> masked = apply(cpu, x, mask);
       eigen::multiply_transposed<T>(masked.view(), a, {t, false});
@@ -20,9 +20,9 @@ struct LoraLinearKernel<Cpu<T>> {
     }
     // Both products of a block of rows while it is in the cache.
     eigen::product_blocks(x.rows(), w.rows(), x.cols(), [&](Index row, Index rows, Index col, Index cols) {
-      auto here = eigen::rows(y.data + row * w.rows() + col, rows, cols, w.rows());
+      auto here = eigen::rows(y.gradient.data + row * w.rows() + col, rows, cols, w.rows());
       eigen::set_product(here, eigen::matrix(x.row_range(row, rows)),
-                         eigen::matrix(w.row_range(col, cols)).transpose());
+                         eigen::matrix(w.row_range(col, cols)).transpose(), T(1), y.add);
       eigen::add_product(here, eigen::matrix(View<const T>(t).row_range(row, rows)),
                          eigen::matrix(b.row_range(col, cols)).transpose(), static_cast<T>(scale));
     });
