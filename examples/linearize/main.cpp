@@ -8,8 +8,6 @@
 #include "../support/program.hpp"
 #include "procedure.hpp"
 
-#include "../support/program.hpp"
-
 #include <lolcats/tokenizer/open.hpp>
 
 #include <filesystem>
@@ -24,10 +22,11 @@ void try_outputs(const Options& o) {
   if (!o.json.empty()) try_output(o.json);
 }
 
-Job prepare(const Options& o) {
-  Job job{o, load_teacher(o.model), lolcats::open_tokenizer(o.tokenizer), {}, {}, {}, {}};
+Job prepare(const Options& o, lolcats::TaskSet tasks) {
+  Job job{o, load_teacher(o.model), lolcats::open_tokenizer(o.tokenizer), {}, {}, {}, {}, {}};
   const Index vocabulary = job.teacher->config().vocab_size;
   lolcats::check_tokenizer(*job.tokenizer, o.tokenizer, vocabulary, o.model);
+  job.tasks = std::move(tasks);
   if (o.built_in_corpus()) {
     SyntheticText text = synthetic_text({.length = o.length}, o.documents, 64);
     job.train = std::move(text.train);
@@ -35,10 +34,10 @@ Job prepare(const Options& o) {
     job.texts.push_back({"synthetic", std::move(text.valid)});
     job.documents = std::move(text.documents);
   } else {
-    job.train = o.rows(o.train, *job.tokenizer, o.length);
-    job.valid = o.rows(o.valid, *job.tokenizer, o.length);
+    job.train = o.rows(o.train, *job.tokenizer, o.length, true);
+    job.valid = o.rows(o.valid, *job.tokenizer, o.length, false);
     for (const std::string& file : o.valid) {
-      job.texts.push_back({std::filesystem::path(file).stem().string(), o.valid.size() == 1 ? job.valid : o.rows({file}, *job.tokenizer, o.length)});
+      job.texts.push_back({std::filesystem::path(file).stem().string(), o.valid.size() == 1 ? job.valid : o.rows({file}, *job.tokenizer, o.length, false)});
     }
   }
   job.train.check_vocabulary(vocabulary);
@@ -86,9 +85,11 @@ nlohmann::ordered_json recipe_json(const StageOptions& o) {
 
 int main(int argc, char** argv) {
   return run_program("linearize", [&] {
-    const Options options = parse(argc, argv);
+    Options options = parse(argc, argv);
+    lolcats::TaskSet tasks;
+    if (!options.TaskCommandLine::options.tasks.empty()) tasks = options.TaskCommandLine::load();  // what is missing is told before any work
     try_outputs(options);
-    Job job = prepare(options);
+    Job job = prepare(options, std::move(tasks));
     fmt::print(stderr, "{} layers, width {}, {} rows to train on, {} to validate on, student {}, on {}\n", job.teacher->config().layers,
                job.teacher->config().hidden_size, job.train.size(), job.valid.size(), options.student, device_name());
     Report report = linearize(job);

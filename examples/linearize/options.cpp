@@ -1,8 +1,6 @@
 // The command line of linearize.
 #include "options.hpp"
 
-#include "../support/command_line.hpp"
-
 #include <lolcats/model/zoo.hpp>
 
 #include <CLI/CLI.hpp>
@@ -69,6 +67,7 @@ Options parse(int argc, char** argv) {
   app.add_option("--save-every", o.save_every, "updates between saved states (default: an epoch)")->check(CLI::PositiveNumber)->group(results);
   app.add_option("--prompt", o.prompts, "texts that teacher and student continue at the end (default: the beginning of the validation text)")->group(results);
   app.add_option("--max-tokens", o.max_tokens, "new tokens of each")->capture_default_str()->check(CLI::PositiveNumber)->group(results);
+  o.add_tasks_to(app);
   parse_or_exit(app, argc, argv);
   if (list) {
     for (const auto& name : lolcats::student_names()) fmt::print("{}\n", name);

@@ -1,7 +1,9 @@
 // What linearize is told.
 #pragma once
 
+#include "../support/command_line.hpp"
 #include "../support/options.hpp"
+#include "../support/task_options.hpp"
 
 #include <lolcats/train/adamw.hpp>
 #include <lolcats/train/any_schedule.hpp>
@@ -43,8 +45,8 @@ struct StageOptions {
   }
 };
 
-/// What the command line says.
-struct Options : SourceOptions {
+/// What the command line says; tasks are scored at the end, teacher and student.
+struct Options : SourceOptions, TaskCommandLine {
   std::string student = "hedgehog8-terraced64";
   Index length = 512;
   Index batch = 8, micro_batch = 0;

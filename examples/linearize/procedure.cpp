@@ -44,7 +44,7 @@ void apply_common(const Options& o, Index per_epoch, const char* state, Recipe& 
 lolcats::TokenLists prompts_of(const Job& job) {
   lolcats::TokenLists prompts;
   for (const std::string& text : job.options.prompts) {
-    prompts.push_back(job.tokenizer->encode(text, job.options.bos && job.tokenizer->adds_bos(), true));
+    prompts.push_back(job.tokenizer->encode(text, job.tokenizer->adds_bos(), true));
   }
   if (prompts.empty()) {
     const auto row = job.texts.front().rows[0].tokens;
@@ -66,6 +66,15 @@ void generate(const Job& job, Report& report) {
     report.json["continuations"].push_back({{"prompt", c.prompt}, {"teacher", c.teacher}, {"student", c.student}});
   }
   report.json["decoding_state_bytes"] = report.state_bytes;
+}
+
+/// Teacher and student on the tasks, if there are any.
+void score(const Job& job, Report& report) {
+  if (job.tasks.options.tasks.empty()) return;
+  for (const auto& [name, model] : {std::pair{"teacher", job.teacher.get()}, {"student", report.student.get()}}) {
+    fmt::print("\nScores of the {}\n", name);
+    report.json["scores"][name] = lolcats::run_tasks(model->language(), *job.tokenizer, job.tasks, print_tasks()).json();
+  }
 }
 
 }  // namespace
@@ -112,6 +121,7 @@ Report linearize(Job& job) {
   }
   json["tokens_per_second"] = {{"transfer", transfer_speed}, {"finetune", finetune_speed}};
   generate(job, report);
+  score(job, report);
   if (!o.out.empty()) {
     student.save(o.out, {{"student", o.student}, {"base_model", std::filesystem::absolute(o.model).string()},
                          {"tokenizer", std::filesystem::absolute(o.tokenizer).string()}});

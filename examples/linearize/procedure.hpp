@@ -4,6 +4,7 @@
 #include "../models/any_model.hpp"
 #include "options.hpp"
 
+#include <lolcats/eval/tasks/tasks.hpp>
 #include <lolcats/tokenizer/tokenizer.hpp>
 
 #include <nlohmann/json.hpp>
@@ -27,6 +28,7 @@ struct Job {
   std::unique_ptr<lolcats::Tokenizer> tokenizer;
   lolcats::DataSet train, valid;      // `valid` holds all texts of `texts`: the stages select by it
   std::vector<ValidationText> texts;  // judged one by one
+  lolcats::TaskSet tasks;                             // none, or what is scored at the end
   std::vector<lolcats::SyntheticDocument> documents;  // of `valid`, if it is synthetic: recall is measured on them
 };
 
