@@ -132,8 +132,9 @@ TEST_CASE("encoding equals the published loop on random vocabularies and texts")
       if (std::find(vocabulary.pieces.begin(), vocabulary.pieces.end(), piece) == vocabulary.pieces.end())
         vocabulary.add(piece, score);
     }
-    // merges that start from the spelling of special tokens are followed, too
-    vocabulary.add("\n<s>\n ", -1).add("<0xA9>a", -1);
+    // Merges that start from the spelling of a byte are followed, too.  (The published loop would even merge BOS, by its
+    // spelling "\n<s>\n", with what comes behind it; here BOS is not part of the text.)
+    vocabulary.add("<0xA9>a", -1);
     const Llama2cTokenizer tokenizer = vocabulary.make();
     const std::string text = word(60);
     const bool bos = rng.below(2) == 0;
