@@ -54,6 +54,9 @@ class AnyModelOf final : public AnyModel {
   void save(const std::filesystem::path& folder, const nlohmann::json& recipe) const override {
     lolcats::save_linearized(model_, folder, recipe);
   }
+  void merge_adapter(const std::filesystem::path& folder) override {
+    lolcats::fail<lolcats::ConfigError>("{}: adapters cannot be merged yet", folder.string());
+  }
 
  private:
   Model model_;

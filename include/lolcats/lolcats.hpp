@@ -23,6 +23,7 @@
 #include <lolcats/data/dataset.hpp>
 #include <lolcats/data/documents.hpp>
 #include <lolcats/data/instructions.hpp>
+#include <lolcats/data/model_chat_template.hpp>
 #include <lolcats/data/open_text.hpp>
 #include <lolcats/data/packed_rows.hpp>
 #include <lolcats/data/packed_writer.hpp>
