@@ -37,7 +37,7 @@ void run(AnyModel& model, const lolcats::Tokenizer& tokenizer, const Options& o)
       prompts, {.max_tokens = o.max_tokens, .stop = end_tokens(model.config(), tokenizer), .sampler = o.sampler, .chunk = o.chunk},
       [&](Index sequence, Index token) {
         if (sequence == 0) {
-          fmt::print("{}", stream.put(token));
+          fmt::print("{}", stream.push(token));
           std::fflush(stdout);
         }
         return true;

@@ -55,7 +55,7 @@ class AnyModelOf final : public AnyModel {
     lolcats::save_linearized(model_, folder, recipe);
   }
   void merge_adapter(const std::filesystem::path& folder) override {
-    lolcats::fail<lolcats::ConfigError>("{}: adapters cannot be merged yet", folder.string());
+    lolcats::merge_adapter(model_, folder);
   }
 
  private:

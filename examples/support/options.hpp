@@ -7,7 +7,7 @@
 #include "program.hpp"
 
 #include <lolcats/core/error.hpp>
-#include <lolcats/data/model_chat_template.hpp>
+#include <lolcats/data/model_template.hpp>
 #include <lolcats/data/open_text.hpp>
 #include <lolcats/tokenizer/open.hpp>
 
@@ -45,22 +45,16 @@ struct TextRowOptions {
   }
 
   /// For a model's texts.  Throws ConfigError for names that are not known.
-  lolcats::TextOptions resolved(const std::string& model, Index length) const {
+  lolcats::TextOptions resolved(const std::string& model, const lolcats::Tokenizer& spelling, Index length) const {
     using lolcats::EndOfText;
     lolcats::require<lolcats::ConfigError>(end_of_text == "auto" || end_of_text == "always" || end_of_text == "never",
                                            "--end-of-text is '{}', expected auto, always or never", end_of_text);
     lolcats::TextOptions text{.length = length};
     text.boundaries = separate ? lolcats::DocumentBoundaries::Separate : lolcats::DocumentBoundaries::Joined;
     text.end_of_text = end_of_text == "always" ? EndOfText::Always : end_of_text == "never" ? EndOfText::Never : EndOfText::Automatic;
-    if (!chat_template.empty()) {
-      text.chat_template = lolcats::chat_template(chat_template);
-    } else {
-      try {
-        text.model_template = lolcats::chat_template_of_model(model);
-      } catch (const lolcats::ConfigError&) {
-        text.template_by_tokens = false;  // a template that is not known matters to chats only, and is told there
-      }
-    }
+    if (!chat_template.empty()) text.chat_template = lolcats::chat_template(chat_template);
+    text.model_template = lolcats::chat_template_of_model(model, spelling);
+    text.template_by_tokens = false;  // a template of the model's own that is not known makes chats an error
     text.mask_prompts = mask_prompts;
     text.line_documents = lines;
     if (!cache.empty()) text.cache = cache;
@@ -91,7 +85,7 @@ struct SourceOptions : TextRowOptions {
 
   /// The rows of files; those to train on may be shuffled by their documents.
   lolcats::DataSet rows(const std::vector<std::string>& files, const lolcats::Tokenizer& spelling, Index length, bool training) const {
-    lolcats::TextOptions text = resolved(model, length);
+    lolcats::TextOptions text = resolved(model, spelling, length);
     if (training) text.shuffle = shuffle;
     return lolcats::open_text({files.begin(), files.end()}, spelling, text, print_text_progress());
   }
