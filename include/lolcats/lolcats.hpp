@@ -23,6 +23,7 @@
 #include <lolcats/data/dataset.hpp>
 #include <lolcats/data/documents.hpp>
 #include <lolcats/data/instructions.hpp>
+#include <lolcats/data/model_template.hpp>
 #include <lolcats/data/open_text.hpp>
 #include <lolcats/data/packed_rows.hpp>
 #include <lolcats/data/packed_writer.hpp>
@@ -62,6 +63,7 @@
 #include <lolcats/generate/sampler.hpp>
 #include <lolcats/generate/state.hpp>
 #include <lolcats/io/checkpoint.hpp>
+#include <lolcats/io/checkpoint_source.hpp>
 #include <lolcats/io/config_keys.hpp>
 #include <lolcats/io/file.hpp>
 #include <lolcats/io/ggml_blocks.hpp>
