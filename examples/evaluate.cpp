@@ -25,7 +25,7 @@ int main(int argc, char** argv) {
     Options o;
     CLI::App app{"Scores a model on benchmarks and texts."};
     o.add_model_to(app);
-    o.add_tasks_to(app, "--length");
+    o.add_tasks_to(app, "--length,--text-length");
     app.get_option("--tasks")->required();
     app.add_option("--json", o.json, "file for the results, in the layout of lm-evaluation-harness");
     parse_or_exit(app, argc, argv);
