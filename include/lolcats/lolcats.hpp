@@ -23,6 +23,7 @@
 #include <lolcats/data/dataset.hpp>
 #include <lolcats/data/documents.hpp>
 #include <lolcats/data/instructions.hpp>
+#include <lolcats/data/model_template.hpp>
 #include <lolcats/data/open_text.hpp>
 #include <lolcats/data/packed_rows.hpp>
 #include <lolcats/data/packed_writer.hpp>
@@ -62,6 +63,7 @@
 #include <lolcats/generate/sampler.hpp>
 #include <lolcats/generate/state.hpp>
 #include <lolcats/io/checkpoint.hpp>
+#include <lolcats/io/checkpoint_source.hpp>
 #include <lolcats/io/config_keys.hpp>
 #include <lolcats/io/file.hpp>
 #include <lolcats/io/ggml_blocks.hpp>
@@ -84,6 +86,7 @@
 #include <lolcats/model/linearized.hpp>
 #include <lolcats/model/llama.hpp>
 #include <lolcats/model/load.hpp>
+#include <lolcats/model/merge_adapter.hpp>
 #include <lolcats/model/random.hpp>
 #include <lolcats/model/rope_frequencies.hpp>
 #include <lolcats/model/teacher_stream.hpp>

@@ -41,6 +41,30 @@ inline LlamaConfig config() {
   return c;
 }
 
+/// The same with biases of q, k and v (Qwen2) and norms of the heads of q and k (Qwen3).
+inline LlamaConfig qwen_config(Index head_dim = 16) {
+  LlamaConfig c = config();
+  c.head_dim = head_dim;
+  c.qkv_bias = c.qk_norm = true;
+  return c;
+}
+
+/// Random weights; where there are biases and norms of heads, these too, so that they matter.
+template <Backend B>
+Llama<B> random_teacher(const LlamaConfig& config) {
+  auto teacher = random_llama<Llama<B>>(config, 1, 0.2);
+  std::uint64_t stream = 0;
+  for (const auto& [name, parameter] : teacher.base_parameters()) {
+    const bool bias = name.ends_with(".bias");
+    if (!bias && !name.ends_with("q_norm.weight") && !name.ends_with("k_norm.weight")) continue;
+    Rng rng(77, stream++);
+    std::vector<double> values(static_cast<std::size_t>(parameter->size()));
+    for (double& value : values) value = bias ? 0.5 * rng.normal() : 1 + 0.3 * rng.normal();
+    *parameter = lolcats::detail::make_parameter(teacher.backend(), parameter->shape(), values);
+  }
+  return teacher;
+}
+
 template <Backend B>
 using Student = Llama<B, Hybrid<Hedgehog<8>, Terraced<16>>, Lora<4, qkvo, 8, Ratio{1, 10}>>;
 
@@ -55,7 +79,7 @@ template <Backend B, template <Backend> class S = Student>
 Outcome run(const LlamaConfig& config = end_to_end::config()) {
   const DataSet data = tiny::data(12, {70, 33, 65, 2, 128}, 5, 67), validation = tiny::data(4, {40, 64, 100}, 6, 67);
   Outcome o;
-  auto teacher = random_llama<Llama<B>>(config, 1, 0.2);
+  auto teacher = random_teacher<B>(config);
   o.teacher = perplexity(teacher, validation).perplexity;
   auto student = convert<S<B>>(teacher, 1);
   o.swapped = perplexity(student, validation).perplexity;
@@ -96,7 +120,7 @@ inline TokenLists prompts() {
 
 template <Backend B, AttentionPolicy A>
 Text write(const LlamaConfig& config = end_to_end::config()) {
-  auto model = convert<Llama<B, A>>(random_llama<Llama<B>>(config, 1, 0.2), 1);
+  auto model = convert<Llama<B, A>>(random_teacher<B>(config), 1);
   Reader<Llama<B, A>> reader(model, 3, 40);
   Text text{{}, reader.read(prompts())};
   for (const Index token : {5, 21, 40}) {
@@ -116,5 +140,7 @@ using WindowsAndMaps = Hybrid<Hedgehog<8>, Terraced<16>>;
 Outcome on_cpu();
 Text hybrid_text_on_cpu();
 Text softmax_text_on_cpu();
+Outcome qwen_on_cpu();
+Text qwen_text_on_cpu();
 
 }  // namespace end_to_end

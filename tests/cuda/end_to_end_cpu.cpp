@@ -10,4 +10,6 @@ namespace end_to_end {
 Outcome on_cpu() { return run<Cpu<float>>(); }
 Text hybrid_text_on_cpu() { return write<Cpu<float>, WindowsAndMaps>(); }
 Text softmax_text_on_cpu() { return write<Cpu<float>, Softmax<>>(); }
+Outcome qwen_on_cpu() { return run<Cpu<float>>(qwen_config()); }
+Text qwen_text_on_cpu() { return write<Cpu<float>, WindowsAndMaps>(qwen_config()); }
 }  // namespace end_to_end

@@ -28,8 +28,8 @@ TEST_CASE("nothing to read is an error") {
     CAPTURE(text);
     CHECK_THROWS_AS(split_documents(text), DataError);
   }
-  CHECK_THROWS_WITH_AS(split_documents("a\n<|endoftext|>\n<|endoftext|>\nb", "x.txt"), "x.txt: document 1 is empty (line 3)",
-                       DataError);
+  CHECK_THROWS_WITH_AS(split_documents("a\n<|endoftext|>\n<|endoftext|>\nb", "x.txt"),
+                       "x.txt: document 1 is empty (line 3)", DataError);
   CHECK_THROWS_AS(lolcats::read_documents("/no/such/file"), FileError);
   CHECK_THROWS_AS(lolcats::read_documents(std::filesystem::temp_directory_path()), lolcats::Error);
 }

@@ -49,7 +49,7 @@ TEST_CASE("what is no checkpoint says what would be one") {
   refused(FileError(""), "alone.safetensors", {"alone.safetensors: there is no config.json beside it"});
   put(folder / "model-00001-of-00002.safetensors", safetensors_bytes("{}", ""));
   put(folder / "model.safetensors.index.json", "{}");
-  refused(FormatError(""), "model-00001-of-00002.safetensors", {"is one shard of a model, expected the folder"});
+  refused(FormatError(""), "model-00001-of-00002.safetensors", {"is one shard of a model, expected its folder"});
   put(folder / "pointer.gguf", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
   refused(FormatError(""), "pointer.gguf", {"pointer.gguf: is a Git LFS pointer"});
 
@@ -63,15 +63,4 @@ TEST_CASE("what is no checkpoint says what would be one") {
   refused(ConfigError(""), "adapter", {"adapter: holds a PEFT adapter", list});
   inside("student", "lolcats.json");
   refused(ConfigError(""), "student", {"student: holds what linearizing added", list});
-}
-
-TEST_CASE("a folder with one .gguf file leads to it, with several to an error") {
-  const TemporaryFolder folder;
-  put(folder / "m.gguf", GgufFile().set("general.architecture", "gemma").bytes());
-  put(folder / "config.json", "{}");  // repositories of GGUF files have one
-  CHECK(checkpoint_source(folder) == folder / "m.gguf");
-  check_throws<ConfigError>([&] { open_checkpoint(folder); }, {"m.gguf: 'general.architecture' is 'gemma'"});
-  put(folder / "a.gguf", "");
-  check_throws<FormatError>([&] { open_checkpoint(folder); },
-                            {"holds 2 .gguf files, expected the path of one: a.gguf, m.gguf"});
 }

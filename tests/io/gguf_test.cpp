@@ -146,6 +146,15 @@ TEST_CASE("tensors lie where the table says, at the file's alignment") {
   }
 }
 
+TEST_CASE("the data begin at the first aligned byte behind a header of any length") {
+  for (std::size_t length = 0; length < 40; ++length) {
+    CAPTURE(length);
+    const std::string bytes = GgufFile().set("k", std::string(length, 'x')).tensor("a", {2}, {3, 4}).bytes();
+    const Gguf file = gguf_of(bytes);
+    CHECK(file.read<double>("a").data()[0] == 3);
+  }
+}
+
 TEST_CASE("types that are not decoded are an error for who reads them") {
   const std::string bytes = GgufFile()
                                 .tensor("known", {1, 256}, 10, std::string(84, 'x'))

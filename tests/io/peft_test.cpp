@@ -23,7 +23,12 @@ PeftAdapter sample() {
           4,
           0.25,
           {"q_proj", "down_proj"},
-          {{q0, {counting({2, 3}, 1), counting({5, 2}, 10)}}, {down1, {counting({2, 4}, 20), counting({3, 2}, 30)}}}};
+          {{q0, {counting({2, 3}, 1), counting({5, 2}, 10)}}, {down1, {counting({2, 4}, 20), counting({3, 2}, 30)}}},
+          "",
+          false,
+          false,
+          {},
+          "sample"};
 }
 
 /// A folder with `sample`, whose config or tensors a test then changes.
@@ -85,15 +90,24 @@ TEST_CASE("names and config are peft's") {
 
 TEST_CASE("options that change the mathematics are refused by name") {
   refuses([](json& c) { c["use_dora"] = true; }, {"adapter_config.json", "'use_dora' is true, which is not supported"});
-  refuses([](json& c) { c["use_rslora"] = true; }, {"'use_rslora' is true"});
+  refuses([](json& c) { c["use_rslora"] = 1; }, {"'use_rslora' is 1, expected true or false"});
+  for (const char* key : {"lora_bias", "use_qalora", "use_bdlora"}) {
+    refuses([&](json& c) { c[key] = true; }, {key, "is true, which is not supported"});
+  }
+  for (const char* key : {"trainable_token_indices", "layer_replication", "alora_invocation_tokens", "target_parameters"}) {
+    refuses([&](json& c) { c[key] = {1}; }, {key, "is [1], which is not supported"});
+  }
   refuses([](json& c) { c["fan_in_fan_out"] = true; }, {"'fan_in_fan_out' is true"});
   refuses([](json& c) { c["bias"] = "lora_only"; }, {"'bias' is \"lora_only\", expected 'none'"});
   refuses([](json& c) { c["modules_to_save"] = {"lm_head"}; }, {"'modules_to_save' is [\"lm_head\"]"});
-  refuses([](json& c) { c["rank_pattern"] = {{"q_proj", 4}}; }, {"'rank_pattern' is {\"q_proj\":4}"});
-  refuses([](json& c) { c["alpha_pattern"] = {{"q_proj", 4}}; }, {"'alpha_pattern' is"});
-  refuses([](json& c) { c["layers_to_transform"] = {0}; }, {"'layers_to_transform' is [0]"});
+  refuses([](json& c) { c["alpha_pattern"] = {{"q.*", 4}}; }, {"'alpha_pattern' is", "regular expressions"});
+  refuses([](json& c) { c["alpha_pattern"] = {{"q_proj", "4"}}; }, {"'alpha_pattern' is", "expected numbers"});
+  refuses([](json& c) { c["alpha_pattern"] = {1}; }, {"'alpha_pattern' is [1], expected an object"});
+  refuses([](json& c) { c["alpha_pattern"] = {{"q_proj", 4}, {"self_attn.q_proj", 5}}; },
+          {"'alpha_pattern' gives '" + q0 + "' both 4 and 5"});
   refuses([](json& c) { c["peft_type"] = "IA3"; }, {"'peft_type' is \"IA3\", expected 'LORA'"});
-  refuses([](json& c) { c["target_modules"] = "all-linear"; }, {"'target_modules' is \"all-linear\", expected a list"});
+  refuses([](json& c) { c["target_modules"] = ""; }, {"'target_modules' is \"\", expected a list of names or a text"});
+  refuses([](json& c) { c["target_modules"] = {"q_proj", 1}; }, {"'target_modules' is [\"q_proj\",1], expected a list"});
   refuses([](json& c) { c["target_modules"] = json::array(); }, {"'target_modules' is [], expected a list"});
   refuses([](json& c) { c["init_lora_weights"] = "pissa"; },
           {"'init_lora_weights' is \"pissa\", expected true, false"});
@@ -111,6 +125,69 @@ TEST_CASE("options that are off pass, known or not") {
     c["lora_alpha"] = 4.5, c["init_lora_weights"] = "gaussian", c["auto_mapping"] = {{"x", "y"}};
   });
   CHECK(read_peft(folder).alpha == 4.5);
+}
+
+TEST_CASE("rsLoRA divides by the root of the rank") {
+  Folder folder;
+  CHECK(read_peft(folder).scale(q0) == 2.0);
+  folder.change([](json& c) { c["use_rslora"] = true; });
+  const PeftAdapter adapter = read_peft(folder);
+  CHECK(adapter.rslora);
+  CHECK(adapter.scale(q0) == doctest::Approx(4 / 1.4142135623730951).epsilon(1e-15));
+  const TemporaryFolder again;  // and is written as what it is
+  write_peft(again, adapter);
+  CHECK(read_peft(again).rslora);
+}
+
+TEST_CASE("a text for the targets is kept, and the tensors tell the modules") {
+  for (const char* text : {"all-linear", R"(.*\.(q|down)_proj)", "^(?!.*lm_head).*proj$"}) {
+    Folder folder;
+    folder.change([&](json& c) {
+      c["target_modules"] = text, c["exclude_modules"] = "lm_head", c["layers_to_transform"] = {0, 1};
+      c["layers_pattern"] = "layers";
+    });
+    const PeftAdapter adapter = read_peft(folder);
+    CHECK(adapter.targets.empty());
+    CHECK(adapter.target_text == text);
+    CHECK(adapter.modules.size() == 2);
+    const TemporaryFolder again;
+    write_peft(again, adapter);
+    CHECK(read_peft(again).target_text == text);
+  }
+  Folder folder;
+  folder.change([](json& c) { c["target_modules"] = "all-linear"; });
+  folder.write({});
+  check_throws<FormatError>([&] { read_peft(folder); }, {"adapter_model.safetensors", "holds no tensors of modules"});
+}
+
+TEST_CASE("an eva adapter: ranks and alphas of single modules, by their names") {
+  Folder folder;
+  folder.change([](json& c) {
+    c["init_lora_weights"] = "eva";
+    c["eva_config"] = {{"rho", 2.0}, {"tau", 0.99}, {"whiten", false}, {"adjust_scaling_factors", true}};
+    c["r"] = 4, c["lora_alpha"] = 8;
+    c["rank_pattern"] = {{q0, 2}, {down1, 3}};
+    c["alpha_pattern"] = {{"down_proj", 5}, {"proj", 100}, {"layers.1.mlp.down_proj", 5}};
+  });
+  const auto name = [](const std::string& module, char factor) {
+    return fmt::format("base_model.model.{}.lora_{}.weight", module, factor);
+  };
+  folder.write({{name(q0, 'A'), counting({2, 3}, 1)},
+                {name(q0, 'B'), counting({5, 2}, 1)},
+                {name(down1, 'A'), counting({3, 4}, 1)},
+                {name(down1, 'B'), counting({3, 3}, 1)}});
+  const PeftAdapter adapter = read_peft(folder);
+  CHECK(adapter.scale(q0) == 8.0 / 2);
+  CHECK(adapter.scale(down1) == 5.0 / 3);
+  CHECK(adapter.alphas.size() == 1);
+  check_throws<ConfigError>([&] { write_peft(folder / "again", adapter); }, {"1 modules have alphas of their own"});
+  folder.write({{name(q0, 'A'), counting({2, 3}, 1)},
+                {name(q0, 'B'), counting({5, 3}, 1)},
+                {name(down1, 'A'), counting({3, 4}, 1)},
+                {name(down1, 'B'), counting({3, 3}, 1)}});
+  check_throws<ShapeError>([&] { read_peft(folder); }, {name(q0, 'B'), "has shape (5, 3), expected (out, 2)"});
+  folder.change([](json& c) { c.erase("rank_pattern"); });
+  check_throws<ShapeError>([&] { read_peft(folder); }, {"expected (4, in)"});
 }
 
 TEST_CASE("missing, surplus and misshapen tensors") {

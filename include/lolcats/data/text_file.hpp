@@ -83,7 +83,7 @@ inline TextKind kind_of_text(const std::filesystem::path& path, std::string_view
   for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   if (extension != ".json" && extension != ".jsonl" && extension != ".ndjson")
     return line_documents ? TextKind::Lines : TextKind::Documents;
-  const std::string_view content = strip(text.substr(0, 4096));
+  const std::string_view content = strip_document(text.substr(0, 4096));
   require<FormatError>(content.starts_with('[') || content.starts_with('{'),
                        "{}: begins with '{}', expected '[' (an array of records) or '{{' (a record a line)",
                        path.string(), content.substr(0, 1));

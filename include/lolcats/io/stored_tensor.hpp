@@ -186,8 +186,9 @@ Tensor<T> load_stored(const TensorInfo& info, const std::string& file, const std
   const Index rows = shape.rank() > 0 ? shape[0] : 1, heads = info.interleaved_heads;
   require<ShapeError>(rows % (2 * heads) == 0, "{}: tensor '{}' has shape {}, expected rows of {} heads of even size",
                       file, info.name, to_string(info.shape), heads);
-  const Index cols = rows > 0 ? copy.size() / rows : 0;
-  parallel_ranges(rows, grain / std::max<Index>(cols, 1), [&](Index first, Index last) {
+  if (copy.size() == 0) return copy;  // there may be many empty rows
+  const Index cols = copy.size() / rows;
+  parallel_ranges(rows, grain / cols, [&](Index first, Index last) {
     for (Index row = first; row < last; ++row) {
       detail::convert_run(info, detail::interleaved_row(row, rows / heads) * cols, cols, copy.data() + row * cols);
     }

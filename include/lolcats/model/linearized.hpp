@@ -57,6 +57,7 @@ void save_adapter(const Model& model, const std::filesystem::path& folder, const
 
 /// Reads an adapter folder of peft into the model.  Rank, alpha, targets and every shape must be those of the model's
 /// type; dropout matters in training only and is the type's.  On an error the model is as it was.
+/// An adapter of any rank, alpha and targets can be merged into a base instead: model/merge_adapter.hpp.
 /// Errors: FileError, FormatError, ConfigError, ShapeError; Error while merged.
 template <LlamaModel Model>
   requires(Model::Adapter::targets.bits != 0)
@@ -68,6 +69,11 @@ void load_adapter(Model& model, const std::filesystem::path& folder) {
   const PeftAdapter adapter = read_peft(folder);
   require<ConfigError>(adapter.rank == P::rank, "{}: 'r' is {}, expected {} for {}", file, adapter.rank, P::rank,
                        P::name());
+  require<ConfigError>(!adapter.rslora, "{}: 'use_rslora' is true, expected false for {}, which scales by alpha / rank",
+                       file, P::name());
+  require<ConfigError>(!adapter.mixed_ranks && adapter.alphas.empty(),
+                       "{}: has ranks or alphas of single modules, expected rank {} and alpha {} for all of {}", file,
+                       P::rank, P::alpha, P::name());
   require<ConfigError>(adapter.alpha == P::alpha, "{}: 'lora_alpha' is {}, expected {} for {}", file, adapter.alpha,
                        P::alpha, P::name());
   const Parameters<typename Model::Device> parameters = model.adapter_parameters();

@@ -98,7 +98,7 @@ Model load_llama(Checkpoint checkpoint, std::uint64_t seed = 0, typename Model::
   return model;
 }
 
-/// Loads a Hugging Face folder, a .safetensors file beside its config.json, or a llama2.c .bin file.
+/// Loads a Hugging Face folder, a .gguf file, a .safetensors file beside its config.json, or a llama2.c .bin file.
 ///
 /// `Target` is a model type or a backend: load_llama<Cpu<float>>(path) is a softmax Llama.  Errors: also FileError.
 template <class Target>

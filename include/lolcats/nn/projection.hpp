@@ -9,6 +9,7 @@
 #include <bit>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace lolcats {
@@ -34,6 +35,32 @@ Parameter<B> make_parameter(const B& backend, const Shape& shape, const std::vec
   Array<B> array(shape);
   backend.from_host(values.data(), array.data(), array.size());
   return Parameter<B>(std::move(array));
+}
+
+/// w (O, I) + scale * b (O, R) a (R, I) in storage of its own: in double, a block of rows at a time, rounded once.
+template <Backend B>
+Parameter<B> add_low_rank(const B& backend, View<const Scalar<B>> w, const std::vector<double>& a,
+                          const std::vector<double>& b, Index rank, double scale) {
+  const Index out = w.rows(), in = w.cols();
+  Array<B> sum(w.shape);
+  const Index block = std::max<Index>(1, (Index{1} << 22) / std::max<Index>(in, 1));
+  std::vector<double> rows(static_cast<std::size_t>(std::min(block, out) * in));
+  for (Index first = 0; first < out; first += block) {
+    const Index count = std::min(block, out - first);
+    backend.to_host(w.data + first * in, rows.data(), count * in);
+    parallel_ranges(count, 16, [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i) {
+        for (Index r = 0; r < rank; ++r) {
+          const double factor = scale * b[static_cast<std::size_t>((first + i) * rank + r)];
+          for (Index j = 0; j < in; ++j) {
+            rows[static_cast<std::size_t>(i * in + j)] += factor * a[static_cast<std::size_t>(r * in + j)];
+          }
+        }
+      }
+    });
+    backend.from_host(rows.data(), sum.data() + first * in, count * in);
+  }
+  return Parameter<B>(std::move(sum));
 }
 
 /// What an adapted projection holds besides its weight.
@@ -126,30 +153,11 @@ class Projection {
  private:
   static constexpr double scale() { return P::rank ? P::alpha / static_cast<double>(P::rank) : 0; }
 
-  /// In double, a block of rows at a time, rounded once.
   Parameter<B> merged_weight(const B& backend) const {
-    Array<B> sum(Shape{out_, in_});
     std::vector<double> a(static_cast<std::size_t>(P::rank * in_)), b(static_cast<std::size_t>(out_ * P::rank));
     backend.to_host(low_rank_.a.value().data, a.data(), P::rank * in_);
     backend.to_host(low_rank_.b.value().data, b.data(), out_ * P::rank);
-    const Index block = std::max<Index>(1, (Index{1} << 22) / in_);
-    std::vector<double> rows(static_cast<std::size_t>(std::min(block, out_) * in_));
-    for (Index first = 0; first < out_; first += block) {
-      const Index count = std::min(block, out_ - first);
-      backend.to_host(weight_.value().data + first * in_, rows.data(), count * in_);
-      parallel_ranges(count, 16, [&](Index begin, Index end) {
-        for (Index i = begin; i < end; ++i) {
-          for (Index r = 0; r < P::rank; ++r) {
-            const double factor = scale() * b[static_cast<std::size_t>((first + i) * P::rank + r)];
-            for (Index j = 0; j < in_; ++j) {
-              rows[static_cast<std::size_t>(i * in_ + j)] += factor * a[static_cast<std::size_t>(r * in_ + j)];
-            }
-          }
-        }
-      });
-      backend.from_host(rows.data(), sum.data() + first * in_, count * in_);
-    }
-    return Parameter<B>(std::move(sum));
+    return detail::add_low_rank(backend, weight_.value(), a, b, P::rank, scale());
   }
 
   Index in_ = 0, out_ = 0;
