@@ -56,6 +56,8 @@ class AnyModel {
   virtual void merge_adapters() = 0;
   /// Writes what the model has beyond its base, see save_linearized.
   virtual void save(const std::filesystem::path& folder, const nlohmann::json& recipe) const = 0;
+  /// Adds an adapter of peft, of any rank and targets, to the weights.
+  virtual void merge_adapter(const std::filesystem::path& folder) = 0;
 };
 
 /// A softmax model from any checkpoint that open_checkpoint takes, on the device.

@@ -54,6 +54,9 @@ class AnyModelOf final : public AnyModel {
   void save(const std::filesystem::path& folder, const nlohmann::json& recipe) const override {
     lolcats::save_linearized(model_, folder, recipe);
   }
+  void merge_adapter(const std::filesystem::path& folder) override {
+    lolcats::merge_adapter(model_, folder);
+  }
 
  private:
   Model model_;

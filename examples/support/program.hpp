@@ -3,6 +3,7 @@
 
 #include <lolcats/core/error.hpp>
 #include <lolcats/core/progress.hpp>
+#include <lolcats/data/open_text.hpp>
 #include <lolcats/io/file.hpp>
 
 #include <fmt/core.h>
@@ -40,6 +41,19 @@ inline lolcats::ProgressCallback print_progress() {
     if (!done && !p.validation && now - last < (terminal ? std::chrono::milliseconds(200) : std::chrono::seconds(10))) return;
     last = now;
     fmt::print(stderr, "{}  {}{}", terminal ? "\r\033[K" : "", to_string(p), terminal && !done ? "" : "\n");
+    std::fflush(stderr);
+  };
+}
+
+/// The same for texts that become tokens.
+inline lolcats::TextProgressCallback print_text_progress() {
+  return [last = std::chrono::steady_clock::now()](const lolcats::TextProgress& p) mutable {
+    const bool terminal = isatty(STDERR_FILENO) != 0;
+    const bool done = p.done == p.total;
+    const auto now = std::chrono::steady_clock::now();
+    if (p.note.empty() && !done && now - last < (terminal ? std::chrono::milliseconds(200) : std::chrono::seconds(10))) return;
+    last = now;
+    fmt::print(stderr, "{}  {}{}", terminal ? "\r\033[K" : "", to_string(p), terminal && !done && p.note.empty() ? "" : "\n");
     std::fflush(stderr);
   };
 }

@@ -63,6 +63,7 @@
 #include <lolcats/generate/sampler.hpp>
 #include <lolcats/generate/state.hpp>
 #include <lolcats/io/checkpoint.hpp>
+#include <lolcats/io/checkpoint_source.hpp>
 #include <lolcats/io/config_keys.hpp>
 #include <lolcats/io/file.hpp>
 #include <lolcats/io/ggml_blocks.hpp>
@@ -167,6 +168,7 @@
 #include <lolcats/tokenizer/llama2c.hpp>
 #include <lolcats/tokenizer/llama2c_file.hpp>
 #include <lolcats/tokenizer/merge_table.hpp>
+#include <lolcats/tokenizer/new_characters.hpp>
 #include <lolcats/tokenizer/nfc.hpp>
 #include <lolcats/tokenizer/normalizer.hpp>
 #include <lolcats/tokenizer/notes.hpp>

@@ -75,7 +75,7 @@ TEST_CASE("golden fixtures") {
       handler(fixture);
       for (const std::string& name : fixture.unchecked()) FAIL_CHECK("nothing was compared with ", name);
     } catch (const Error& error) {
-      FAIL_CHECK(error.what());
+      FAIL_CHECK(std::string(error.what()));  // of a char pointer doctest prints the address
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <lolcats/backend/cuda.cuh>
 #include <lolcats/testing/gpu.cuh>
 #endif
+#include <lolcats/io/llama_config.hpp>
 #include <lolcats/ops/attention/attention.hpp>
 #include <lolcats/ops/attention/state.hpp>
 #include <lolcats/policy/feature_map/hedgehog.hpp>
@@ -102,6 +103,23 @@ template <class B>
 void pull(Tape<B>& tape, Var<B> y, const std::vector<double>& dy) {
   B{}.from_host(dy.data(), y.sink().gradient.data, y.value().size());
   tape.replay(0);
+}
+
+/// The rope that a file names by `rope_scaling`; its base stands under the key `theta`.
+inline RopeConfig rope_config(const Fixture& f, const char* theta) {
+  RopeConfig rope;
+  rope.theta = f.number(theta, 10000);
+  const auto& config = f.config();
+  if (!config.contains("rope_scaling") || config["rope_scaling"].is_null()) return rope;
+  const auto& scaling = config["rope_scaling"];
+  const std::string kind = scaling.at("rope_type").get<std::string>();
+  require<FormatError>(kind == "linear" || kind == "llama3", "{}: rope_type is '{}'", f.name(), kind);
+  rope.kind = kind == "linear" ? RopeKind::Linear : RopeKind::Llama3;
+  rope.factor = scaling.at("factor").get<double>();
+  rope.low_freq_factor = scaling.value("low_freq_factor", 1.0);
+  rope.high_freq_factor = scaling.value("high_freq_factor", 4.0);
+  rope.original_max_position = scaling.value("original_max_position_embeddings", Index{0});
+  return rope;
 }
 
 /// The window that a file names: "sw" or "tile".

@@ -23,12 +23,11 @@ LlamaConfig config_of(const Fixture& f) {
   if (c.head_dim == 0) c.head_dim = c.hidden_size / c.heads;
   c.intermediate_size = static_cast<Index>(f.number("ffn", 0));
   c.rms_eps = f.number("rms_eps", 1e-5);
-  c.rope.theta = f.number("rope_theta", 10000);
+  c.rope = rope_config(f, "rope_theta");
   c.sliding_window = static_cast<Index>(f.number("teacher_window", 0));
   c.max_position = 64;
-  require<Error>(
-      f.config()["rope_scaling"].is_null() && f.text("act") == "softmax_dim" && !f.flag("skip") && !f.flag("affine"),
-      "{}: a scaled rope, another map than softmax_dim, skip or affine is not compiled here", f.name());
+  require<Error>(f.text("act") == "softmax_dim" && !f.flag("skip"),
+                 "{}: another map than softmax_dim or skip is not compiled here", f.name());
   return c;
 }
 
@@ -338,6 +337,7 @@ void check_finetune(Fixture& f, const Text& text, const typename A::Window& wind
 template <class F>
 void with_attention(const Fixture& fixture, const std::string& kind, F&& f) {
   if (kind == "linear") return f(std::type_identity<FileLinear>{}, Nothing{});
+  if (fixture.flag("affine")) return f(std::type_identity<FileAffine>{}, FileWindow::of(fixture, kind));
   f(std::type_identity<FileHybrid>{}, FileWindow::of(fixture, kind));
 }
 
@@ -348,8 +348,11 @@ void tiny_llama(Fixture& f) {
   const Text text(f);
   on_every_backend([&]<class B>(B) {
     check_teacher<B>(f, text);
-    for (const char* kind : {"sw", "tile"}) check_student<FileHybrid, B>(f, text, kind, FileWindow::of(f, kind));
-    check_student<FileLinear, B>(f, text, "linear", {});
+    for (const char* kind : {"sw", "tile", "linear"}) {
+      with_attention(f, kind, [&]<class A>(std::type_identity<A>, const auto& window) {
+        check_student<A, B>(f, text, kind, window);
+      });
+    }
   });
 }
 

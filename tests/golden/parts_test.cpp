@@ -33,22 +33,6 @@ struct FileLora {
 };
 static_assert(AdapterPolicy<FileLora>);
 
-RopeConfig rope_config(const Fixture& f) {
-  RopeConfig rope;
-  rope.theta = f.number("theta", 10000);
-  const auto& config = f.config();
-  if (!config.contains("rope_scaling") || config["rope_scaling"].is_null()) return rope;
-  const auto& scaling = config["rope_scaling"];
-  const std::string kind = scaling.at("rope_type").get<std::string>();
-  require<FormatError>(kind == "linear" || kind == "llama3", "{}: rope_type is '{}'", f.name(), kind);
-  rope.kind = kind == "linear" ? RopeKind::Linear : RopeKind::Llama3;
-  rope.factor = scaling.at("factor").get<double>();
-  rope.low_freq_factor = scaling.value("low_freq_factor", 1.0);
-  rope.high_freq_factor = scaling.value("high_freq_factor", 4.0);
-  rope.original_max_position = scaling.value("original_max_position_embeddings", Index{0});
-  return rope;
-}
-
 }  // namespace
 
 void rms_norm(Fixture& f) {
@@ -67,7 +51,7 @@ void rms_norm(Fixture& f) {
 void rope(Fixture& f) {
   const Shape shape = f.shape("in.x");  // (B, H, N, d)
   const auto positions = f.integers("in.positions");
-  const auto frequencies = rope_frequencies(rope_config(f), shape[3]);
+  const auto frequencies = rope_frequencies(rope_config(f, "theta"), shape[3]);
   check<Cpu<double>>(f, "out.frequencies", frequencies);
   // Positions need not follow each other: each row is a sequence of its own.
   std::vector<Extent> extents;
@@ -100,7 +84,7 @@ void rope(Fixture& f) {
 
 void rope_frequencies_only(Fixture& f) {
   check<Cpu<double>>(f, "out.frequencies",
-                     rope_frequencies(rope_config(f), static_cast<Index>(f.number("head_dim", 0))));
+                     rope_frequencies(rope_config(f, "theta"), static_cast<Index>(f.number("head_dim", 0))));
 }
 
 void swiglu(Fixture& f) {

@@ -18,6 +18,7 @@ import torch
 from peft import EvaConfig, LoraConfig, PeftModel, get_peft_model, initialize_lora_eva_weights
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers.utils import logging
 
 PROGRAM = sys.argv[1]
 ROOT = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp())
@@ -47,6 +48,8 @@ ADAPTERS = {
                       eva_config=EvaConfig(rho=2.0)),
 }
 worst = 0.0
+logging.set_verbosity_error()
+logging.disable_progress_bar()
 
 
 def off(what, got, expected):

@@ -64,14 +64,3 @@ TEST_CASE("what is no checkpoint says what would be one") {
   inside("student", "lolcats.json");
   refused(ConfigError(""), "student", {"student: holds what linearizing added", list});
 }
-
-TEST_CASE("a folder with one .gguf file leads to it, with several to an error") {
-  const TemporaryFolder folder;
-  put(folder / "m.gguf", GgufFile().set("general.architecture", "gemma").bytes());
-  put(folder / "config.json", "{}");  // repositories of GGUF files have one
-  CHECK(checkpoint_source(folder) == folder / "m.gguf");
-  check_throws<ConfigError>([&] { open_checkpoint(folder); }, {"m.gguf: 'general.architecture' is 'gemma'"});
-  put(folder / "a.gguf", "");
-  check_throws<FormatError>([&] { open_checkpoint(folder); },
-                            {"holds 2 .gguf files, expected the path of one: a.gguf, m.gguf"});
-}

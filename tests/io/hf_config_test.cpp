@@ -163,7 +163,8 @@ TEST_CASE("unsupported mathematics is refused with file, key, got and expected")
   for (const char* key : {"partial_rotary_factor", "logit_scale", "residual_multiplier"}) {
     refuses(five(), [&](json& c) { c[key] = 0.5; }, {key, "is 0.5, which is not supported"});
   }
-  for (const char* key : {"rope_interleaved", "is_encoder_decoder", "add_cross_attention", "unslothful", "use_qk_norm"}) {
+  for (const char* key :
+       {"rope_interleaved", "is_encoder_decoder", "add_cross_attention", "unslothful", "use_qk_norm"}) {
     refuses(five(), [&](json& c) { c[key] = true; }, {key, "is true, which is not supported"});
   }
 }

@@ -94,7 +94,8 @@ TEST_CASE("options that change the mathematics are refused by name") {
   for (const char* key : {"lora_bias", "use_qalora", "use_bdlora"}) {
     refuses([&](json& c) { c[key] = true; }, {key, "is true, which is not supported"});
   }
-  for (const char* key : {"trainable_token_indices", "layer_replication", "alora_invocation_tokens", "target_parameters"}) {
+  for (const char* key :
+       {"trainable_token_indices", "layer_replication", "alora_invocation_tokens", "target_parameters"}) {
     refuses([&](json& c) { c[key] = {1}; }, {key, "is [1], which is not supported"});
   }
   refuses([](json& c) { c["fan_in_fan_out"] = true; }, {"'fan_in_fan_out' is true"});
@@ -103,11 +104,18 @@ TEST_CASE("options that change the mathematics are refused by name") {
   refuses([](json& c) { c["alpha_pattern"] = {{"q.*", 4}}; }, {"'alpha_pattern' is", "regular expressions"});
   refuses([](json& c) { c["alpha_pattern"] = {{"q_proj", "4"}}; }, {"'alpha_pattern' is", "expected numbers"});
   refuses([](json& c) { c["alpha_pattern"] = {1}; }, {"'alpha_pattern' is [1], expected an object"});
-  refuses([](json& c) { c["alpha_pattern"] = {{"q_proj", 4}, {"self_attn.q_proj", 5}}; },
-          {"'alpha_pattern' gives '" + q0 + "' both 4 and 5"});
+  refuses(
+      [](json& c) {
+        c["alpha_pattern"] = {{"q_proj", 4}, {"self_attn.q_proj", 5}};
+      },
+      {"'alpha_pattern' gives '" + q0 + "' both 4 and 5"});
   refuses([](json& c) { c["peft_type"] = "IA3"; }, {"'peft_type' is \"IA3\", expected 'LORA'"});
   refuses([](json& c) { c["target_modules"] = ""; }, {"'target_modules' is \"\", expected a list of names or a text"});
-  refuses([](json& c) { c["target_modules"] = {"q_proj", 1}; }, {"'target_modules' is [\"q_proj\",1], expected a list"});
+  refuses(
+      [](json& c) {
+        c["target_modules"] = {"q_proj", 1};
+      },
+      {"'target_modules' is [\"q_proj\",1], expected a list"});
   refuses([](json& c) { c["target_modules"] = json::array(); }, {"'target_modules' is [], expected a list"});
   refuses([](json& c) { c["init_lora_weights"] = "pissa"; },
           {"'init_lora_weights' is \"pissa\", expected true, false"});

@@ -131,8 +131,8 @@ TEST_CASE_TEMPLATE("logits and loss of a Qwen are those of plain loops", Model, 
     Model model = vivid<Model>(qwen_config(biases, norms, biases));
     Model plain = vivid<Model>(tiny_config(biases));
     const TinyBatch batch = tiny_batch();
-    CHECK_FALSE(close(logits_of(plain, batch.tokens, batch.sequences),
-                      logits_of(model, batch.tokens, batch.sequences), 1e-2));
+    CHECK_FALSE(
+        close(logits_of(plain, batch.tokens, batch.sequences), logits_of(model, batch.tokens, batch.sequences), 1e-2));
     check_logits(model, batch, 1e-12);
     CHECK(loss_of(model, batch, 0.5) == doctest::Approx(0.5 * naive_loss(model, batch)).epsilon(1e-12));
   }
@@ -302,10 +302,12 @@ TEST_CASE("names of parameters and of the type") {
   CHECK(qwen2.base_parameters().size() == base.size() + 2 * 3);
   CHECK(qwen3.base_parameters().size() == base.size() + 2 * 2);
   for (const char* name : {"q_proj.bias", "k_proj.bias", "v_proj.bias"}) {
-    CHECK_MESSAGE(contains(names(qwen2.base_parameters()), ("model.layers.1.self_attn." + std::string(name)).c_str()), name);
+    CHECK_MESSAGE(contains(names(qwen2.base_parameters()), ("model.layers.1.self_attn." + std::string(name)).c_str()),
+                  name);
   }
   for (const char* name : {"q_norm.weight", "k_norm.weight"}) {
-    CHECK_MESSAGE(contains(names(qwen3.base_parameters()), ("model.layers.0.self_attn." + std::string(name)).c_str()), name);
+    CHECK_MESSAGE(contains(names(qwen3.base_parameters()), ("model.layers.0.self_attn." + std::string(name)).c_str()),
+                  name);
   }
   CHECK(names(qwen3.adapter_parameters()) == names(model.adapter_parameters()));
 

@@ -117,7 +117,9 @@ TEST_CASE("what does not fit is refused by name, and the model stays as it was")
   refuses(FormatError(""), "lm_head", {3, 10}, {13, 3}, "adapts 'lm_head', expected projections");
   refuses(FormatError(""), "model.embed_tokens", {3, 10}, {13, 3}, "adapts 'model.embed_tokens', expected projections");
   refuses(FormatError(""), "model.norm", {3, 10}, {13, 3}, "adapts 'model.norm', expected projections");
-  for (const auto& [a, b] : {std::pair{Shape{3, 11}, Shape{24, 3}}, {Shape{3, 10}, Shape{23, 3}}, {Shape{3, 10}, Shape{24, 4}},
+  for (const auto& [a, b] : {std::pair{Shape{3, 11}, Shape{24, 3}},
+                             {Shape{3, 10}, Shape{23, 3}},
+                             {Shape{3, 10}, Shape{24, 4}},
                              {Shape{3}, Shape{24, 3}}}) {
     refuses(ShapeError(""), q, a, b, ("lora_A of '" + q + "' has shape " + to_string(a)).c_str());
     refuses(ShapeError(""), q, a, b, "for a weight (24, 10)");
@@ -135,9 +137,10 @@ TEST_CASE("an adapter of another kind is not loaded into a type, and the message
   PeftAdapter adapter = read_peft(folder);
   adapter.rslora = true;
   write_peft(folder, adapter);
-  CHECK_THROWS_WITH_AS(load_adapter(model, folder), doctest::Contains("'use_rslora' is true, expected false for lora<4"),
-                       ConfigError);
+  CHECK_THROWS_WITH_AS(load_adapter(model, folder),
+                       doctest::Contains("'use_rslora' is true, expected false for lora<4"), ConfigError);
   auto terraces = vivid<Terraces>(tiny_config());
-  CHECK_THROWS_WITH_AS(load_adapter(terraces, folder), doctest::Contains("'r' is 4, expected 2 for lora<2"), ConfigError);
+  CHECK_THROWS_WITH_AS(load_adapter(terraces, folder), doctest::Contains("'r' is 4, expected 2 for lora<2"),
+                       ConfigError);
   std::filesystem::remove_all(folder);
 }

@@ -37,8 +37,8 @@ struct NaiveLlama {
       return y;
     };
     Vector y = multiply(weights.at(module + ".weight"), x);
-    const bool biased = config.qkv_bias && (module.ends_with("q_proj") || module.ends_with("k_proj") ||
-                                            module.ends_with("v_proj"));
+    const bool biased =
+        config.qkv_bias && (module.ends_with("q_proj") || module.ends_with("k_proj") || module.ends_with("v_proj"));
     if (biased) {
       for (Index o = 0; o < out; ++o) y[static_cast<std::size_t>(o)] += weight(module + ".bias", o);
     }

@@ -32,7 +32,8 @@ TEST_CASE("matrices are normal, norms are one") {
 }
 
 TEST_CASE("biases are zero, norms of heads are one, and the other weights are as without them") {
-  auto plain = random_llama<Teacher<double>>(tiny_config()), qwen = random_llama<Teacher<double>>(qwen_config(true, true));
+  auto plain = random_llama<Teacher<double>>(tiny_config()),
+       qwen = random_llama<Teacher<double>>(qwen_config(true, true));
   const auto numbers = numbers_of(qwen);
   int biases = 0, norms = 0;
   for (const auto& [name, values] : numbers) {

@@ -110,7 +110,8 @@ TEST_CASE("a bias is added to every row, with the adapter, without it and merged
   CHECK(names == std::vector<std::string>{"w.weight", "w.bias"});
   std::vector<Parameter<B>> factors;
   plain.visit_adapter("", [&](const auto&, const auto&, Parameter<B>& p) { factors.push_back(p); });
-  biased.visit_adapter("", [&, i = std::size_t{0}](const auto&, const auto&, Parameter<B>& p) mutable { p = factors[i++]; });
+  biased.visit_adapter(
+      "", [&, i = std::size_t{0}](const auto&, const auto&, Parameter<B>& p) mutable { p = factors[i++]; });
   const auto check = [&] {
     auto want = apply(plain);
     for (std::size_t i = 0; i < want.size(); ++i) want[i] += bias[i % 5];

@@ -89,9 +89,9 @@ inline std::vector<double> mask_of(Index size, double p, std::uint64_t seed, std
 
 template <Backend B>
 void check_lora_linear() {
-  const std::array<Index, 4> sizes[] = {{1, 1, 1, 1},    {3, 65, 1, 2},    {63, 64, 65, 8}, {64, 3, 63, 3},
-                                        {65, 63, 64, 1}, {300, 64, 64, 8}, {1, 64, 900, 4}, {70, 64, 257, 16},
-                                        {5, 2056, 9, 8}};
+  const std::array<Index, 4> sizes[] = {{1, 1, 1, 1},    {3, 65, 1, 2},     {63, 64, 65, 8},
+                                        {64, 3, 63, 3},  {65, 63, 64, 1},   {300, 64, 64, 8},
+                                        {1, 64, 900, 4}, {70, 64, 257, 16}, {5, 2056, 9, 8}};
   for (const auto& [rows, inputs, outputs, rank] : sizes) {
     for (const double p : {0.0, 0.3}) {
       CAPTURE(rows);
@@ -161,8 +161,14 @@ void check_rms_norm() {
         [rows = rows, cols = cols](Numbers a) { return naive::rms_norm(a[0], a[1], rows, cols, 0.1); }));
   }
   // Heads side by side, with sizes that are no power of two and none that packs fit.
-  for (const auto& [rows, heads, size] : {std::array<Index, 3>{1, 1, 1}, {3, 3, 64}, {65, 2, 128}, {7, 3, 63}, {63, 5, 6},
-                                          {9, 2, 96}, {5, 2, 256}, {300, 4, 64}}) {
+  for (const auto& [rows, heads, size] : {std::array<Index, 3>{1, 1, 1},
+                                          {3, 3, 64},
+                                          {65, 2, 128},
+                                          {7, 3, 63},
+                                          {63, 5, 6},
+                                          {9, 2, 96},
+                                          {5, 2, 256},
+                                          {300, 4, 64}}) {
     CAPTURE(rows);
     CAPTURE(heads);
     CAPTURE(size);
@@ -299,7 +305,8 @@ void check_arg_max() {
     for (Index m = 0; m < rows; ++m) {
       Index best = 0;
       for (Index i = 1; i < cols; ++i) {
-        if (numbers[static_cast<std::size_t>(m * cols + i)] > numbers[static_cast<std::size_t>(m * cols + best)]) best = i;
+        if (numbers[static_cast<std::size_t>(m * cols + i)] > numbers[static_cast<std::size_t>(m * cols + best)])
+          best = i;
       }
       want.push_back(best);
     }

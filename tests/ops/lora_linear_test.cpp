@@ -1,6 +1,7 @@
 // lora_linear: y = x W^T + scale (mask(x) A^T) B^T.
 #include "checks.hpp"
 
+#include <lolcats/ops/elementwise/eigen.hpp>
 #include <lolcats/ops/lora_linear/eigen.hpp>
 #include <lolcats/testing/gradient_check.hpp>
 
@@ -9,7 +10,9 @@
 using namespace lolcats;
 using namespace lolcats::testing;
 
-TEST_CASE_TEMPLATE("lora_linear is its reference, values and gradients", B, Cpu<float>, Cpu<double>) { check_lora_linear<B>(); }
+TEST_CASE_TEMPLATE("lora_linear is its reference, values and gradients", B, Cpu<float>, Cpu<double>) {
+  check_lora_linear<B>();
+}
 
 TEST_CASE("lora_linear has the derivatives of what it computes, each argument alone") {
   using B = Cpu<double>;
@@ -42,6 +45,20 @@ TEST_CASE_TEMPLATE("a fresh adapter (B = 0) changes nothing, and dropout acts in
   CHECK(same(undropped.value(), lora_linear(tape, in, weight(w), weight(a), weight(b), 2.0, 0.5, 1).value()));
 }
 
+TEST_CASE("a bias alone may be trained beside an adapter") {
+  using B = Cpu<double>;
+  Rng rng(1);
+  const Parameter<B> w(normal<B>(Shape{4, 3}, rng)), a(normal<B>(Shape{2, 3}, rng)), b(normal<B>(Shape{4, 2}, rng));
+  Parameter<B> bias(normal<B>(Shape{4}, rng));
+  bias.train({});
+  Tape<B> tape;
+  const auto x = normal<B>(Shape{5, 3}, rng);
+  const auto y = lora_linear(tape, tape.constant(x.view()), w, a, b, 2.0, 0.0, 3, bias);
+  REQUIRE(y.wants_gradient());
+  tape.backward(sum(tape, y));
+  for (const double slope : bias.gradient().span()) CHECK(slope == doctest::Approx(5));
+}
+
 TEST_CASE("lora_linear refuses shapes and probabilities that make no sense") {
   using B = Cpu<double>;
   Rng rng(1);
@@ -55,6 +72,8 @@ TEST_CASE("lora_linear refuses shapes and probabilities that make no sense") {
                        ShapeError);
   CHECK_THROWS_WITH_AS(lora_linear(tape, x, w, a, a, 1.0, 0.0, 0), "lora_linear: b has shape (2, 3), expected (4, 2)",
                        ShapeError);
+  CHECK_THROWS_WITH_AS(lora_linear(tape, x, w, a, b, 1.0, 0.0, 0, Weight<B>{tape.scratch<double>(Shape{3}), {}}),
+                       "lora_linear: bias has shape (3), expected (4)", ShapeError);
   CHECK_THROWS_WITH_AS(lora_linear(tape, x, w, a, b, 1.0, 1.0, 0), "lora_linear: dropout is 1, expected 0 <= p < 1",
                        ConfigError);
 }

@@ -40,4 +40,8 @@ TEST_CASE("rms_norm names a weight that does not fit") {
   const auto x = tape.constant(tape.scratch<float>(Shape{2, 4}));
   CHECK_THROWS_WITH_AS(rms_norm(tape, x, Weight<B>{tape.scratch<float>(Shape{3}), {}}, 1e-5),
                        "rms_norm: w has shape (3), expected (4)", ShapeError);
+  CHECK_THROWS_WITH_AS(rms_norm_heads(tape, x, Weight<B>{tape.scratch<float>(Shape{3}), {}}, 1e-5),
+                       "rms_norm_heads: x has shape (2, 4), w (3); expected x (M, H * D) and w (D)", ShapeError);
+  CHECK_THROWS_AS(rms_norm_heads(tape, x, Weight<B>{tape.scratch<float>(Shape{1, 4}), {}}, 1e-5), ShapeError);
+  CHECK(rms_norm_heads(tape, x, Weight<B>{tape.scratch<float>(Shape{2}), {}}, 1e-5).shape() == Shape{2, 4});
 }

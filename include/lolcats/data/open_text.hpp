@@ -35,9 +35,12 @@ struct TextOptions {
   Index length = 1024;  // tokens per row
   DocumentBoundaries boundaries = DocumentBoundaries::Joined;
   EndOfText end_of_text = EndOfText::Automatic;
-  /// Lays out chats and, if it is given, instructions.  None: chats as the tokenizer's special tokens say, instructions
-  /// as Alpaca has them.
+  /// Lays out chats and instructions.  None: chats by `model_template`, instructions as Alpaca has them.
   std::optional<ChatTemplate> chat_template = {};
+  /// The model's own (chat_template_of_model).  None: as the tokenizer's special tokens say, unless `template_by_tokens`
+  /// is off, as it should be for a model whose own template is not known; then chats are an error.
+  std::optional<ChatTemplate> model_template = {};
+  bool template_by_tokens = true;
   bool mask_prompts = false;                        // answers alone are supervised; documents are, as a whole
   bool line_documents = false;                      // each line of a plain text is a document
   std::optional<std::uint64_t> shuffle = {};        // seed: documents of all files in random order
@@ -70,7 +73,10 @@ class TextSource {
              TextProgressCallback progress)
       : tokenizer_(&tokenizer),
         options_(options),
-        form_(options.chat_template ? options.chat_template : recognise_chat_template(tokenizer)),
+        form_(options.chat_template        ? options.chat_template
+              : options.model_template     ? options.model_template
+              : options.template_by_tokens ? recognise_chat_template(tokenizer)
+                                           : std::nullopt),
         encoder_(tokenizer, form_, options.end_of_text, options.mask_prompts),
         instruction_encoder_(tokenizer, options.chat_template, options.end_of_text, options.mask_prompts),
         progress_(std::move(progress)) {

@@ -42,9 +42,9 @@ struct NeutralKey {
   std::string_view key;
   double value;
 };
-inline constexpr NeutralKey neutral_config_keys[] = {
-    {"embedding_multiplier", 1}, {"logit_scale", 1},           {"logits_scaling", 1},
-    {"num_nextn_predict_layers", 0}, {"partial_rotary_factor", 1}, {"residual_multiplier", 1}};
+inline constexpr NeutralKey neutral_config_keys[] = {{"embedding_multiplier", 1},  {"logit_scale", 1},
+                                                     {"logits_scaling", 1},        {"num_nextn_predict_layers", 0},
+                                                     {"partial_rotary_factor", 1}, {"residual_multiplier", 1}};
 
 inline bool is_neutral_config_value(std::string_view key, double value) {
   return std::any_of(std::begin(neutral_config_keys), std::end(neutral_config_keys),

@@ -173,8 +173,8 @@ inline LlamaConfig parse_config(std::string_view text, const std::string& file) 
   config.layers = object.integer("num_hidden_layers");
   config.heads = object.integer("num_attention_heads");
   // Llama 1 was saved without it; the default of the others is another number, so there it must be said.
-  config.kv_heads = type == "llama" ? object.integer("num_key_value_heads", config.heads)
-                                    : object.integer("num_key_value_heads");
+  config.kv_heads =
+      type == "llama" ? object.integer("num_key_value_heads", config.heads) : object.integer("num_key_value_heads");
   config.intermediate_size = object.integer("intermediate_size");
   config.max_position = object.integer("max_position_embeddings");
   config.rms_eps = object.number("rms_norm_eps");

@@ -135,10 +135,10 @@ inline PeftAdapter read_peft(const std::filesystem::path& folder) {
     if (stem.size() <= detail::peft_prefix.size()) continue;  // reported as surplus
     const std::string module = stem.substr(detail::peft_prefix.size());
     const auto matches = [&](const std::string& target) { return detail::is_target(module, target); };
-    require<FormatError>(adapter.targets.empty() ||
-                             std::any_of(adapter.targets.begin(), adapter.targets.end(), matches),
-                         "{}: tensor '{}' belongs to none of the target_modules {}", store.name(), shown(name),
-                         shown(document["target_modules"]));
+    require<FormatError>(
+        adapter.targets.empty() || std::any_of(adapter.targets.begin(), adapter.targets.end(), matches),
+        "{}: tensor '{}' belongs to none of the target_modules {}", store.name(), shown(name),
+        shown(document["target_modules"]));
     Index rank = adapter.rank;
     if (const auto& shape = store.info(name).shape; adapter.mixed_ranks && shape.size() == 2 && shape[0] > 0) {
       rank = shape[0];
@@ -183,7 +183,8 @@ inline void write_peft(const std::filesystem::path& folder, const PeftAdapter& a
                        adapter.alphas.size());
   std::vector<NamedTensor> tensors;
   for (const auto& [module, pair] : adapter.modules) {
-    const auto check = [&, &module = module](const char* factor, const Shape& shape, int axis) {  // for Clang 15 and older
+    const auto check = [&, &module = module](const char* factor, const Shape& shape,
+                                             int axis) {  // for Clang 15 and older
       require<ShapeError>(shape.rank() == 2 && shape[axis] == adapter.rank,
                           "write_peft: {} of {} has shape {}, expected {} rows or columns of rank {}", factor, module,
                           to_string(shape), adapter.rank, adapter.rank);

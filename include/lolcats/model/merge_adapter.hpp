@@ -44,8 +44,8 @@ void merge_adapter(Model& model, const PeftAdapter& adapter) {
     Parameter<B>* weight = weights.at(module);
     const std::vector<double> a(pair.a.span().begin(), pair.a.span().end());
     const std::vector<double> b(pair.b.span().begin(), pair.b.span().end());
-    merged.emplace_back(weight, detail::add_low_rank(model.backend(), weight->value(), a, b, pair.a.shape()[0],
-                                                     adapter.scale(module)));
+    merged.emplace_back(
+        weight, detail::add_low_rank(model.backend(), weight->value(), a, b, pair.a.shape()[0], adapter.scale(module)));
   }
   for (auto& [weight, sum] : merged) *weight = std::move(sum);
 }

@@ -106,8 +106,7 @@ class Projection {
   Var<B> operator()(Tape<B>& tape, Var<B> x) const {
     if constexpr (adapted) {
       if (low_rank_.active && !low_rank_.merged) {
-        return lora_linear<B>(tape, x, weight_, low_rank_.a, low_rank_.b, scale(), P::dropout, low_rank_.stream,
-                              bias_);
+        return lora_linear<B>(tape, x, weight_, low_rank_.a, low_rank_.b, scale(), P::dropout, low_rank_.stream, bias_);
       }
     }
     return linear<B>(tape, x, weight_, bias_);

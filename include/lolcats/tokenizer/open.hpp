@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/core/error.hpp>
+#include <lolcats/io/checkpoint_source.hpp>
 #include <lolcats/io/file.hpp>
 #include <lolcats/io/gguf.hpp>
 #include <lolcats/tokenizer/gguf.hpp>
@@ -57,12 +58,16 @@ inline std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& pa
       name);
 }
 
-/// Where a model keeps its tokenizer: a folder and a .gguf themselves, a .safetensors in its folder.
-/// Throws ConfigError for a model that has none, as llama2.c's .bin.
+/// Where a model keeps its tokenizer: a folder and a GGUF file themselves, a .safetensors in its folder, a folder without a
+/// tokenizer of its own in its only .gguf file.  Throws ConfigError for a model that has none, as llama2.c's .bin.
 inline std::filesystem::path tokenizer_of_model(const std::filesystem::path& model) {
-  if (is_folder(model) || model.extension() == ".gguf") return model;
+  if (is_folder(model)) {
+    const bool own = path_exists(model / "tokenizer.json") || path_exists(model / "tokenizer.model");
+    return own ? model : checkpoint_source(model);
+  }
   if (model.extension() == ".safetensors" || model.filename().string().ends_with(".safetensors.index.json"))
     return model.parent_path().empty() ? "." : model.parent_path();
+  if (is_gguf_file(model)) return model;
   fail<ConfigError>("{}: a model of this kind has no tokenizer; name one", model.string());
 }
 

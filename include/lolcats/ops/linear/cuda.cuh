@@ -75,8 +75,10 @@ struct LinearKernel<Cuda<T>> {
       cuda::launch("bias", cuda::spread_row<Width, T>, {grid, threads, backend.stream()}, bias.data, y.data, y.rows(),
                    y.cols());
     };
-    if (cuda::packs_fit(y.cols(), bias.data, y.data)) run.template operator()<cuda::widest<T>>();
-    else run.template operator()<1>();
+    if (cuda::packs_fit(y.cols(), bias.data, y.data))
+      run.template operator()<cuda::widest<T>>();
+    else
+      run.template operator()<1>();
   }
 
   static void bias_gradient(const Cuda<T>& backend, View<const T> dy, View<float> db) {

@@ -110,9 +110,10 @@ struct LinearKernel<Cpu<T>> {
 
   static void spread(const Cpu<T>&, View<const T> bias, View<T> y) {
     const Index cols = y.cols();
-    parallel_ranges(y.rows(), std::max<Index>(1, (Index{1} << 14) / std::max<Index>(cols, 1)), [&](Index first, Index last) {
-      for (Index m = first; m < last; ++m) std::copy_n(bias.data, cols, y.data + m * cols);
-    });
+    parallel_ranges(y.rows(), std::max<Index>(1, (Index{1} << 14) / std::max<Index>(cols, 1)),
+                    [&](Index first, Index last) {
+                      for (Index m = first; m < last; ++m) std::copy_n(bias.data, cols, y.data + m * cols);
+                    });
   }
 
   static void bias_gradient(const Cpu<T>&, View<const T> dy, View<T> db) {

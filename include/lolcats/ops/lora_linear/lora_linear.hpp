@@ -33,8 +33,8 @@ Var<B> lora_linear(Tape<B>& tape, Var<B> x, std::type_identity_t<Weight<B>> w, s
   if (bias) check_shape("lora_linear", "bias", bias.shape(), Shape{w.shape()[0]});
   const DropoutMask mask("lora_linear", tape.training ? dropout : 0.0, tape.seed, stream);
 
-  auto [y, out] = tape.result(Shape{x.rows(), w.shape()[0]}, x.wants_gradient() || w.trained() || a.trained() ||
-                                                                 b.trained() || bias.trained());
+  auto [y, out] = tape.result(Shape{x.rows(), w.shape()[0]},
+                              x.wants_gradient() || w.trained() || a.trained() || b.trained() || bias.trained());
   const View<Scalar<B>> t = tape.template scratch<Scalar<B>>(Shape{x.rows(), rank});
   if (bias) LinearKernel<B>::spread(tape.backend(), bias.value, out);
   LoraLinearKernel<B>::forward(tape.backend(), x.value(), w.value, a.value, b.value, scale, mask, t,

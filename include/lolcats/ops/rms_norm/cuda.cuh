@@ -13,8 +13,8 @@ constexpr int norm_threads = 256;
 
 /// A thread keeps `Held` packs of a row in registers; what is beyond is read again.
 template <int Width, int Held, class T>
-__global__ void __launch_bounds__(norm_threads) rms_norm_forward(const T* x, const T* w, float eps, float* inverse, T* y,
-                                                                 Index cols) {
+__global__ void __launch_bounds__(norm_threads)
+    rms_norm_forward(const T* x, const T* w, float eps, float* inverse, T* y, Index cols) {
   x += static_cast<Index>(blockIdx.x) * cols;
   y += static_cast<Index>(blockIdx.x) * cols;
   constexpr Index step = norm_threads * Width;
@@ -54,8 +54,8 @@ __global__ void __launch_bounds__(norm_threads) rms_norm_forward(const T* x, con
 
 /// dx = or += inverse dy w - inverse^3 mean(dy w x) x.
 template <int Width, int Held, class T>
-__global__ void __launch_bounds__(norm_threads) rms_norm_backward(const T* dy, const T* x, const T* w,
-                                                                  const float* inverse, T* dx, bool to_add, Index cols) {
+__global__ void __launch_bounds__(norm_threads)
+    rms_norm_backward(const T* dy, const T* x, const T* w, const float* inverse, T* dx, bool to_add, Index cols) {
   dy += static_cast<Index>(blockIdx.x) * cols;
   x += static_cast<Index>(blockIdx.x) * cols;
   dx += static_cast<Index>(blockIdx.x) * cols;
@@ -103,8 +103,8 @@ __global__ void __launch_bounds__(norm_threads) rms_norm_backward(const T* dy, c
 
 /// Rows that fit into one pack per lane, as heads do: `Lanes` lanes of a warp take one, so that a warp has several.
 template <int Width, int Lanes, class T>
-__global__ void __launch_bounds__(norm_threads) rms_norm_forward_short(const T* x, const T* w, float eps, float* inverse,
-                                                                       T* y, Index rows, Index cols) {
+__global__ void __launch_bounds__(norm_threads)
+    rms_norm_forward_short(const T* x, const T* w, float eps, float* inverse, T* y, Index rows, Index cols) {
   const Index row = static_cast<Index>(blockIdx.x) * (norm_threads / Lanes) + threadIdx.x / Lanes;
   const Index c = static_cast<Index>(threadIdx.x % Lanes) * Width;
   const bool here = row < rows && c < cols;
@@ -128,9 +128,9 @@ __global__ void __launch_bounds__(norm_threads) rms_norm_forward_short(const T* 
 
 /// The gradient of the same.
 template <int Width, int Lanes, class T>
-__global__ void __launch_bounds__(norm_threads) rms_norm_backward_short(const T* dy, const T* x, const T* w,
-                                                                        const float* inverse, T* dx, bool to_add,
-                                                                        Index rows, Index cols) {
+__global__ void __launch_bounds__(norm_threads)
+    rms_norm_backward_short(const T* dy, const T* x, const T* w, const float* inverse, T* dx, bool to_add, Index rows,
+                            Index cols) {
   const Index row = static_cast<Index>(blockIdx.x) * (norm_threads / Lanes) + threadIdx.x / Lanes;
   const Index c = static_cast<Index>(threadIdx.x % Lanes) * Width;
   const bool here = row < rows && c < cols;
@@ -209,8 +209,8 @@ struct RmsNormKernel<Cuda<T>> {
     if (is_short(cols, packed)) {
       with_lanes(cols, [&]<int Lanes>() {
         cuda::launch("rms_norm backward, short rows", cuda::rms_norm_backward_short<cuda::widest<T>, Lanes, T>,
-                     {cuda::blocks_for(rows, cuda::norm_threads / Lanes), cuda::norm_threads, backend.stream()}, dy.data,
-                     x.data, w.data, inverse.data, dx.gradient.data, dx.add, rows, cols);
+                     {cuda::blocks_for(rows, cuda::norm_threads / Lanes), cuda::norm_threads, backend.stream()},
+                     dy.data, x.data, w.data, inverse.data, dx.gradient.data, dx.add, rows, cols);
       });
       return;
     }
@@ -228,19 +228,26 @@ struct RmsNormKernel<Cuda<T>> {
   template <class F>
   static void with_lanes(Index cols, F&& f) {
     constexpr int width = cuda::widest<T>;
-    if (cols <= 8 * width) f.template operator()<8>();
-    else if (cols <= 16 * width) f.template operator()<16>();
-    else f.template operator()<32>();
+    if (cols <= 8 * width)
+      f.template operator()<8>();
+    else if (cols <= 16 * width)
+      f.template operator()<16>();
+    else
+      f.template operator()<32>();
   }
 
   /// Calls f with the packs that fit the rows: a few registers where rows are short, because then more blocks fit.
   template <class F>
   static void with_width(Index cols, bool packed, F&& f) {
     constexpr int width = cuda::widest<T>;
-    if (!packed) f.template operator()<1, 2>();
-    else if (cols <= cuda::norm_threads * width) f.template operator()<width, 1>();
-    else if (cols <= 2 * cuda::norm_threads * width) f.template operator()<width, 2>();
-    else f.template operator()<width, 4>();
+    if (!packed)
+      f.template operator()<1, 2>();
+    else if (cols <= cuda::norm_threads * width)
+      f.template operator()<width, 1>();
+    else if (cols <= 2 * cuda::norm_threads * width)
+      f.template operator()<width, 2>();
+    else
+      f.template operator()<width, 4>();
   }
 };
 

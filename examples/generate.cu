@@ -1,2 +1,0 @@
-// generate on the GPU, in bf16.
-#include "generate.cpp"

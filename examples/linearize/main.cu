@@ -1,2 +1,0 @@
-// linearize on the GPU, in bf16.
-#include "main.cpp"

@@ -1,0 +1,70 @@
+// What linearize is told.
+#pragma once
+
+#include "../support/command_line.hpp"
+#include "../support/options.hpp"
+#include "../support/task_options.hpp"
+
+#include <lolcats/train/adamw.hpp>
+#include <lolcats/train/any_schedule.hpp>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace examples {
+
+/// One training stage; fields as in Recipe (train/recipe.hpp).
+struct StageOptions {
+  Index epochs = 2;
+  Index updates = 0;  // 0: no limit besides the epochs
+  double rate = 0;
+  std::string schedule = "plateau";
+  Index warmup = 0;
+  double floor = 0.1;  // share of the rate that a cosine ends with
+  double clip = 0;
+  lolcats::AdamWOptions optimizer = {};
+  Index evaluate_every = 0;  // 0: once per epoch
+  Index patience = 0;
+  bool keep_last = false;  // end with the last parameters instead of the best
+
+  lolcats::AnySchedule any_schedule() const;
+
+  /// Fills in the fields that the recipes of both stages share; `per_epoch` is the updates of an epoch.
+  template <class Recipe>
+  void apply_to(Recipe& recipe, Index per_epoch) const {
+    recipe.epochs = epochs;
+    recipe.max_updates = updates;
+    recipe.learning_rate = rate;
+    recipe.schedule = any_schedule();
+    recipe.clip = clip;
+    recipe.optimizer = optimizer;
+    recipe.evaluate_every = evaluate_every > 0 ? evaluate_every : per_epoch;
+    recipe.patience = patience;
+    recipe.restore_best = !keep_last;
+  }
+};
+
+/// What the command line says; tasks are scored at the end, teacher and student.
+struct Options : SourceOptions, TaskCommandLine {
+  std::string student = "hedgehog8-terraced64";
+  Index length = 512;
+  Index batch = 8, micro_batch = 0;
+  Index documents = 384;  // of the built-in corpus, per epoch
+  std::uint64_t seed = 0;
+  StageOptions transfer, finetune{.clip = 1.0};
+  Index block = 0;          // layers per block of stage 1; 0: all at once
+  std::string residuals;    // scratch files of block-wise transfer
+  double xent_factor = 0;   // of stage 1
+  bool recompute = false;   // stage 2
+  bool train_maps = false;  // stage 2
+  Index save_every = 0;     // updates between saved states; 0: once per epoch
+  std::vector<std::string> prompts;
+  Index max_tokens = 64;
+  std::string out, json;
+};
+
+/// Reads the command line.  Ends the program after --help and --list-students, and for what cannot be read.
+Options parse(int argc, char** argv);
+
+}  // namespace examples

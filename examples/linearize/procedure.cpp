@@ -1,0 +1,132 @@
+// The procedure of the paper: swap, attention transfer, low-rank finetuning; a measurement after each.
+#include "procedure.hpp"
+
+#include "../support/program.hpp"
+#include "../support/spelling.hpp"
+
+#include <algorithm>
+#include <filesystem>
+
+namespace examples {
+
+namespace {
+
+Stage measure(const std::string& name, AnyModel& model, const Job& job, nlohmann::ordered_json& json) {
+  Stage stage{name, {}, {}};
+  auto& entry = json[name];
+  for (const ValidationText& text : job.texts) {
+    stage.perplexity.push_back(model.perplexity(text.rows, job.options.batch));
+    const auto& p = stage.perplexity.back();
+    entry["texts"][text.name] = {{"perplexity", p.perplexity}, {"mean_of_sequences", p.mean_of_sequences}, {"tokens", p.tokens}};
+    fmt::print(stderr, "{}: perplexity {:.4f}{}\n", name, p.perplexity, job.texts.size() > 1 ? " on " + text.name : "");
+  }
+  entry["perplexity"] = stage.perplexity.front().perplexity;
+  entry["mean_of_sequences"] = stage.perplexity.front().mean_of_sequences;
+  if (!job.documents.empty()) {
+    stage.recall = model.recall(job.documents, {10, 65, 129, 257}, job.options.batch);
+    for (const auto& bin : stage.recall.bins) entry["recall"].push_back({{"from", bin.first}, {"accuracy", bin.accuracy()}});
+  }
+  return stage;
+}
+
+/// What both stages are told besides their own options.
+template <class Recipe>
+void apply_common(const Options& o, Index per_epoch, const char* state, Recipe& recipe) {
+  recipe.batch = o.batch;
+  recipe.micro_batch = o.micro_batch;
+  recipe.seed = o.seed;
+  if (o.out.empty()) return;
+  recipe.checkpoint = std::filesystem::path(o.out) / state;
+  recipe.checkpoint_every = o.save_every > 0 ? o.save_every : per_epoch;
+}
+
+/// The prompts of the command line, or the beginning of the first validation text.
+lolcats::TokenLists prompts_of(const Job& job) {
+  lolcats::TokenLists prompts;
+  for (const std::string& text : job.options.prompts) {
+    prompts.push_back(job.tokenizer->encode(text, job.tokenizer->adds_bos(), true));
+  }
+  if (prompts.empty()) {
+    const auto row = job.texts.front().rows[0].tokens;
+    prompts.emplace_back(row.begin(), row.begin() + std::min<std::ptrdiff_t>(static_cast<std::ptrdiff_t>(row.size()), 64));
+  }
+  return prompts;
+}
+
+void generate(const Job& job, Report& report) {
+  const lolcats::TokenLists prompts = prompts_of(job);
+  lolcats::GenerationOptions options{.max_tokens = job.options.max_tokens, .stop = end_tokens(job.teacher->config(), *job.tokenizer)};
+  const auto teacher = job.teacher->generate(prompts, options);
+  const auto student = report.student->generate(prompts, options);
+  report.state_bytes = student.state_bytes / prompts.size();
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    report.continuations.push_back({job.tokenizer->decode(prompts[i], true), text_behind(*job.tokenizer, prompts[i], teacher.tokens[i], true),
+                                    text_behind(*job.tokenizer, prompts[i], student.tokens[i], true)});
+    const Continuation& c = report.continuations.back();
+    report.json["continuations"].push_back({{"prompt", c.prompt}, {"teacher", c.teacher}, {"student", c.student}});
+  }
+  report.json["decoding_state_bytes"] = report.state_bytes;
+}
+
+/// Teacher and student on the tasks, if there are any.
+void score(const Job& job, Report& report) {
+  if (job.tasks.options.tasks.empty()) return;
+  for (const auto& [name, model] : {std::pair{"teacher", job.teacher.get()}, {"student", report.student.get()}}) {
+    fmt::print("\nScores of the {}\n", name);
+    report.json["scores"][name] = lolcats::run_tasks(model->language(), *job.tokenizer, job.tasks, print_tasks()).json();
+  }
+}
+
+}  // namespace
+
+Report linearize(Job& job) {
+  const Options& o = job.options;
+  Report report;
+  auto& json = report.json;
+  json["teacher"]["name"] = job.teacher->type_name();
+  json["student"] = o.student;
+  report.stages.push_back(measure("teacher", *job.teacher, job, json));
+  report.student = make_student(o.student, *job.teacher, o.seed);  // same weights, new attention
+  AnyModel& student = *report.student;
+  json["student_type"] = student.type_name();
+  report.stages.push_back(measure("swapped", student, job, json));
+
+  const Index per_epoch = (job.train.size() + o.batch - 1) / o.batch;
+  double transfer_speed = 0, finetune_speed = 0;
+  if (student.has_maps()) {
+    if (o.transfer.epochs > 0) {
+      lolcats::TransferRecipe<lolcats::AnySchedule> recipe;
+      o.transfer.apply_to(recipe, per_epoch);
+      apply_common(o, per_epoch, "transfer.state", recipe);
+      recipe.xent_factor = o.xent_factor;
+      recipe.block = o.block;
+      recipe.residuals = o.residuals;
+      const auto result = student.transfer(job.train, job.valid, recipe, print_progress());
+      json["transfer"] = {{"mse_per_layer", result.mse_per_layer}, {"updates", result.blocks.front().updates},
+                          {"seconds", result.seconds()}};
+      transfer_speed = result.tokens_per_second();
+    }
+    report.stages.push_back(measure("transferred", student, job, json));
+  }
+  if (o.finetune.epochs > 0) {
+    lolcats::FinetuneRecipe<lolcats::AnySchedule> recipe;
+    o.finetune.apply_to(recipe, per_epoch);
+    apply_common(o, per_epoch, "finetune.state", recipe);
+    recipe.recompute = o.recompute;
+    recipe.train_maps = o.train_maps;
+    const auto result = student.finetune(job.train, job.valid, recipe, print_progress());
+    json["finetune"] = {{"updates", result.updates}, {"seconds", result.training_seconds}};
+    finetune_speed = result.tokens_per_second();
+    report.stages.push_back(measure("finetuned", student, job, json));
+  }
+  json["tokens_per_second"] = {{"transfer", transfer_speed}, {"finetune", finetune_speed}};
+  generate(job, report);
+  score(job, report);
+  if (!o.out.empty()) {
+    student.save(o.out, {{"student", o.student}, {"base_model", std::filesystem::absolute(o.model).string()},
+                         {"tokenizer", std::filesystem::absolute(o.tokenizer).string()}});
+  }
+  return report;
+}
+
+}  // namespace examples

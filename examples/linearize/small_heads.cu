@@ -1,2 +1,0 @@
-// Students for small heads, on the GPU.
-#include "small_heads.cpp"
