@@ -65,14 +65,14 @@ print(table(["", *texts, "PIQA acc / norm", "ARC-e", "ARC-c", "MMLU", "pass key 
 
 print("\n## Cost\n")
 rows = []
-for name, run in linearized.items():
+for name, run in sorted(linearized.items(), key=lambda x: list(names).index(x[0])):
     speed = run["tokens_per_second"]
-    rows.append([names.get(name, name), cell(run.get("transfer", {}).get("seconds"), "{:.1f}"), cell(speed["transfer"] / 1e3, "{:.0f}K"),
+    rows.append([names.get(name, name), cell(run.get("transfer", {}).get("seconds"), "{:.1f}"), cell(speed["transfer"] / 1e3 or None, "{:.0f}K"),
                  cell(run["finetune"]["seconds"], "{:.1f}"), cell(speed["finetune"] / 1e3, "{:.0f}K"), f"{run['decoding_state_bytes'] / 2**20:.2f} MiB"])
 print(table(["", "stage 1, s", "tokens/s", "stage 2, s", "tokens/s", "state"], rows))
 
 print("\n## Texts\n")
-for name, run in linearized.items():
+for name, run in sorted(linearized.items(), key=lambda x: list(names).index(x[0])):
     for text in run["continuations"]:
         print(f"{names.get(name, name)}: {text['prompt']!r}\n  teacher {text['teacher']!r}\n  student {text['student']!r}\n")
 
@@ -80,7 +80,8 @@ for name, run in linearized.items():
 def draw(file, title, x, y, curves, more=""):
     """curves: name -> [(x, y)]"""
     blocks = "".join("".join(f"{a} {b}\n" for a, b in points) + "e\n" for points in curves.values())
-    plots = ", ".join(f"'-' using 1:2 with linespoints linewidth 2 pointtype {5 + i} pointsize 0.5 title '{name}'" for i, name in enumerate(curves))
+    colors = dict(zip(names.values(), ["#000000", "#0072b2", "#d55e00", "#e69f00", "#cc79a7", "#009e73"]))  # the same on all pictures
+    plots = ", ".join(f"'-' using 1:2 with linespoints linewidth 2 pointtype 7 pointsize 0.4 linecolor '{colors[name]}' title '{name}'" for name in curves)
     script = f"""set terminal svg size 720,440 font 'sans,13' background '#ffffff'
 set output '{file}'
 set title '{title}'
@@ -97,13 +98,15 @@ plot {plots}
 if len(sys.argv) == 3:
     out = pathlib.Path(sys.argv[2])
     by_position = {}
-    for name, json_ in evaluated.items():
-        positions = json_["details"].get("perplexity_wikitext", {}).get("positions", [])
-        if positions and name in names and name != "hedgehog64-linear":
+    for name in names:
+        if name not in evaluated:
+            continue
+        positions = evaluated[name]["details"].get("perplexity_wikitext", {}).get("positions", [])
+        if positions and name != "hedgehog64-linear":
             by_position[names[name]] = [((p["first"] + p["last"]) / 2, math.exp(p["loss"])) for p in positions]
-    draw(out / "smollm2-positions.svg", "WikiText: perplexity by position in a row", "position, tokens", "perplexity", by_position, "set key top right\nset logscale y")
-    layers = {names[n]: list(enumerate(run["transfer"]["mse_per_layer"])) for n, run in linearized.items() if "transfer" in run}
-    draw(out / "smollm2-layers.svg", "Mean squared error of the attention outputs after transfer", "layer", "error", layers, "set logscale y\nset key top left")
+    draw(out / "smollm2-positions.svg", "WikiText: perplexity by position in a row", "position, tokens", "perplexity", by_position, "set key outside bottom center horizontal\nset logscale y")
+    layers = {names[n]: list(enumerate(linearized[n]["transfer"]["mse_per_layer"])) for n in names if "transfer" in linearized.get(n, {})}
+    draw(out / "smollm2-layers.svg", "Mean squared error of the attention outputs after transfer", "layer", "error", layers, "set logscale y\nset format y '10^{%L}'\nset key top left")
     keys = {names[n]: [(length, result(n, f"passkey_{length}")) for length in lengths if result(n, f"passkey_{length}") is not None] for n in names if n in evaluated}
     draw(out / "smollm2-passkey.svg", "Pass keys found in repeated filler, 64 per length", "length of the text, tokens", "share found",
          {n: p for n, p in keys.items() if p}, "set logscale x 2\nset yrange [-0.03:1.03]\nset key right center")
