@@ -1,6 +1,7 @@
 // Where a text ends, and how new tokens are spelled behind a prompt.
 #pragma once
 
+#include <lolcats/data/text_encoder.hpp>
 #include <lolcats/io/llama_config.hpp>
 #include <lolcats/tokenizer/tokenizer.hpp>
 
@@ -12,11 +13,13 @@ namespace examples {
 
 using lolcats::Index;
 
-/// The tokens that end a text: those of the model's config, and the tokenizer's.
+/// The tokens that end a text: those of the model's config, the tokenizer's, and what divides documents in training, which
+/// a chat model may not name.
 inline std::vector<Index> end_tokens(const lolcats::LlamaConfig& config, const lolcats::Tokenizer& tokenizer) {
   std::vector<Index> tokens = config.eos_tokens;
-  const auto eos = tokenizer.eos();
-  if (eos && std::find(tokens.begin(), tokens.end(), *eos) == tokens.end()) tokens.push_back(*eos);
+  for (const auto& end : {tokenizer.eos(), lolcats::end_of_text(tokenizer)}) {
+    if (end && std::find(tokens.begin(), tokens.end(), *end) == tokens.end()) tokens.push_back(*end);
+  }
   return tokens;
 }
 
