@@ -163,6 +163,15 @@ TEST_CASE("special tokens are parsed when asked, other added tokens always") {
   CHECK_THROWS_AS(parse(document, {.bos_id = 301}), FormatError);
 }
 
+TEST_CASE("tokens that are looked for before normalization come first") {
+  json document = bytes_document();
+  const auto added = [](Index id, const char* content, bool normalized) {
+    return json{{"id", id}, {"content", content}, {"normalized", normalized}, {"special", false}};
+  };
+  document["added_tokens"] = {added(261, "xy", true), added(262, "yz", false)};
+  CHECK(parse(document)->encode("xyz xy", false) == Ids{'x', 262, ' ', 261});
+}
+
 TEST_CASE("words of random merges are what a plain loop gives") {
   for (std::uint64_t seed = 0; seed < 60; ++seed) {
     lolcats::Rng rng(seed);
