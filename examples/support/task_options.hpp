@@ -21,7 +21,8 @@ struct TaskCommandLine {
   lolcats::TaskOptions options;
   lolcats::Index shots = -1;  // -1: each task's own
 
-  void add_tasks_to(auto& app) {
+  /// `length_option` names the option for the rows of a text, where "--length" means something else.
+  void add_tasks_to(auto& app, const std::string& length_option = "--text-length") {
     app.add_option("--tasks", options.tasks,
                    "piqa, arc_easy, arc_challenge, hellaswag, winogrande, mmlu or mmlu_SUBJECT; perplexity, passkey, needle, recall")
         ->delimiter(',');
@@ -32,8 +33,8 @@ struct TaskCommandLine {
                    "harness (lm-evaluation-harness of 2026) or harness-2023 (what LoLCATs used: no BOS, means over subjects)")
         ->capture_default_str();
     app.add_option("--batch-tokens", options.batch_tokens, "tokens of a forward pass; 0: what suits the device")->capture_default_str()->check(CLI::NonNegativeNumber);
-    app.add_option("--text", options.texts, "texts for perplexity, the first also for needle: documents with lines <|endoftext|> between them, or .jsonl");
-    app.add_option("--text-length", options.length, "tokens per row of a text")->capture_default_str()->check(CLI::PositiveNumber);
+    app.add_option("--text", options.texts, "texts for perplexity, the first also for needle, of any kind that linearize --train takes");
+    app.add_option(length_option, options.length, "tokens per row of a text")->capture_default_str()->check(CLI::PositiveNumber);
     app.add_option("--bucket", options.bucket, "positions whose losses are averaged")->capture_default_str()->check(CLI::PositiveNumber);
     app.add_option("--lengths", options.lengths, "tokens of the texts that hide a pass key")->delimiter(',')->capture_default_str()->check(CLI::PositiveNumber);
     app.add_option("--passkeys", options.passkeys, "texts per length")->capture_default_str()->check(CLI::PositiveNumber);

@@ -168,6 +168,7 @@
 #include <lolcats/tokenizer/llama2c.hpp>
 #include <lolcats/tokenizer/llama2c_file.hpp>
 #include <lolcats/tokenizer/merge_table.hpp>
+#include <lolcats/tokenizer/new_characters.hpp>
 #include <lolcats/tokenizer/nfc.hpp>
 #include <lolcats/tokenizer/normalizer.hpp>
 #include <lolcats/tokenizer/notes.hpp>

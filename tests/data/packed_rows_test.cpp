@@ -161,6 +161,8 @@ TEST_CASE("whatever differs has another fingerprint") {
                                           DataSet().fingerprint()};
   for (std::size_t i = 0; i < prints.size(); ++i)
     for (std::size_t j = 0; j < i; ++j) CHECK(prints[i] != prints[j]);
+  // a label that is told beside its token is not the next token
+  CHECK(print({{1, 2}, {9, 2}, {0}}) != print({{1, 9}, {1, 2}, {0}}));
 }
 
 TEST_CASE("a file of rows that is cut anywhere is refused") {

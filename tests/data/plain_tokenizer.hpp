@@ -83,8 +83,8 @@ class PlainTokenizer : public lolcats::Tokenizer {
           longest = pieces[i].size();
           best = static_cast<lolcats::Index>(256 + specials.size() + i);
         }
-      lolcats::require<lolcats::DataError>(best != static_cast<unsigned char>(unknown) || unknown == '\0', "PlainTokenizer: no piece for byte {}",
-                                           best);
+      lolcats::require<lolcats::DataError>(best != static_cast<unsigned char>(unknown) || unknown == '\0',
+                                           "PlainTokenizer: no piece for byte {}", best);
       tokens.push_back(best);
       at += longest;
     }

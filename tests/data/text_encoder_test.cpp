@@ -3,8 +3,15 @@
 #include <lolcats/data/text_encoder.hpp>
 #include <lolcats/data/text_parts.hpp>
 
+#include <lolcats/tokenizer/llama2c_file.hpp>
+#if LOLCATS_WITH_PCRE2
+#include <lolcats/tokenizer/open.hpp>
+#endif
+
 #include "plain_tokenizer.hpp"
 
+#include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -155,4 +162,40 @@ TEST_CASE("long documents are divided where that changes no token") {
     CHECK(divided > 100);
   }
   CHECK(detail::parts_of_text(std::string(100000, 'a'), PlainTokenizer(), 10).size() == 1);
+}
+
+// Ids of the published tokenizers (tiktoken, sentencepiece) for the texts of the published templates.
+TEST_CASE("chats of real models") {
+  const char* root = std::getenv("LOLCATS_DATA");
+  if (!root) {
+    MESSAGE("skipped: LOLCATS_DATA is not set");
+    return;
+  }
+  const std::filesystem::path data(root);
+  const TextRecord turns = Chat{{Role::User, " Hi there.\n"},
+                                {Role::Assistant, "\nHello! "},
+                                {Role::User, "Two\nlines?"},
+                                {Role::Assistant, "Yes."}};
+  const Llama2cTokenizer llama2 = read_llama2c_tokenizer(data / "tokenizers/llama2/tokenizer.bin");
+  CHECK(recognise_chat_template(llama2)->name == "llama2");
+  const Sample two = TextEncoder(llama2, chat_template("llama2"), EndOfText::Automatic, true)(turns);
+  CHECK(two.tokens == Ids{1,     518,   25580, 29962, 6324,  727,  29889, 518,   29914, 25580, 29962,
+                          15043, 29991, 29871, 2,     1,     518,  25580, 29962, 7803,  13,    9012,
+                          29973, 518,   29914, 25580, 29962, 3869, 29889, 29871, 2});
+  CHECK(supervised(llama2, two) == " Hello! </s> Yes. </s>");
+#if LOLCATS_WITH_PCRE2
+  const auto llama3 = open_tokenizer(data / "tokenizers/llama3/tokenizer.model");
+  CHECK(recognise_chat_template(*llama3)->name == "llama3");
+  CHECK(end_of_text(*llama3) == 128001);
+  const Sample three = TextEncoder(*llama3, chat_template("llama3"), EndOfText::Automatic, true)(turns);
+  CHECK(three.tokens == Ids{128000, 128006, 882,    128007, 271,    13347,  1070, 13,     128009, 128006, 78191,
+                            128007, 271,    9906,   0,      128009, 128006, 882,  128007, 271,    11874,  198,
+                            8128,   30,     128009, 128006, 78191,  128007, 271,  9642,   13,     128009});
+  Ids answers;
+  for (const Index label : three.labels)
+    if (label != ignored_label) answers.push_back(label);
+  CHECK(answers == Ids{9906, 0, 128009, 9642, 13, 128009});
+#else
+  MESSAGE("skipped: Llama 3's tokenizer needs PCRE2");
+#endif
 }

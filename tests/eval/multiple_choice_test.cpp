@@ -77,3 +77,11 @@ TEST_CASE("multiple_choice: what is no question is an error") {
   CHECK_THROWS_AS(multiple_choice(model, {{.context = {1}, .choices = {{1}}, .lengths = {0}}}), DataError);
   CHECK_THROWS_AS(multiple_choice(model, {{.context = {1}, .choices = {{19}}}}), DataError);
 }
+
+TEST_CASE("choose: ties go to the first, plain and normalised") {
+  const MultipleChoice equal{.context = {1}, .choices = {{1}, {2}, {3}}, .lengths = {2, 1, 1}};
+  CHECK(choose(equal, {-3, -3, -3}).chosen == 0);
+  CHECK(choose(equal, {-5, -3, -3}).chosen == 1);
+  CHECK(choose(equal, {-6, -3, -3}).chosen_normalized == 0);  // all of them -3 per unit
+  CHECK(choose(equal, {-8, -3, -3}).chosen_normalized == 1);
+}

@@ -63,6 +63,12 @@ TEST_CASE("other numbers of the rule are found, up to the one that is free") {
   CHECK(twice->low_freq_factor == 1);
   CHECK(twice->high_freq_factor == doctest::Approx(4).epsilon(1e-3));
   CHECK(twice->original_max_position == doctest::Approx(2048).epsilon(1e-3));
+  // With the length known they are these.
+  const auto known = rope_of_factors(100000, converted(100000, 64, 16, 2, 8, 4096), 4096);
+  REQUIRE(known.has_value());
+  CHECK(known->low_freq_factor == doctest::Approx(2).epsilon(1e-3));
+  CHECK(known->high_freq_factor == doctest::Approx(8).epsilon(1e-3));
+  CHECK(known->original_max_position == 4096);
 }
 
 TEST_CASE("equal factors are linear scaling, or none") {

@@ -12,6 +12,7 @@
 
 #include "files.hpp"
 
+#ifdef LOLCATS_WITH_PCRE2
 namespace {
 
 using lolcats::Index;
@@ -91,3 +92,4 @@ TEST_CASE("golden ids of the tokenizers whose files are at hand") {
     }
   }
 }
+#endif

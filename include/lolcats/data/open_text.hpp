@@ -139,7 +139,7 @@ class TextSource {
     for_each_record([&](std::size_t file, const RawRecord& record) {
       const std::vector<std::string_view> pieces =
           kinds_[file] == TextKind::Documents || kinds_[file] == TextKind::Lines
-              ? parts_of_text(record.bytes, *tokenizer_, part_bytes)
+              ? parts_of_text(record.bytes, *tokenizer_, part_bytes, !options_.shuffle)
               : std::vector{record.bytes};
       for (std::size_t i = 0; i < pieces.size(); ++i) {
         parts.push_back({file, {pieces[i], record.line}, i == 0, i + 1 == pieces.size()});
@@ -188,7 +188,7 @@ class TextSource {
   void for_each_record(const F& f) const {
     std::vector<std::pair<std::size_t, RawRecord>> all;  // to shuffle
     for (std::size_t i = 0; i < files_.size(); ++i) {
-      RecordReader reader(files_[i]->text(), kinds_[i], files_[i]->name());
+      RecordReader reader(files_[i]->text(), kinds_[i], files_[i]->name(), !options_.shuffle);
       while (const auto record = reader.next()) options_.shuffle ? all.push_back({i, *record}) : f(i, *record);
     }
     Rng rng(options_.shuffle.value_or(0), 0x7465787473);
@@ -252,7 +252,14 @@ class TextSource {
         writer.add(samples[i]->tokens, samples[i]->labels, parts[i].begins);
       }
       samples[i].reset();
-      if (!options_.shuffle) forget_pages(parts[i].record.bytes);
+    }
+    // what is behind the last record has been read, too: pages that records share are forgotten with the next ones
+    for (std::size_t first = 0, i = 0; !options_.shuffle && i < parts.size(); ++i) {
+      if (i + 1 < parts.size() && parts[i + 1].file == parts[first].file) continue;
+      const char *begin = parts[first].record.bytes.data(),
+                 *end = parts[i].record.bytes.data() + parts[i].record.bytes.size();
+      forget_pages({begin, static_cast<std::size_t>(end - begin)});
+      first = i + 1;
     }
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start_;
     if (progress_) progress_({.done = done_, .total = total_, .tokens = tokens_, .seconds = seconds.count()});

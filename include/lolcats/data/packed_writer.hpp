@@ -47,11 +47,17 @@ class PackedWriter {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       require<DataError>(tokens[i] >= 0 && tokens[i] < vocab_size_,
                          "PackedWriter: token {} lies outside of the vocabulary of {}", tokens[i], vocab_size_);
-      const Index label = labels.empty() ? tokens[i] : labels[i];
-      require<DataError>(label == tokens[i] || label == ignored_label, "PackedWriter: label {} of token {}", label,
-                         tokens[i]);
-      row_.tokens.push_back(tokens[i]);
-      row_.labels.push_back(label);
+      require<DataError>(labels.empty() || labels[i] == tokens[i] || labels[i] == ignored_label,
+                         "PackedWriter: label {} of token {}", labels.empty() ? 0 : labels[i], tokens[i]);
+    }
+    const std::span<const Index> all = labels.empty() ? tokens : labels;
+    for (std::size_t at = 0; at < tokens.size();) {
+      const std::size_t count =
+          std::min(tokens.size() - at, static_cast<std::size_t>(info_.length) - row_.tokens.size());
+      const auto some = [&](std::span<const Index> list) { return list.subspan(at, count); };
+      row_.tokens.insert(row_.tokens.end(), some(tokens).begin(), some(tokens).end());
+      row_.labels.insert(row_.labels.end(), some(all).begin(), some(all).end());
+      at += count;
       if (row_.tokens.size() == info_.length) flush();
     }
   }
@@ -99,8 +105,10 @@ class PackedWriter {
     const std::size_t begin = buffer_.size();
     buffer_.resize(begin + info_.stride());
     std::byte* to = buffer_.data() + begin;
-    for (std::size_t i = 0; i < row_.tokens.size(); ++i)
-      std::memcpy(to + i * info_.token_bytes, &row_.tokens[i], info_.token_bytes);  // the low bytes
+    if (info_.token_bytes == 2)
+      narrow<std::uint16_t>(to);
+    else
+      narrow<std::uint32_t>(to);
     for (std::size_t i = 0; i < row_.labels.size(); ++i) {
       if (row_.labels[i] == ignored_label) continue;
       ++info_.supervised;
@@ -114,6 +122,14 @@ class PackedWriter {
     if (buffer_.size() >= std::size_t{1} << 20) {
       sink_(buffer_);
       buffer_.clear();
+    }
+  }
+
+  template <class T>
+  void narrow(std::byte* to) const {
+    for (std::size_t i = 0; i < row_.tokens.size(); ++i) {
+      const auto token = static_cast<T>(row_.tokens[i]);
+      std::memcpy(to + i * sizeof token, &token, sizeof token);
     }
   }
 

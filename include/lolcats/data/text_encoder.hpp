@@ -146,7 +146,8 @@ class TextEncoder {
     const std::vector<Index> tokens = tokenizer_->encode(text, false);
     std::size_t next = 0;
     for (std::size_t i = 0; i < parts.size(); ++i) {
-      const auto [end, answer] = parts[i];
+      const std::size_t end = parts[i].first;
+      const bool answer = parts[i].second;
       std::size_t until = tokens.size();
       const bool differs = mask_prompts_ && std::any_of(parts.begin() + static_cast<std::ptrdiff_t>(i), parts.end(),
                                                         [&](const auto& part) { return part.second != answer; });

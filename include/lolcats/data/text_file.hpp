@@ -8,13 +8,30 @@
 #include <array>
 #include <cctype>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 namespace lolcats {
+
+namespace detail {
+
+/// Tells the system that these bytes will not be read soon.  They must be of a mapped file: reading its pages again
+/// brings them back, those of other memory would be lost.  Whole pages only.
+inline void forget_pages(std::string_view bytes) {
+  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size()) / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+}  // namespace detail
 
 inline constexpr std::string_view document_separator = "<|endoftext|>";
 inline constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
@@ -99,9 +116,10 @@ struct RawRecord {
 /// Finds the records of a text one after the other.  Documents come stripped of white space and byte order marks.
 class RecordReader {
  public:
-  /// `origin` names the source in errors.  `text` must live as long as the records.
-  RecordReader(std::string_view text, TextKind kind, std::string origin)
-      : text_(text), kind_(kind), origin_(std::move(origin)) {
+  /// `origin` names the source in errors.  `text` must live as long as the records.  `mapped`: it is a mapped file, and
+  /// what was read of a long document may leave the memory until it is wanted again.
+  RecordReader(std::string_view text, TextKind kind, std::string origin, bool mapped = false)
+      : text_(text), kind_(kind), origin_(std::move(origin)), mapped_(mapped) {
     if (text_.starts_with(byte_order_mark)) at_ = byte_order_mark.size();
   }
 
@@ -143,8 +161,13 @@ class RecordReader {
     const std::size_t begin = at_;
     const Index first = line_;
     bool separated = false;
-    std::size_t end = begin;
+    constexpr std::size_t long_document = std::size_t{1} << 24;
+    std::size_t end = begin, forgotten = begin;
     while (at_ < text_.size() && !separated) {
+      if (mapped_ && at_ - forgotten > long_document) {
+        detail::forget_pages(text_.substr(forgotten, at_ - forgotten));
+        forgotten = at_;
+      }
       end = at_;
       separated = is_separator(take_line());
       if (!separated) end = std::min(at_, text_.size());
@@ -219,6 +242,7 @@ class RecordReader {
   std::string_view text_;
   TextKind kind_;
   std::string origin_;
+  bool mapped_;
   std::size_t at_ = 0;
   Index line_ = 1;
   Index count_ = 0;    // of records

@@ -8,24 +8,11 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 namespace lolcats::detail {
-
-/// Tells the system that these bytes of a mapped file will not be read soon: only whole pages, and reading them again
-/// brings them back.
-inline void forget_pages(std::string_view bytes) {
-  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) / page * page;
-  const auto end = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size()) / page * page;
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-}
 
 /// Whether `text` may be divided before `at`: the tokens around it are those of the two sides, the right one encoded
 /// behind a line feed whose own tokens are then dropped (a tokenizer may put a space in front of a text).
@@ -54,9 +41,9 @@ inline bool divides_tokens(std::string_view text, std::size_t at, const Tokenize
 }
 
 /// Parts of at least `size` bytes (the last may be smaller), each but the first beginning with a line.  Where no place is
-/// found the text stays whole.
-inline std::vector<std::string_view> parts_of_text(std::string_view text, const Tokenizer& tokenizer,
-                                                   std::size_t size) {
+/// found the text stays whole.  `mapped` is as for RecordReader.
+inline std::vector<std::string_view> parts_of_text(std::string_view text, const Tokenizer& tokenizer, std::size_t size,
+                                                   bool mapped = false) {
   std::vector<std::string_view> parts;
   constexpr int attempts = 64;
   std::size_t begin = 0;
@@ -71,6 +58,7 @@ inline std::vector<std::string_view> parts_of_text(std::string_view text, const 
       continue;
     }
     parts.push_back(text.substr(begin, at - begin));
+    if (mapped) forget_pages(parts.back());
     begin = at;
     at += size;
   }

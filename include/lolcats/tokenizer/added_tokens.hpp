@@ -44,7 +44,7 @@ class AddedTokens {
       }
       nodes_[static_cast<std::size_t>(node)] = static_cast<std::int32_t>(t);
       begins_[static_cast<unsigned char>(tokens_[t].content[0])] = true;
-      if (tokens_[t].single_word && !word_) word_.emplace(R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}])", "AddedTokens");
+      if (tokens_[t].single_word && !word_) word_.emplace(fmt::format("[{}]", rust_word_items), "AddedTokens");
     }
     empty_ = children_.empty();
   }

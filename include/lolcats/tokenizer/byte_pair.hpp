@@ -88,7 +88,7 @@ class BytePairTokenizer final : public Tokenizer {
       const auto [place, fresh] = added_.emplace(static_cast<Token>(token.id), token);
       require<FormatError>(fresh, "{}: added token {} is there twice", origin, token.id);
       size_ = std::max(size_, static_cast<std::size_t>(token.id) + 1);
-      if (!token.normalized || parts_.normalizer.empty()) {
+      if (!token.normalized) {
         raw.push_back(token);
         continue;
       }
@@ -156,7 +156,7 @@ class BytePairTokenizer final : public Tokenizer {
     raw_.split(
         text, special, work->scratch,
         [&](std::string_view section) {
-          if (parts_.normalizer.empty()) return words(section);
+          if (parts_.normalizer.empty()) return normalized_.split(section, special, work->scratch, words, token);
           const std::string normal = parts_.normalizer(section, work->scratch);
           normalized_.split(normal, special, work->scratch, words, token);
         },

@@ -101,7 +101,7 @@ inline Normalizer read_normalizer(const nlohmann::json& value, const std::string
   return normalizer;
 }
 
-/// `pre_tokenizer`: ByteLevel, Split, Digits, Metaspace, Punctuation, Whitespace, WhitespaceSplit, and sequences of
+/// `pre_tokenizer`: ByteLevel, Split, Digits, Metaspace, Whitespace, WhitespaceSplit, and sequences of
 /// these.  `byte_level` becomes true if the words are bytes: ByteLevel is the last stage.
 inline PreTokenizer read_pre_tokenizer(const nlohmann::json& value, const std::string& file, bool& byte_level) {
   using Kind = PreTokenizer::Kind;
@@ -125,11 +125,10 @@ inline PreTokenizer read_pre_tokenizer(const nlohmann::json& value, const std::s
           const bool each = object.boolean("individual_digits", false);
           stages.push_back(
               {.pattern = regex(R"(\p{N})"), .behavior = each ? Behavior::isolated : Behavior::contiguous});
-        } else if (type == "Punctuation") {
-          const Behavior behavior = object.has("behavior") ? detail::read_behavior(object) : Behavior::isolated;
-          stages.push_back({.pattern = regex(R"([!-/:-@\[-`{-~\p{P}])"), .behavior = behavior});
         } else if (type == "Whitespace") {
-          stages.push_back({.pattern = regex(R"(\w+|[^\w\s]+)"), .behavior = Behavior::removed, .invert = true});
+          stages.push_back({.pattern = regex(fmt::format(R"([{0}]+|[^{0}\s]+)", rust_word_items)),
+                            .behavior = Behavior::removed,
+                            .invert = true});
         } else if (type == "WhitespaceSplit") {
           stages.push_back({.pattern = regex(R"(\s)"), .behavior = Behavior::removed});
         } else if (type == "Metaspace") {

@@ -47,7 +47,9 @@ class MergeTable {
       Fingerprint one;
       one.add(entry.key);
       one.add(static_cast<std::uint64_t>(entry.rank) << 32 | static_cast<std::uint32_t>(entry.merged));
-      sum += one.value();
+      std::uint64_t mixed = one.value();  // sums of FNV's values alone would not tell exchanged ranks apart
+      mixed = (mixed ^ mixed >> 33) * 0xFF51AFD7ED558CCDULL;
+      sum += mixed ^ mixed >> 33;
     }
     return sum;
   }

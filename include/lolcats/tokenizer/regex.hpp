@@ -24,7 +24,7 @@ namespace lolcats {
 
 /// A regular expression over UTF-8, as the `tokenizers` library (Oniguruma) and `tiktoken` read it.
 ///
-/// Classes are Unicode's (of the Unicode version of PCRE2, 14.0 in 10.42).  A const object may be used by several
+/// A const object may be used by several
 /// threads, each with a Scratch of its own.
 class Regex {
   template <auto Free>
@@ -57,30 +57,15 @@ class Regex {
   /// `origin` names the source in errors.  Throws ConfigError for expressions that are wrong or that PCRE2 would read
   /// otherwise than the original.
   Regex(std::string_view pattern, const std::string& origin) : pattern_(pattern), origin_(origin) {
-    const std::string translated = pcre2_syntax(pattern, origin);
-    const std::unique_ptr<pcre2_compile_context_8, Freed<pcre2_compile_context_free_8>> context(
-        pcre2_compile_context_create_8(nullptr));
-    require<Error>(context != nullptr, "Regex: out of memory");
-    pcre2_set_newline_8(context.get(), PCRE2_NEWLINE_LF);
-    pcre2_set_parens_nest_limit_8(context.get(), 100);
-    int error = 0;
-    PCRE2_SIZE offset = 0;
-    code_.reset(pcre2_compile_8(reinterpret_cast<PCRE2_SPTR8>(translated.data()), translated.size(),
-                                PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
-                                context.get()));
-    if (!code_) {
-      unsigned char message[256] = {};
-      pcre2_get_error_message_8(error, message, sizeof message);
-      fail<ConfigError>("{}: the regular expression '{}' is refused by PCRE2: {} (at {})", origin,
-                        shown_pattern(pattern), reinterpret_cast<const char*>(message), offset);
-    }
-    jit_ = pcre2_jit_compile_8(code_.get(), PCRE2_JIT_COMPLETE) == 0;  // without it searches are slower, not other
+    const std::string plain = pcre2_syntax(pattern, origin, false), with_new = pcre2_syntax(pattern, origin, true);
+    plain_ = compile(plain);
+    if (with_new != plain) with_new_ = compile(with_new);
   }
 
   const std::string& pattern() const { return pattern_; }
 
-  /// Calls f(begin, end) for the matches in `text`, which must be valid UTF-8, from left to right; empty ones are passed
-  /// over.  Throws DataError where a search takes steps out of proportion to the text.
+  /// Calls f(begin, end) for the matches in `text`, which must be valid UTF-8, from left to right; a match may be empty,
+  /// but not right behind another.  Throws DataError where a search takes steps out of proportion to the text.
   template <class F>
   void for_each_match(std::string_view text, Scratch& scratch, F&& f) const {
     const std::uint64_t limit = 10'000'000 + 64 * std::uint64_t{text.size()};
@@ -88,12 +73,14 @@ class Regex {
                             static_cast<std::uint32_t>(limit < UINT32_MAX ? limit : UINT32_MAX));
     const auto subject = reinterpret_cast<PCRE2_SPTR8>(text.data());
     const PCRE2_SIZE* const found = pcre2_get_ovector_pointer_8(scratch.data_.get());
-    for (std::size_t at = 0; at < text.size();) {
-      int result = jit_ ? pcre2_jit_match_8(code_.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK,
-                                            scratch.data_.get(), scratch.context_.get())
-                        : PCRE2_ERROR_JIT_STACKLIMIT;
+    const Code& code = with_new_.code && detail::has_new_characters(text) ? with_new_ : plain_;
+    std::size_t last_end = nowhere;
+    for (std::size_t at = 0; at <= text.size();) {
+      int result = code.jit ? pcre2_jit_match_8(code.code.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK,
+                                                scratch.data_.get(), scratch.context_.get())
+                            : PCRE2_ERROR_JIT_STACKLIMIT;
       if (result == PCRE2_ERROR_JIT_STACKLIMIT) {
-        result = pcre2_match_8(code_.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+        result = pcre2_match_8(code.code.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
                                scratch.data_.get(), scratch.context_.get());
       }
       if (result == PCRE2_ERROR_NOMATCH) return;
@@ -104,20 +91,48 @@ class Regex {
                         shown_pattern(pattern_), at, text.size(), reinterpret_cast<const char*>(message));
       }
       const std::size_t begin = found[0], end = found[1];
-      if (end > begin) {
-        f(begin, end);
-        at = end;
-      } else {  // an empty match: go on behind the next character
-        if (begin >= text.size()) return;
-        at = begin + utf8::at(text, begin).length;
+      if (end == begin && end == last_end) {  // go on behind the next character
+        if (at == text.size()) return;
+        at += utf8::at(text, at).length;
+        continue;
       }
+      f(begin, end);
+      at = last_end = end;
     }
   }
 
  private:
+  static constexpr std::size_t nowhere = static_cast<std::size_t>(-1);
+
+  struct Code {
+    std::unique_ptr<pcre2_code_8, Freed<pcre2_code_free_8>> code;
+    bool jit = false;  // without it searches are slower, not other
+  };
+
+  Code compile(const std::string& translated) const {
+    const std::unique_ptr<pcre2_compile_context_8, Freed<pcre2_compile_context_free_8>> context(
+        pcre2_compile_context_create_8(nullptr));
+    require<Error>(context != nullptr, "Regex: out of memory");
+    pcre2_set_newline_8(context.get(), PCRE2_NEWLINE_LF);
+    pcre2_set_parens_nest_limit_8(context.get(), 100);
+    int error = 0;
+    PCRE2_SIZE offset = 0;
+    Code result;
+    result.code.reset(pcre2_compile_8(reinterpret_cast<PCRE2_SPTR8>(translated.data()), translated.size(),
+                                      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
+                                      &offset, context.get()));
+    if (!result.code) {
+      unsigned char message[256] = {};
+      pcre2_get_error_message_8(error, message, sizeof message);
+      fail<ConfigError>("{}: the regular expression '{}' is refused by PCRE2: {}", origin_, shown_pattern(pattern_),
+                        reinterpret_cast<const char*>(message));
+    }
+    result.jit = pcre2_jit_compile_8(result.code.get(), PCRE2_JIT_COMPLETE) == 0;
+    return result;
+  }
+
   std::string pattern_, origin_;
-  std::unique_ptr<pcre2_code_8, Freed<pcre2_code_free_8>> code_;
-  bool jit_ = false;
+  Code plain_, with_new_;  // for texts without and with characters that are newer than PCRE2's tables may be
 };
 
 #else

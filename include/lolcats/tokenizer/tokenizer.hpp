@@ -22,7 +22,8 @@ class Tokenizer {
   /// The ids of `text` (UTF-8; other bytes are taken as they are where the vocabulary can spell them), with `bos` behind
   /// the begin-of-sequence id.  With `special`, special tokens spelled in the text become their ids; otherwise they are
   /// characters like any others.
-  /// Throws DataError for text that the vocabulary cannot spell, and for `bos` where there is no such token.
+  /// Throws DataError for bytes that the vocabulary cannot spell, and for `bos` where there is no such token.  (Characters
+  /// that it cannot spell are what the original makes of them: bytes, an unknown token, nothing.)
   std::vector<Index> encode(std::string_view text, bool bos, bool special = false) const {
     std::vector<Index> tokens;
     if (bos) {

@@ -197,16 +197,22 @@ TEST_CASE("run_tasks: texts, pass keys, needles and recall") {
                       .passkeys = 4};
   const TaskReport report = run_tasks(scored, tokenizer, load_tasks(options));
   REQUIRE(report.results.size() == 2 + 2 + 2 + 1);
-  // The same rows by hand: documents, the separator's token behind each.
+  // The same rows by hand: documents, the separator's token behind each (here EOS).
   std::vector<Index> tokens;
   for (int i = 0; i < 2; ++i) {
     const auto part = tokenizer.encode(strip(prose), false);
     tokens.insert(tokens.end(), part.begin(), part.end());
-    tokens.push_back(258);
+    tokens.push_back(257);
   }
-  const TextLoss want = text_loss(scored, tokens, 128);
+  std::vector<Row> rows;
+  for (std::size_t at = 0; at + 128 <= tokens.size(); at += 128) {
+    const std::vector<Index> row(tokens.begin() + static_cast<std::ptrdiff_t>(at),
+                                 tokens.begin() + static_cast<std::ptrdiff_t>(at + 128));
+    rows.push_back({row, row, {0}});
+  }
+  const TextLoss want = text_loss(scored, DataSet(rows));
   CHECK(value(find(report, "perplexity_prose"), "perplexity") == doctest::Approx(want.perplexity).epsilon(1e-12));
-  CHECK(find(report, "perplexity_prose").scored == static_cast<Index>(tokens.size()) / 128);
+  CHECK(find(report, "perplexity_prose").scored == static_cast<Index>(rows.size()));
   CHECK(find(report, "perplexity_pages").details["positions"].size() == 2);
   for (const char* name : {"passkey_220", "passkey_330", "needle_220", "needle_330"}) {
     const TaskResult& result = find(report, name);

@@ -1,6 +1,7 @@
 // Scores of a model on tasks.
 #pragma once
 
+#include <lolcats/data/open_text.hpp>
 #include <lolcats/data/synthetic.hpp>
 #include <lolcats/eval/multiple_choice.hpp>
 #include <lolcats/eval/recall.hpp>
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <span>
 #include <string>
@@ -164,46 +166,27 @@ class TaskRunner {
     return next;
   }
 
-  /// The documents of a text, the separator behind each.
-  std::vector<Index> pack(const TaskSet::Text& text) const {
-    const Tokenizer& t = encoding_.tokenizer;
-    std::vector<Index> separator = t.encode(options_.separator, false, true);
-    if (separator.size() != 1) {
-      require<DataError>(t.eos().has_value(),
-                         "{}: documents cannot be told apart: the tokenizer has neither '{}' nor EOS", text.name,
-                         options_.separator);
-      separator = {*t.eos()};
-    }
-    std::vector<std::vector<Index>> parts(text.documents.size());
-    parallel_for(static_cast<Index>(parts.size()), [&](Index i) {
-      const auto at = static_cast<std::size_t>(i);
-      parts[at] = encode_text(encoding_, text.documents[at]);
-    });
-    std::vector<Index> tokens;
-    for (const auto& part : parts) {
-      tokens.insert(tokens.end(), part.begin(), part.end());
-      tokens.push_back(separator[0]);
-    }
-    return tokens;
+  /// A text as stages of training read it: its documents one behind the other, in rows.
+  DataSet rows_of(const std::filesystem::path& file) const {
+    return open_text({file}, encoding_.tokenizer, {.length = options_.length});
   }
 
   void perplexities() {
-    for (const TaskSet::Text& text : set_.texts) {
+    for (const std::filesystem::path& file : options_.texts) {
       start();
-      TaskResult result{set_.texts.size() == 1 ? "perplexity" : "perplexity_" + text.name};
-      const std::vector<Index> tokens = pack(text);
-      const TextLoss loss =
-          text_loss(model_, tokens, options_.length, options_.bucket, options_.batch_tokens, progress(result.name));
+      TaskResult result{options_.texts.size() == 1 ? "perplexity" : "perplexity_" + file.stem().string()};
+      const DataSet rows = rows_of(file);
+      const TextLoss loss = text_loss(model_, rows, options_.bucket, options_.batch_tokens, progress(result.name));
       result.questions = result.scored = loss.rows;
-      result.tokens = loss.rows * options_.length;
+      result.tokens = rows.tokens();
       result.metrics = {{"perplexity", loss.perplexity}, {"loss", loss.loss}};
-      result.details["text"] = text.name;
+      result.details["file"] = file.string();
       result.details["length"] = options_.length;
       result.details["tokens_predicted"] = loss.tokens;
       for (const PositionLoss& p : loss.positions) {
-        if (p.tokens > 0)
-          result.details["positions"].push_back(
-              {{"first", p.first}, {"last", p.last}, {"loss", p.loss}, {"tokens", p.tokens}});
+        if (p.tokens == 0) continue;
+        result.details["positions"].push_back(
+            {{"first", p.first}, {"last", p.last}, {"loss", p.loss}, {"tokens", p.tokens}});
       }
       finish(std::move(result));
     }
@@ -251,9 +234,12 @@ class TaskRunner {
   void needles() {
     PythonRandom random(options_.needle_seed);
     start();
-    std::vector<Index> haystack = pack(set_.texts.front());
-    const auto rows = static_cast<Index>(haystack.size()) / options_.length;
-    if (rows > 0) haystack.resize(static_cast<std::size_t>(rows * options_.length));  // what perplexity sees of it
+    std::vector<Index> haystack;
+    const DataSet rows = rows_of(options_.texts.front());
+    for (Index i = 0; i < rows.size(); ++i) {
+      const std::vector<Index> tokens = rows[i].tokens;
+      haystack.insert(haystack.end(), tokens.begin(), tokens.end());
+    }
     for (const Index length : options_.lengths) {
       retrieval(fmt::format("needle_{}", length), length,
                 prose_passkeys(encoding_, haystack, length, options_.passkeys, random));

@@ -1,10 +1,11 @@
 // Tasks by name: their options, and their data from a disk.
 #pragma once
 
-#include <lolcats/data/documents.hpp>
+#include <lolcats/data/text_file.hpp>
 #include <lolcats/eval/tasks/commonsense.hpp>
 #include <lolcats/eval/tasks/mmlu.hpp>
 #include <lolcats/eval/tasks/prompts.hpp>
+#include <lolcats/io/file.hpp>
 
 #include <algorithm>
 #include <array>
@@ -28,9 +29,8 @@ struct TaskOptions {
   std::optional<bool> bos = {};        // default: what the convention says
   Index batch_tokens = 0;              // of a forward pass; 0: the model's own
   std::vector<std::filesystem::path> texts = {};
-  Index length = 1024;                      // tokens per row of a text, and of a synthetic document
-  Index bucket = 64;                        // positions whose losses are averaged
-  std::string separator = "<|endoftext|>";  // between documents of a text, if the tokenizer has it; else its EOS
+  Index length = 1024;                                  // tokens per row of a text, and of a synthetic document
+  Index bucket = 64;                                    // positions whose losses are averaged
   std::vector<Index> lengths = {256, 512, 1024, 2048};  // of texts with a pass key
   Index passkeys = 64;                                  // per length
   std::uint64_t passkey_seed = 0, needle_seed = 5;
@@ -40,12 +40,7 @@ struct TaskOptions {
 /// Tasks whose data have been read.
 struct TaskSet {
   TaskOptions options;
-  struct Text {
-    std::string name;
-    std::vector<std::string> documents;
-  };
   std::vector<Benchmark> benchmarks;  // in the order of options.tasks
-  std::vector<Text> texts;
 };
 
 namespace detail {
@@ -57,20 +52,12 @@ inline bool is_commonsense(const std::string& task) {
 }
 inline bool is_mmlu(const std::string& task) { return task == "mmlu" || task.starts_with("mmlu_"); }
 
-/// The documents of a text: lines with a field "text" in a .jsonl file, otherwise plain text with separators.
-inline std::vector<std::string> read_text_documents(const std::filesystem::path& file) {
-  if (file.extension() != ".jsonl") return read_documents(file);
-  std::vector<std::string> documents;
-  for (const Record& record : read_records(file)) documents.push_back(record.text("text"));
-  return documents;
-}
-
 }  // namespace detail
 
 /// Reads what the tasks need and checks the options, so that nothing is missing when a model runs.
 /// Errors: ConfigError for unknown names and values, DataError, FileError.
 inline TaskSet load_tasks(const TaskOptions& options) {
-  TaskSet set{options, {}, {}};
+  TaskSet set{options, {}};
   const Convention& rules = convention(options.convention);
   require<ConfigError>(!options.tasks.empty(), "load_tasks: there are no tasks");
   require<ConfigError>(
@@ -104,8 +91,11 @@ inline TaskSet load_tasks(const TaskOptions& options) {
     detail::drawn_shots(task, rules, options.shots.value_or(task.default_shots));
   require<ConfigError>(!wants_texts || !options.texts.empty(), "tasks 'perplexity' and 'needle' need a text");
   if (wants_texts) {
-    for (const auto& file : options.texts)
-      set.texts.push_back({file.stem().string(), detail::read_text_documents(file)});
+    for (const auto& file : options.texts) {
+      const MappedFile text(file);
+      require_text(text.text(), text.name());
+      kind_of_text(file, text.text());
+    }
   }
   return set;
 }

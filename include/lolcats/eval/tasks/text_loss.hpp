@@ -1,11 +1,12 @@
-// The loss of a text by position: rows of tokens, packed.
+// The loss of a text by position in its rows.
 #pragma once
 
+#include <lolcats/data/dataset.hpp>
 #include <lolcats/eval/language_model.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
-#include <span>
 #include <vector>
 
 namespace lolcats {
@@ -21,47 +22,51 @@ struct PositionLoss {
 struct TextLoss {
   double loss = 0;  // nats per predicted token
   double perplexity = 0;
-  Index tokens = 0;  // predicted: all of a row but its first
+  Index tokens = 0;  // predicted: those with a label that are not the first of their row
   Index rows = 0;
-  std::vector<PositionLoss> positions;
+  std::vector<PositionLoss> positions = {};
 };
 
-/// Reads the rows of `length` tokens of which `text` consists; a tail that does not fill a row is left out.  Positions
-/// are reported in buckets of `bucket`.  Throws DataError for a text that does not fill a row.
-inline TextLoss text_loss(LanguageModel& model, std::span<const Index> text, Index length, Index bucket = 64,
-                          Index batch_tokens = 0, const std::function<void(Index done, Index total)>& progress = {}) {
-  require<ConfigError>(length > 1 && bucket > 0,
-                       "text_loss: rows of {} tokens and buckets of {}, expected at least 2 and 1", length, bucket);
-  const Index rows = static_cast<Index>(text.size()) / length;
-  require<DataError>(rows > 0, "text_loss: the text holds {} tokens, expected at least a row of {}", text.size(),
-                     length);
+/// The mean loss of all labelled tokens of `data`, and by position in the row (in the document, where documents are kept
+/// apart) in buckets of `bucket`.  The same as perplexity() for a LanguageModel.  Throws DataError without such tokens.
+inline TextLoss text_loss(LanguageModel& model, const DataSet& data, Index bucket = 64, Index batch_tokens = 0,
+                          const std::function<void(Index done, Index total)>& progress = {}) {
+  require<ConfigError>(bucket > 0, "text_loss: buckets of {} positions, expected at least 1", bucket);
+  const Index budget = batch_tokens > 0 ? batch_tokens : model.batch_tokens();
   TextLoss result;
-  result.rows = rows;
-  for (Index first = 0; first < length; first += bucket)
-    result.positions.push_back({first, std::min(first + bucket, length) - 1});
-  const Index at_once = std::max<Index>(1, (batch_tokens > 0 ? batch_tokens : model.batch_tokens()) / length);
-  for (Index begin = 0; begin < rows; begin += at_once) {
-    const Index count = std::min(at_once, rows - begin);
-    const auto part = text.subspan(static_cast<std::size_t>(begin * length), static_cast<std::size_t>(count * length));
-    ScoringBatch batch{.tokens = {part.begin(), part.end()},
-                       .lengths = std::vector<Index>(static_cast<std::size_t>(count), length)};
-    for (Index row = 0; row < count * length; ++row) {
-      if ((row + 1) % length != 0) batch.targets.push_back({row, part[static_cast<std::size_t>(row) + 1]});
+  result.rows = data.size();
+  for (Index begin = 0, end; begin < data.size(); begin = end) {
+    Batch rows = data.batch(begin, 1);
+    const auto fitting = std::max<Index>(1, budget / static_cast<Index>(rows.tokens.size()));
+    end = std::min(data.size(), begin + fitting);
+    if (end > begin + 1) rows = data.batch(begin, end - begin);
+    ScoringBatch batch{.tokens = std::move(rows.tokens)};
+    std::vector<std::size_t> buckets;
+    for (const Extent& e : rows.sequences.extents()) {
+      batch.lengths.push_back(e.length);
+      for (Index row = e.row; row < e.row + e.length; ++row) {
+        const Index label = rows.labels[static_cast<std::size_t>(row)];
+        if (label == ignored_label) continue;
+        batch.targets.push_back({row, label});
+        buckets.push_back(static_cast<std::size_t>((row - e.row + 1) / bucket));
+      }
     }
     const std::vector<TokenScore> scores = model.score(batch);
     for (std::size_t i = 0; i < scores.size(); ++i) {
-      const Index position = batch.targets[i].row % length + 1;  // of the predicted token
-      PositionLoss& here = result.positions[static_cast<std::size_t>(position / bucket)];
-      here.loss -= scores[i].log_likelihood;
-      ++here.tokens;
+      for (auto at = static_cast<Index>(result.positions.size()); at <= static_cast<Index>(buckets[i]); ++at) {
+        result.positions.push_back({at * bucket, (at + 1) * bucket - 1});
+      }
+      result.positions[buckets[i]].loss -= scores[i].log_likelihood;
+      ++result.positions[buckets[i]].tokens;
     }
-    if (progress) progress(begin + count, rows);
+    if (progress) progress(end, data.size());
   }
   for (PositionLoss& here : result.positions) {
     result.loss += here.loss;
     result.tokens += here.tokens;
     if (here.tokens > 0) here.loss /= static_cast<double>(here.tokens);
   }
+  require<DataError>(result.tokens > 0, "text_loss: no token of the data is supervised");
   result.loss /= static_cast<double>(result.tokens);
   result.perplexity = std::exp(result.loss);
   return result;

@@ -3,7 +3,6 @@
 
 #include <lolcats/ops/attention/attention.hpp>
 
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -27,25 +26,29 @@ struct AttentionState {
     Array<B, Real<B>> sums;        // S (H, F, D), or (G, F, D) where a backend shares it between heads of one key map
     Array<B, Real<B>> normalizer;  // z (H, F) or (G, F)
 
-    /// f(array) for each of the arrays; those that are not in use are empty.
-    template <class F>
-    void visit(F&& f) const {
-      f(keys);
-      f(values);
-      f(features);
-      f(sums);
-      f(normalizer);
+    /// f(array) for each of the arrays of a slot; those that are not in use are empty.
+    template <class Self, class F>
+    static void visit(Self& slot, F&& f) {
+      f(slot.keys);
+      f(slot.values);
+      f(slot.features);
+      f(slot.sums);
+      f(slot.normalizer);
     }
     /// The same state in memory of its own, to be read on independently.
     Slot clone(const B& backend) const {
       Slot copy = *this;
-      copy.visit([&backend](const auto& array) {
-        if (!array) return;
-        std::remove_cvref_t<decltype(array)> own(array.shape());
-        backend.copy(array.data(), own.data(), array.size());
-        const_cast<decltype(own)&>(array) = std::move(own);
-      });
+      visit(copy, [&backend](auto& array) { own(backend, array); });
       return copy;
+    }
+
+   private:
+    template <class T>
+    static void own(const B& backend, Array<B, T>& array) {
+      if (!array) return;
+      Array<B, T> fresh(array.shape());
+      backend.copy(std::as_const(array).data(), fresh.data(), array.size());
+      array = std::move(fresh);
     }
   };
   std::vector<Slot> slots;
@@ -54,7 +57,7 @@ struct AttentionState {
   std::size_t bytes() const {
     std::size_t n = 0;
     const auto add = [&n](const auto& x) { n += x ? sizeof(*x.data()) * static_cast<std::size_t>(x.size()) : 0; };
-    for (const Slot& s : slots) s.visit(add);
+    for (const Slot& s : slots) Slot::visit(s, add);
     return n;
   }
 };
