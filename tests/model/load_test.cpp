@@ -64,6 +64,31 @@ TEST_CASE_TEMPLATE("save and load, bit for bit", Model, Teacher<double>, Control
   }
 }
 
+TEST_CASE_TEMPLATE("a Qwen is saved and loaded, bit for bit, and what it lacks or has too much is named", Model,
+                   Teacher<double>, Control<float>) {
+  for (const auto& [biases, norms] : {std::pair{true, false}, {false, true}}) {
+    const Folder folder;
+    LlamaConfig config = qwen_config(biases, norms, norms);
+    config.sliding_window = biases ? 3 : 0;
+    auto model = vivid<Model>(config);
+    save_llama(model, folder.path);
+    auto loaded = load_llama<Model>(folder.path);
+    CHECK(loaded.config() == config);
+    const auto want = numbers_of(model), got = numbers_of(loaded);
+    for (const auto& [name, parameter] : model.base_parameters()) CHECK(want.at(name) == got.at(name));
+
+    Named named(model);
+    const std::string last = biases ? "model.layers.1.self_attn.k_proj.bias" : "model.layers.1.self_attn.k_norm.weight";
+    named.tensors.erase(last);
+    named.write(folder.path, config);
+    CHECK_THROWS_WITH_AS(load_llama<Model>(folder.path), doctest::Contains(("tensor '" + last + "' is missing").c_str()),
+                         FormatError);
+    Named surplus(model);
+    surplus.write(folder.path, tiny_config(norms));  // a Llama's config beside a Qwen's tensors
+    CHECK_THROWS_WITH_AS(load_llama<Model>(folder.path), doctest::Contains("in the file but not in the model"), FormatError);
+  }
+}
+
 TEST_CASE("a backend names its softmax model") {
   const Folder folder;
   auto model = vivid<Teacher<double>>(tiny_config());

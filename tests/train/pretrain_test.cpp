@@ -26,6 +26,7 @@ TEST_CASE("pretrain: all base parameters learn, and a model learns to count") {
   for (const bool tied : {false, true}) {
     auto config = tiny::config(2);
     config.tied_embeddings = tied;
+    config.qkv_bias = config.qk_norm = tied;  // biases and norms of heads learn, too
     auto model = random_llama<tiny::Teacher>(config, 3);
     const auto before = tiny::snapshot(model.base_parameters());
     const DataSet data = counting(32), validation = counting(8, 1);

@@ -67,6 +67,15 @@ TEST_CASE("pass keys in prose: the texts that a Python program writes") {
     CHECK(text_of(tokenizer, keys[i].tokens.context) == want);
     CHECK(keys[i].distance == static_cast<Index>(want.size() - head.size()) - depth[i]);
   }
+  // The same with room = 91, where int(room * 0.7) = 63 takes six bits.
+  PythonRandom less(5);
+  const auto shorter = prose_passkeys({tokenizer}, haystack, 269, 3, less);
+  const std::string shorter_keys[] = {"91644", "56993", "71030"};
+  const Index distances[] = {142, 188, 148};
+  for (std::size_t i = 0; i < 3; ++i) {
+    CHECK(shorter[i].key == shorter_keys[i]);
+    CHECK(shorter[i].distance == distances[i]);
+  }
   PythonRandom again(5);
   const auto with_bos = prose_passkeys({tokenizer, true}, haystack, 300, 2, again);
   CHECK(with_bos[1].tokens.context.size() == keys[1].tokens.context.size() + 1);
