@@ -62,12 +62,12 @@ int main(int argc, char** argv) {
     o.add_model_to(app);
     app.add_option("--prompt", o.prompts, "one or more texts to continue")->capture_default_str();
     app.add_flag("--special", o.special, "special tokens spelled in a prompt, as <|im_start|>, are those tokens; they are printed, too");
-    app.add_option("--max-tokens", o.max_tokens, "new tokens per prompt")->capture_default_str()->check(CLI::NonNegativeNumber);
-    app.add_option("--temperature", o.sampler.temperature, "0: the most likely token")->capture_default_str()->check(CLI::NonNegativeNumber);
-    app.add_option("--top-k", o.sampler.top_k, "sample among the k most likely tokens; 0: all")->capture_default_str()->check(CLI::NonNegativeNumber);
-    app.add_option("--top-p", o.sampler.top_p, "sample among the most likely tokens that hold this mass")->capture_default_str()->check(CLI::Range(0.0, 1.0));
-    app.add_option("--seed", o.sampler.seed, "of the sampling")->capture_default_str()->check(CLI::NonNegativeNumber);
-    app.add_option("--chunk", o.chunk, "tokens of a prompt that are read at once; 0: all")->capture_default_str()->check(CLI::NonNegativeNumber);
+    app.add_option("--max-tokens", o.max_tokens, "new tokens per prompt")->capture_default_str()->check(non_negative);
+    app.add_option("--temperature", o.sampler.temperature, "0: the most likely token")->capture_default_str()->check(non_negative);
+    app.add_option("--top-k", o.sampler.top_k, "sample among the k most likely tokens; 0: all")->capture_default_str()->check(non_negative);
+    app.add_option("--top-p", o.sampler.top_p, "sample among the most likely tokens that hold this mass")->capture_default_str()->check(share);
+    app.add_option("--seed", o.sampler.seed, "of the sampling")->capture_default_str()->check(non_negative);
+    app.add_option("--chunk", o.chunk, "tokens of a prompt that are read at once; 0: all")->capture_default_str()->check(non_negative);
     parse_or_exit(app, argc, argv);
     const LoadedModel loaded = o.load();
     loaded.model->merge_adapters();

@@ -14,20 +14,19 @@ void add_stage(CLI::App& app, const std::string& name, const std::string& what, 
   const auto option = [&](const char* field, auto& value, const std::string& text) {
     return app.add_option(fmt::format("--{}-{}", name, field), value, text)->group(what);
   };
-  const CLI::Range share(0.0, 1.0);
-  option("epochs", o.epochs, "passes over the rows; 0 leaves the stage out")->capture_default_str()->check(CLI::NonNegativeNumber);
-  option("updates", o.updates, "most updates; 0: as many as the epochs have")->capture_default_str()->check(CLI::NonNegativeNumber);
-  option("lr", o.rate, "learning rate (default: " + default_rate + ")")->check(CLI::PositiveNumber);
+  option("epochs", o.epochs, "passes over the rows; 0 leaves the stage out")->capture_default_str()->check(non_negative);
+  option("updates", o.updates, "most updates; 0: as many as the epochs have")->capture_default_str()->check(non_negative);
+  option("lr", o.rate, "learning rate (default: " + default_rate + ")")->check(positive);
   option("schedule", o.schedule, "of the learning rate: constant, cosine, or plateau (a tenth after ten evaluations without a new best)")
       ->capture_default_str()->check(CLI::IsMember({"constant", "cosine", "plateau"}));
-  option("warmup", o.warmup, "cosine: updates of linear warmup")->capture_default_str()->check(CLI::NonNegativeNumber);
+  option("warmup", o.warmup, "cosine: updates of linear warmup")->capture_default_str()->check(non_negative);
   option("floor", o.floor, "cosine: share of the rate that is left at the end")->capture_default_str()->check(share);
-  option("clip", o.clip, "limit of the gradient's norm; 0: none")->capture_default_str()->check(CLI::NonNegativeNumber);
-  option("decay", o.optimizer.weight_decay, "weight decay of AdamW")->capture_default_str()->check(CLI::NonNegativeNumber);
+  option("clip", o.clip, "limit of the gradient's norm; 0: none")->capture_default_str()->check(non_negative);
+  option("decay", o.optimizer.weight_decay, "weight decay of AdamW")->capture_default_str()->check(non_negative);
   option("beta1", o.optimizer.beta1, "of AdamW")->capture_default_str()->check(share);
   option("beta2", o.optimizer.beta2, "of AdamW")->capture_default_str()->check(share);
-  option("evaluate-every", o.evaluate_every, "updates between evaluations (default: an epoch)")->check(CLI::PositiveNumber);
-  option("patience", o.patience, "evaluations without a new best that end the stage; 0: never")->capture_default_str()->check(CLI::NonNegativeNumber);
+  option("evaluate-every", o.evaluate_every, "updates between evaluations (default: an epoch)")->check(positive);
+  option("patience", o.patience, "evaluations without a new best that end the stage; 0: never")->capture_default_str()->check(non_negative);
   app.add_flag(fmt::format("--{}-keep-last", name), o.keep_last, "end with the last parameters, not with those of the best evaluation")->group(what);
   app.add_flag(fmt::format("--{}-bf16-masters", name), o.optimizer.bf16_masters, "round masters to bf16 after every update")->group(what);
 }
@@ -48,25 +47,25 @@ Options parse(int argc, char** argv) {
   app.add_option("--student", o.student, "the new attention and adapter, see --list-students")->capture_default_str();
   app.add_flag("--list-students", list, "print the names of the students and end");
   app.add_option("--length", o.length, "tokens per row of text")->capture_default_str()->check(CLI::Range(2, 1 << 24));
-  app.add_option("--batch", o.batch, "rows per update")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--micro-batch", o.micro_batch, "rows per forward pass; 0: all of the batch")->capture_default_str()->check(CLI::NonNegativeNumber);
-  app.add_option("--documents", o.documents, "documents of the synthetic corpus per epoch")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--seed", o.seed, "of shuffling and of fresh weights")->capture_default_str()->check(CLI::NonNegativeNumber);
+  app.add_option("--batch", o.batch, "rows per update")->capture_default_str()->check(positive);
+  app.add_option("--micro-batch", o.micro_batch, "rows per forward pass; 0: all of the batch")->capture_default_str()->check(non_negative);
+  app.add_option("--documents", o.documents, "documents of the synthetic corpus per epoch")->capture_default_str()->check(positive);
+  app.add_option("--seed", o.seed, "of shuffling and of fresh weights")->capture_default_str()->check(non_negative);
   add_stage(app, "transfer", "Stage 1: attention transfer", o.transfer, "0.01; 0.1 on the built-in corpus, which is small");
   const std::string stage1 = "Stage 1: attention transfer", stage2 = "Stage 2: low-rank finetuning";
-  app.add_option("--block", o.block, "layers that are trained at a time; 0: all")->capture_default_str()->check(CLI::NonNegativeNumber)->group(stage1);
+  app.add_option("--block", o.block, "layers that are trained at a time; 0: all")->capture_default_str()->check(non_negative)->group(stage1);
   app.add_option("--residuals", o.residuals, "scratch file for what enters a block, instead of running the layers below")->group(stage1);
   app.add_option("--xent", o.xent_factor, "factor of the cross-entropy of attention weights (the error of outputs has 1000)")
-      ->capture_default_str()->check(CLI::NonNegativeNumber)->group(stage1);
+      ->capture_default_str()->check(non_negative)->group(stage1);
   add_stage(app, "finetune", stage2, o.finetune, "0.001; 0.01 on the built-in corpus");
   app.add_flag("--recompute", o.recompute, "run layers again in the backward pass instead of keeping activations")->group(stage2);
   app.add_flag("--train-maps", o.train_maps, "train the feature maps, too")->group(stage2);
   const std::string results = "Results";
   app.add_option("--out", o.out, "folder for the linearized checkpoint; a run that was interrupted goes on from there")->group(results);
   app.add_option("--json", o.json, "file for the results (default: linearize.json in --out)")->group(results);
-  app.add_option("--save-every", o.save_every, "updates between saved states (default: an epoch)")->check(CLI::PositiveNumber)->group(results);
+  app.add_option("--save-every", o.save_every, "updates between saved states (default: an epoch)")->check(positive)->group(results);
   app.add_option("--prompt", o.prompts, "texts that teacher and student continue at the end (default: the beginning of the validation text)")->group(results);
-  app.add_option("--max-tokens", o.max_tokens, "new tokens of each")->capture_default_str()->check(CLI::PositiveNumber)->group(results);
+  app.add_option("--max-tokens", o.max_tokens, "new tokens of each")->capture_default_str()->check(positive)->group(results);
   o.add_tasks_to(app);
   parse_or_exit(app, argc, argv);
   if (list) {

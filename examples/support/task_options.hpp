@@ -3,6 +3,8 @@
 // `app` is a CLI::App; see options.hpp.
 #pragma once
 
+#include "command_line.hpp"
+
 #include <lolcats/eval/tasks/run.hpp>
 
 #include <fmt/core.h>
@@ -27,20 +29,20 @@ struct TaskCommandLine {
                    "piqa, arc_easy, arc_challenge, hellaswag, winogrande, mmlu or mmlu_SUBJECT; perplexity, passkey, needle, recall")
         ->delimiter(',');
     app.add_option("--data", options.data, "folder of the benchmarks as their authors publish them, or of one of them");
-    app.add_option("--shots", shots, "answered questions in front of each (default: 5 for mmlu, 0 for others)")->check(CLI::NonNegativeNumber);
-    app.add_option("--limit", options.limit, "questions per task; 0: all")->capture_default_str()->check(CLI::NonNegativeNumber);
+    app.add_option("--shots", shots, "answered questions in front of each (default: 5 for mmlu, 0 for others)")->check(non_negative);
+    app.add_option("--limit", options.limit, "questions per task; 0: all")->capture_default_str()->check(non_negative);
     app.add_option("--convention", options.convention,
                    "harness (lm-evaluation-harness of 2026) or harness-2023 (what LoLCATs used: no BOS, means over subjects)")
         ->capture_default_str();
-    app.add_option("--batch-tokens", options.batch_tokens, "tokens of a forward pass; 0: what suits the device")->capture_default_str()->check(CLI::NonNegativeNumber);
+    app.add_option("--batch-tokens", options.batch_tokens, "tokens of a forward pass; 0: what suits the device")->capture_default_str()->check(non_negative);
     app.add_option("--text", options.texts, "texts for perplexity, the first also for needle, of any kind that linearize --train takes");
-    app.add_option(length_option, options.length, "tokens per row of a text")->capture_default_str()->check(CLI::PositiveNumber);
-    app.add_option("--bucket", options.bucket, "positions whose losses are averaged")->capture_default_str()->check(CLI::PositiveNumber);
-    app.add_option("--lengths", options.lengths, "tokens of the texts that hide a pass key")->delimiter(',')->capture_default_str()->check(CLI::PositiveNumber);
-    app.add_option("--passkeys", options.passkeys, "texts per length")->capture_default_str()->check(CLI::PositiveNumber);
+    app.add_option(length_option, options.length, "tokens per row of a text")->capture_default_str()->check(positive);
+    app.add_option("--bucket", options.bucket, "positions whose losses are averaged")->capture_default_str()->check(positive);
+    app.add_option("--lengths", options.lengths, "tokens of the texts that hide a pass key")->delimiter(',')->capture_default_str()->check(positive);
+    app.add_option("--passkeys", options.passkeys, "texts per length")->capture_default_str()->check(positive);
     app.add_option("--passkey-seed", options.passkey_seed, "of the keys and depths in filler")->capture_default_str();
     app.add_option("--passkey-shuffle", options.passkey_shuffle, "items that this generator shuffles first, as a program that used it before did")
-        ->capture_default_str()->check(CLI::NonNegativeNumber);
+        ->capture_default_str()->check(non_negative);
     app.add_option("--needle-seed", options.needle_seed, "of the keys, places and depths in prose")->capture_default_str();
   }
 

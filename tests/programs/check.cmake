@@ -1,6 +1,6 @@
 # run(STATUS command...) and expect_output(REGEX), for tests that drive programs.
 
-# Runs a command; its status must be STATUS, or not 0 where that is "any".  `output` holds both streams.
+# Runs a command; its status must be STATUS, or not 0 where that is "any".  `out` is its stdout, `output` both streams.
 macro(run status)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE got OUTPUT_VARIABLE out ERROR_VARIABLE err)
   set(output "${out}${err}")

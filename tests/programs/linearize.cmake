@@ -30,11 +30,11 @@ endif()
 
 # What was written can be used, by itself and by name.
 run(0 "${GENERATE}" --checkpoint "${OUT}/a/b" --prompt "now lena" "moro met" --max-tokens 8)
-set(both "${output}")
+set(both "${out}")
 run(0 "${GENERATE}" --checkpoint "${OUT}/a/b" --prompt "now lena" --max-tokens 8)
-string(FIND "${both}" "${output}" at)
+string(FIND "${both}" "${out}" at)
 if(at EQUAL -1)
-  message(FATAL_ERROR "a prompt goes on otherwise beside another one:\n${both}\n${output}")
+  message(FATAL_ERROR "a prompt goes on otherwise beside another one:\n${both}\n${out}")
 endif()
 run(0 "${GENERATE}" --student window-terraced64 --prompt "now lena" --max-tokens 4)
 

@@ -26,7 +26,7 @@ Options parse(const StudyInfo& info, int argc, char** argv) {
   o.add_source_to(app);
   app.add_option("--other-train", o.other_train, "a second corpus, for studies that compare two (default: synthetic, facts at most 40 tokens back)");
   app.add_option("--other-valid", o.other_valid, "text of it to validate on");
-  app.add_option("--seeds", o.seeds, "runs of each variant, with seeds 0, 1, ...")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--seeds", o.seeds, "runs of each variant, with seeds 0, 1, ...")->capture_default_str()->check(positive);
   app.add_option("--out", o.out, fmt::format("folder for {0}.csv, .json, .svg and .png; an interrupted study goes on from there (default: {0})", info.name));
   app.add_flag("--quick", o.quick, "a few updates on short rows: shows the directions, not the sizes");
   app.add_option("--length", o.length, fmt::format("tokens per row (default: {}; with --quick {})", info.length, info.quick_length));
