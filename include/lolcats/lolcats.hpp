@@ -69,6 +69,7 @@
 #include <lolcats/io/ggml_blocks.hpp>
 #include <lolcats/io/gguf.hpp>
 #include <lolcats/io/gguf_model.hpp>
+#include <lolcats/io/gguf_type.hpp>
 #include <lolcats/io/hf_config.hpp>
 #include <lolcats/io/huggingface.hpp>
 #include <lolcats/io/json.hpp>
