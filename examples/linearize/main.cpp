@@ -10,6 +10,7 @@
 
 #include <lolcats/tokenizer/open.hpp>
 
+#include <algorithm>
 #include <filesystem>
 
 namespace {
@@ -20,6 +21,17 @@ using namespace examples;
 void try_outputs(const Options& o) {
   if (!o.out.empty()) lolcats::create_folder(o.out);
   if (!o.json.empty()) try_output(o.json);
+}
+
+/// The last twentieth of the rows, at most 256, is what the others are judged by.
+void hold_out(const lolcats::DataSet& all, Job& job) {
+  const Index count = std::clamp<Index>(all.size() / 20, 1, 256), first = all.size() - count;
+  lolcats::require<lolcats::DataError>(first > 0, "--train has one row of {} tokens, too few to hold one out; name --valid", job.options.length);
+  std::vector<lolcats::Row> rows;
+  for (Index row = first; row < all.size(); ++row) rows.push_back(all[row]);
+  job.train = all.first(first);
+  job.valid = lolcats::DataSet(std::move(rows), all.boundaries());
+  job.texts.push_back({"held out", job.valid});
 }
 
 Job prepare(const Options& o, lolcats::TaskSet tasks) {
@@ -33,6 +45,8 @@ Job prepare(const Options& o, lolcats::TaskSet tasks) {
     job.valid = text.valid;
     job.texts.push_back({"synthetic", std::move(text.valid)});
     job.documents = std::move(text.documents);
+  } else if (o.valid.empty()) {
+    hold_out(o.rows(o.train, *job.tokenizer, o.length, true), job);
   } else {
     job.train = o.rows(o.train, *job.tokenizer, o.length, true);
     job.valid = o.rows(o.valid, *job.tokenizer, o.length, false);

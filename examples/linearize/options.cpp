@@ -74,7 +74,7 @@ Options parse(int argc, char** argv) {
   }
   if (o.json.empty() && !o.out.empty()) o.json = (std::filesystem::path(o.out) / "linearize.json").string();
   lolcats::visit_student(o.student, [](auto) {});  // an unknown name ends the program before any work
-  o.resolve();
+  o.resolve(true);
   if (o.transfer.rate == 0) o.transfer.rate = o.transfer_rate;
   if (o.finetune.rate == 0) o.finetune.rate = o.finetune_rate;
   return o;

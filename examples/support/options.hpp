@@ -75,7 +75,7 @@ struct SourceOptions : TextRowOptions {
     app.add_option("--model", model, "Hugging Face folder, .gguf, .safetensors or llama2.c .bin file (default: the built-in teacher)");
     app.add_option("--tokenizer", tokenizer, "tokenizer.json, tokenizer.model, .gguf, llama2.c tokenizer.bin, or a folder (default: the model's own)");
     app.add_option("--train", train, "texts to train on: .txt with lines <|endoftext|> between documents, .jsonl or .json (default: the synthetic corpus)");
-    app.add_option("--valid", valid, "texts to validate on");
+    app.add_option("--valid", valid, "texts to validate on (linearize holds out a twentieth of the rows to train on where there are none)");
     add_text_to(app);
   }
   void add_rates_to(auto& app) {
@@ -91,10 +91,10 @@ struct SourceOptions : TextRowOptions {
   }
 
   /// Fills in the defaults.  Errors: ConfigError for options that need another one.
-  void resolve() {
+  void resolve(bool holds_out = false) {
     using lolcats::ConfigError, lolcats::require;
-    require<ConfigError>(train.empty() == valid.empty(), "--train and --valid go together");
-    require<ConfigError>(model.empty() || !train.empty(), "--model needs --train and --valid");
+    require<ConfigError>(train.empty() ? valid.empty() : holds_out || !valid.empty(), "--train and --valid go together");
+    require<ConfigError>(model.empty() || !train.empty(), "--model needs {}", holds_out ? "--train" : "--train and --valid");
     default_to_built_in(model, tokenizer);
     if (transfer_rate == 0) transfer_rate = built_in_corpus() ? 1e-1 : 1e-2;
     if (finetune_rate == 0) finetune_rate = built_in_corpus() ? 1e-2 : 1e-3;
