@@ -20,7 +20,7 @@ struct Options : ModelOptions {
   std::vector<std::string> prompts{"now lena moro met nora"};
   Index max_tokens = 128;
   Index chunk = lolcats::GenerationOptions{}.chunk;
-  bool special = false;
+  bool special = false, any_length = false;
   lolcats::Sampler sampler;
 };
 
@@ -29,6 +29,9 @@ void run(AnyModel& model, const lolcats::Tokenizer& tokenizer, const Options& o)
   for (const std::string& prompt : o.prompts) {
     prompts.push_back(tokenizer.encode(prompt, o.bos(tokenizer), o.special));
     lolcats::require<lolcats::ConfigError>(!prompts.back().empty(), "--prompt is empty, and this model's texts begin with no token of their own");
+    lolcats::require<lolcats::ConfigError>(o.any_length || static_cast<Index>(prompts.back().size()) <= model.config().max_position,
+                                           "--prompt has {} tokens, but {} was trained for a context of {}; --any-length reads it all the same",
+                                           prompts.back().size(), o.model, model.config().max_position);
   }
   lolcats::StreamDecoder stream(tokenizer, prompts[0].back(), o.special);
   fmt::print("{}", o.prompts[0]);
@@ -62,6 +65,7 @@ int main(int argc, char** argv) {
     o.add_model_to(app);
     app.add_option("--prompt", o.prompts, "one or more texts to continue")->capture_default_str();
     app.add_flag("--special", o.special, "special tokens spelled in a prompt, as <|im_start|>, are those tokens; they are printed, too");
+    app.add_flag("--any-length", o.any_length, "prompts may be longer than the context that the model was trained for");
     app.add_option("--max-tokens", o.max_tokens, "new tokens per prompt")->capture_default_str()->check(non_negative);
     app.add_option("--temperature", o.sampler.temperature, "0: the most likely token")->capture_default_str()->check(non_negative);
     app.add_option("--top-k", o.sampler.top_k, "sample among the k most likely tokens; 0: all")->capture_default_str()->check(non_negative);

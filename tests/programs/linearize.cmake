@@ -38,6 +38,12 @@ if(at EQUAL -1)
 endif()
 run(0 "${GENERATE}" --student window-terraced64 --prompt "now lena" --max-tokens 4)
 
+# A prompt beyond the model's context of 512 tokens.
+string(REPEAT "now lena moro met nora " 200 long)
+run(1 "${GENERATE}" --prompt "${long}" --max-tokens 1)
+expect_output("--prompt has [0-9]+ tokens, but .* was trained for a context of 512")
+run(0 "${GENERATE}" --prompt "${long}" --max-tokens 1 --any-length --student window-terraced64)
+
 # Mistakes are told at once, by their names, and nothing is written.
 run(1 "${LINEARIZE}" ${small} --student hedgehog --out "${OUT}/never")
 expect_output("student 'hedgehog' is unknown, expected one of hedgehog8-linear, ")
