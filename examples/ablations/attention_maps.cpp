@@ -58,7 +58,8 @@ HeatPanel panel(const std::string& title, const std::vector<double>& past) {
 int main(int argc, char** argv) {
   return run_study({.name = "attention_maps", .summary = "Figures 13 to 20: pictures of attention weights.", .quick_batch = 4}, argc, argv,
                    [](Study& study) {
-    const std::vector<Index> text(study.valid[0].tokens.begin(), study.valid[0].tokens.begin() + tokens);
+    auto text = study.valid[0].tokens;
+    text.resize(static_cast<std::size_t>(tokens));
     const Index last = study.teacher.layer_count() - 1, heads = std::min<Index>(4, study.teacher.config().heads);
     std::vector<Index> layers{0, last / 2, last};
     layers.erase(std::unique(layers.begin(), layers.end()), layers.end());

@@ -35,7 +35,8 @@ Ablation measure(const Study& study, const std::vector<Point>& points) {
   auto model = convert<Model>(study.teacher);
   std::vector<Index> text;  // long enough for the longest context
   for (Index row = 0; text.size() < 1 << 14; row = (row + 1) % study.valid.size()) {
-    text.insert(text.end(), study.valid[row].tokens.begin(), study.valid[row].tokens.end());
+    const auto tokens = study.valid[row].tokens;
+    text.insert(text.end(), tokens.begin(), tokens.end());
   }
   Ablation all;
   for (const Point& point : points) {

@@ -40,19 +40,21 @@ struct Decoded {
 template <class States, class Normalizers, class Model>
 Decoded decode(Model& model, const DataSet& data, Index rows) {
   const Index count = std::min(rows, data.size());
-  const auto length = data[0].tokens.size();
+  std::vector<std::vector<Index>> texts;
+  for (Index row = 0; row < count; ++row) texts.push_back(data[row].tokens);
+  const std::size_t length = texts[0].size();
   Reader reader(model, count);
   std::vector<double> losses(length - 1, 0.0);
   for (std::size_t at = 0; at + 1 < length; ++at) {
     TokenLists next;
-    for (Index row = 0; row < count; ++row) next.push_back({data[row].tokens[at]});
+    for (const auto& text : texts) next.push_back({text[at]});
     const auto logits = reader.read(next);
     for (Index row = 0; row < count; ++row) {
       const auto& scores = logits[static_cast<std::size_t>(row)];
       const double largest = *std::ranges::max_element(scores);
       double sum = 0;
       for (const double score : scores) sum += std::exp(score - largest);
-      const double score = scores[static_cast<std::size_t>(data[row].tokens[at + 1])];
+      const double score = scores[static_cast<std::size_t>(texts[static_cast<std::size_t>(row)][at + 1])];
       losses[at] += (largest + std::log(sum) - score) / static_cast<double>(count);
     }
     for (Index layer = 0; layer < model.layer_count(); ++layer) {

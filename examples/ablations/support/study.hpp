@@ -70,7 +70,7 @@ double count_numbers(const auto& parameters) {
 /// The first `most` rows; 0: all.
 inline DataSet first_rows(const DataSet& data, Index most) {
   if (most == 0 || data.size() <= most) return data;
-  return DataSet({data.rows().begin(), data.rows().begin() + static_cast<std::ptrdiff_t>(most)}, data.boundaries());
+  return data.first(most);
 }
 
 /// Values by layer or by head: x is 0, 1, ...

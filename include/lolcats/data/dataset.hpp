@@ -57,7 +57,7 @@ class DataSet {
   Index size() const { return size_; }
   DocumentBoundaries boundaries() const { return boundaries_; }
 
-  /// A copy of row `row`.  Throws DataError if there is none.
+  /// A copy of row `row`: give it a name before taking iterators.  Throws DataError if there is none.
   Row operator[](Index row) const {
     check("DataSet", row);
     if (listed_) return (*listed_)[static_cast<std::size_t>(row)];
