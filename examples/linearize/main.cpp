@@ -23,9 +23,9 @@ void try_outputs(const Options& o) {
   if (!o.json.empty()) try_output(o.json);
 }
 
-/// The last twentieth of the rows, at most 256, is what the others are judged by.
+/// The last twentieth of the rows, at most 64, is what the others are judged by.
 void hold_out(const lolcats::DataSet& all, Job& job) {
-  const Index count = std::clamp<Index>(all.size() / 20, 1, 256), first = all.size() - count;
+  const Index count = std::clamp<Index>(all.size() / 20, 1, 64), first = all.size() - count;
   lolcats::require<lolcats::DataError>(first > 0, "--train has one row of {} tokens, too few to hold one out; name --valid", job.options.length);
   std::vector<lolcats::Row> rows;
   for (Index row = first; row < all.size(); ++row) rows.push_back(all[row]);
