@@ -59,9 +59,10 @@ void generate(const Job& job, Report& report) {
   const auto teacher = job.teacher->generate(prompts, options);
   const auto student = report.student->generate(prompts, options);
   report.state_bytes = student.state_bytes / prompts.size();
+  const bool special = !job.options.prompts.empty();  // what a user spelled is shown
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    report.continuations.push_back({job.tokenizer->decode(prompts[i], true), text_behind(*job.tokenizer, prompts[i], teacher.tokens[i], true),
-                                    text_behind(*job.tokenizer, prompts[i], student.tokens[i], true)});
+    report.continuations.push_back({job.tokenizer->decode(prompts[i], special), text_behind(*job.tokenizer, prompts[i], teacher.tokens[i], special),
+                                    text_behind(*job.tokenizer, prompts[i], student.tokens[i], special)});
     const Continuation& c = report.continuations.back();
     report.json["continuations"].push_back({{"prompt", c.prompt}, {"teacher", c.teacher}, {"student", c.student}});
   }
