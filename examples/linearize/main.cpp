@@ -46,12 +46,12 @@ Job prepare(const Options& o, lolcats::TaskSet tasks) {
     job.texts.push_back({"synthetic", std::move(text.valid)});
     job.documents = std::move(text.documents);
   } else if (o.valid.empty()) {
-    hold_out(o.rows(o.train, *job.tokenizer, o.length, true), job);
+    hold_out(o.rows_of(o.train, *job.tokenizer, o.length, true), job);
   } else {
-    job.train = o.rows(o.train, *job.tokenizer, o.length, true);
-    job.valid = o.rows(o.valid, *job.tokenizer, o.length, false);
+    job.train = o.rows_of(o.train, *job.tokenizer, o.length, true);
+    job.valid = o.rows_of(o.valid, *job.tokenizer, o.length, false);
     for (const std::string& file : o.valid) {
-      job.texts.push_back({std::filesystem::path(file).stem().string(), o.valid.size() == 1 ? job.valid : o.rows({file}, *job.tokenizer, o.length, false)});
+      job.texts.push_back({std::filesystem::path(file).stem().string(), o.valid.size() == 1 ? job.valid : o.rows_of({file}, *job.tokenizer, o.length, false)});
     }
   }
   job.train.check_vocabulary(vocabulary);

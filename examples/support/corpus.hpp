@@ -64,10 +64,7 @@ inline double synthetic_entropy(const std::vector<lolcats::SyntheticDocument>& d
   return sum / static_cast<double>(count);
 }
 
-/// The rows of text files; see lolcats::open_text.
-inline lolcats::DataSet text_rows(const std::vector<std::string>& files, const lolcats::Tokenizer& tokenizer, Index length) {
-  return lolcats::open_text({files.begin(), files.end()}, tokenizer, {.length = length});
-}
+/// The rows of a text file; see lolcats::open_text.
 inline lolcats::DataSet text_rows(const std::filesystem::path& file, const lolcats::Tokenizer& tokenizer, Index length) {
   return lolcats::open_text({file}, tokenizer, {.length = length});
 }

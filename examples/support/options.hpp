@@ -84,7 +84,7 @@ struct SourceOptions : TextRowOptions {
   }
 
   /// The rows of files; those to train on may be shuffled by their documents.
-  lolcats::DataSet rows(const std::vector<std::string>& files, const lolcats::Tokenizer& spelling, Index length, bool training) const {
+  lolcats::DataSet rows_of(const std::vector<std::string>& files, const lolcats::Tokenizer& spelling, Index length, bool training) const {
     lolcats::TextOptions text = resolved(model, spelling, length);
     if (training) text.shuffle = shuffle;
     return lolcats::open_text({files.begin(), files.end()}, spelling, text, print_text_progress());

@@ -57,7 +57,8 @@ Study prepare(const StudyInfo& info, const Options& o) {
   study.out = o.out;
   for (Index seed = 0; seed < o.seeds; ++seed) study.seeds.push_back(static_cast<std::uint64_t>(seed));
   const Index vocabulary = study.teacher.config().vocab_size;
-  study.tokenizer = std::make_unique<Llama2cTokenizer>(read_llama2c_tokenizer(o.tokenizer, vocabulary));
+  study.tokenizer = open_tokenizer(o.tokenizer);
+  check_tokenizer(*study.tokenizer, o.tokenizer, vocabulary, o.model);
   const Index valid_rows = o.quick ? 8 : 64;
   if (o.built_in_corpus()) {
     SyntheticText text = synthetic_text({.length = o.length}, o.documents, valid_rows);
@@ -68,8 +69,8 @@ Study prepare(const StudyInfo& info, const Options& o) {
     study.other_train = std::move(near_facts.train);
     study.other_valid = std::move(near_facts.valid);
   } else {
-    study.train = first_rows(text_rows(o.train, *study.tokenizer, o.length), o.rows);
-    study.valid = first_rows(text_rows(o.valid, *study.tokenizer, o.length), o.quick ? valid_rows : 0);
+    study.train = first_rows(o.rows_of(o.train, *study.tokenizer, o.length, true), o.rows);
+    study.valid = first_rows(o.rows_of(o.valid, *study.tokenizer, o.length, false), o.quick ? valid_rows : 0);
   }
   if (!o.other_train.empty()) {
     study.other_train = study.rows_of(o.other_train, o.rows);
