@@ -125,6 +125,12 @@ inline constexpr Index sinks_of = [] {
   else return Index{0};
 }();
 
+/// Is key j <= n near for query n?
+template <Window W>
+constexpr bool is_near(const W& window, Index n, Index j) {
+  return j < sinks_of<W> || j >= window.begin(n);
+}
+
 /// The first `Count` keys of every sequence stay near beside those of W: attention sinks (Xiao et al. 2023,
 /// arXiv:2309.17453).  Softmax attention puts much of its weight there, and a window that drops them loses more than their
 /// content.
