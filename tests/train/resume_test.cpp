@@ -5,9 +5,12 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -209,6 +212,13 @@ TEST_CASE("a file that is no checkpoint, or half of one, is refused") {
   CHECK(with(replaced(whole, "\"update\":\"2\"", "\"update\":\"x\"")).find("'update' is 'x'") != std::string::npos);
   CHECK(with(replaced(whole, "\"update\":\"2\"", "\"update\":\"3\"")).find("'history' has shape") != std::string::npos);
   CHECK(with(replaced(whole, "\"best_loss\"", "\"bets_loss\"")).find("'best_loss' is missing") != std::string::npos);
+  const std::span<const std::byte> raw = std::as_bytes(std::span(whole));
+  const auto history = Safetensors(raw, "state").info("history").bytes.data() - raw.data();
+  for (const double update : {1e300, -1.0, std::nan("")}) {  // which no integer can hold
+    std::string bytes = whole;
+    std::memcpy(bytes.data() + history, &update, sizeof update);
+    CHECK(with(bytes).find("row 0 of 'history' is of update") != std::string::npos);
+  }
   CHECK(with(whole) == "no error");
 }
 

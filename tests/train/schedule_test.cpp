@@ -85,5 +85,11 @@ TEST_CASE("reduce on plateau goes on from its saved state") {
     if (cut < losses.size()) CHECK(a.save() == c.save());
   }
   CHECK_THROWS_AS(ReduceOnPlateau::State(whole).load(std::vector<double>{1.0}), FormatError);
+  const double nan = std::nan(""), infinity = INFINITY;
+  for (const auto& hostile : std::vector<std::vector<double>>{
+           {0.1, 1, 1e300}, {0.1, 1, -1}, {0.1, 1, nan}, {nan, 1, 0}, {infinity, 1, 0}, {-0.1, 1, 0}, {0.1, nan, 0}}) {
+    CHECK_THROWS_AS(ReduceOnPlateau::State(whole).load(hostile), FormatError);
+  }
+  CHECK_NOTHROW(ReduceOnPlateau::State(whole).load(std::vector<double>{0.1, infinity, 0}));  // before an evaluation
   CHECK_THROWS_AS(ReduceOnPlateau::State({.factor = 1.0}, 1.0, 0), ConfigError);
 }

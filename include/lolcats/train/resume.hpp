@@ -78,10 +78,12 @@ inline Tensor<double> history_tensor(const std::vector<TrainingPoint>& history) 
   return table;
 }
 
-inline std::vector<TrainingPoint> history_points(const Tensor<double>& table) {
+inline std::vector<TrainingPoint> history_points(const Tensor<double>& table, const std::string& file) {
   std::vector<TrainingPoint> history;
   for (Index i = 0; i < table.shape().rows(); ++i) {
     const double* row = table.data() + i * history_columns;
+    require<FormatError>(row[0] >= 0 && row[0] <= 0x1p53, "{}: row {} of 'history' is of update {}, expected a count",
+                         file, i, row[0]);
     TrainingPoint p{.update = static_cast<Index>(row[0]),
                     .loss = row[1],
                     .validation = {},
@@ -216,10 +218,11 @@ void load_training_state(const std::filesystem::path& path, const RunIdentity& i
   const auto learned = file.read<double>("schedule");
   const auto points = file.read<double>("history", Shape{update, detail::history_columns});
 
+  std::vector<TrainingPoint> past = detail::history_points(points, file.name());
   ScheduleState restored = schedule;
   restored.load(learned.span());
   schedule = restored;
-  history = detail::history_points(points);
+  history = std::move(past);
   for (std::size_t i = 0; i < masters.size(); ++i) {
     assign_master(backend, *optimizer.parameters()[i].parameter, View<const Real<B>>(masters[i].view()));
   }

@@ -134,6 +134,11 @@ class ReduceOnPlateau::State {
   void load(std::span<const double> saved) {
     require<FormatError>(saved.size() == 3, "ReduceOnPlateau: the saved state has {} numbers, expected 3",
                          saved.size());
+    require<FormatError>(std::isfinite(saved[0]) && saved[0] >= 0 && !std::isnan(saved[1]) && saved[2] >= 0 &&
+                             saved[2] <= std::numeric_limits<int>::max(),
+                         "ReduceOnPlateau: the saved state is (rate {}, best {}, bad evaluations {}), expected a rate, "
+                         "a loss and a count",
+                         saved[0], saved[1], saved[2]);
     rate_ = saved[0];
     best_ = saved[1];
     bad_ = static_cast<int>(saved[2]);
