@@ -12,7 +12,7 @@ namespace lolcats::hopper::backward_pass {
 template <class Map, class W>
 inline constexpr bool has_tiles = false;
 template <FeatureMap Map, Window W>
-requires(W::has_far && (Map::projected == 64 || Map::projected == 128) &&
+requires(W::has_far && sinks_of<W> == 0 && (Map::projected == 64 || Map::projected == 128) &&
          (Map::count * Map::projected == 64 ||
           Map::count * Map::projected == 128)) inline constexpr bool has_tiles<Map, W> = !Map::skip;
 
