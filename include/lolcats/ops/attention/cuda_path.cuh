@@ -50,9 +50,7 @@ struct AttentionPaths {
   using Problem = AttentionProblem<Cuda<T>, W>;
 
   /// Words of a policy that no fused kernel knows are refused here and nowhere else.
-  static constexpr Index most_sinks =
-      std::is_same_v<Map, NoMap> ? hopper::most_fused_sinks : hopper::forward_pass::most_sinks;
-  static constexpr bool fused_sinks = sinks_of<W> <= most_sinks;
+  static constexpr bool fused_sinks = sinks_of<W> <= hopper::most_fused_sinks;
   static constexpr bool fused_words = !decays<M> && fused_sinks;
 
   // What the fused kernels are compiled for; what they take of it is asked at run time.
@@ -65,7 +63,8 @@ struct AttentionPaths {
   static constexpr bool tiles_fit = [] {
     if constexpr (fused_words && std::is_same_v<T, bf16> && FeatureMap<Map>) {
       if constexpr (forward_fits)
-        return hopper::backward_pass::has_tiles<Map, W> && !hopper::forward_pass::WindowTiles<W>::always;
+        return hopper::backward_pass::has_tiles<Map, W> &&
+               (sinks_of<W> > 0 || !hopper::forward_pass::WindowTiles<W>::always);
       return hopper::backward_pass::has_tiles<Map, W>;
     }
     return false;
@@ -119,10 +118,7 @@ struct AttentionPaths {
     if (cuda::GeneralAttentionOnly::active()) return text + ": asked for";
     if (decays<M>) return text + ": fused kernels know no gates";
     if (!fused_sinks) {
-      return text + fmt::format(": fused kernels know at most {} sinks here, not {}", most_sinks, sinks_of<W>);
-    }
-    if (sinks_of<W> > 0 && !std::is_same_v<Map, NoMap> && there != AttentionPath::general) {
-      return text + ": the fused backward pass knows no sinks beside far keys";
+      return text + fmt::format(": fused kernels know at most {} sinks, not {}", hopper::most_fused_sinks, sinks_of<W>);
     }
     if (!std::is_same_v<T, bf16>) return text + ": fused kernels compute in bf16";
     if (cuda::device().capability != 90) return text + ": fused kernels need a Hopper GPU";

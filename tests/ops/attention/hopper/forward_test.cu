@@ -432,7 +432,7 @@ TEST_CASE_TEMPLATE("Long sequences, split and whole, eight query heads to a key 
 #define STUDENTS_BY_TILES                                                             \
   Student<Hedgehog<64>, Sliding<16>, 128>, Student<Hedgehog<64>, Sliding<128>, 128>,  \
       Student<T2R<128>, Terraced<128>, 128>, Student<Hedgehog<64>, Terraced<24>, 64>, \
-      Student<Hedgehog<64>, Nothing, 64>
+      Student<Hedgehog<64>, Nothing, 64>, Student<Hedgehog<64>, Sinks<9, Sliding<100>>, 64>
 #endif
 
 TEST_CASE_TEMPLATE("Any window by tiles is the plain formula, too", S, STUDENTS_BY_TILES) {
