@@ -33,12 +33,13 @@ __device__ __forceinline__ void pull_weights(const PullNear<T>& p, float* scores
   const Attend<T>& f = p.forward;
   const int row = static_cast<int>(threadIdx.x) / 4;
   const int h = f.heads.query_head(head);
-  int lo = 0, hi = 0, at = -1;
+  int lo = 0, hi = 0, sinks = 0, at = -1;
   float largest = 0, inverse = 0, delta = 0, far_dot = 0;
   if (row < count) {
     const std::int64_t n = (q_row + row) * f.heads.queries + h;
     lo = f.begins[q_row + row] - block;
     hi = min(keys, offset + first + row + 1 - block);
+    sinks = f.sinks - block;
     largest = f.largest[n];
     inverse = f.inverse_denominator[n];
     delta = p.delta[n];
@@ -48,7 +49,7 @@ __device__ __forceinline__ void pull_weights(const PullNear<T>& p, float* scores
   const float gamma = gamma_of(f.window_factors, h), scale = rsqrtf(static_cast<float>(f.heads.size));
   for_row([&](int c) {
     float &s = scores[row * tile_stride + c], &g = dyv[row * tile_stride + c];
-    if (c >= lo && c < hi) {
+    if ((c >= lo || c < sinks) && c < hi) {
       s = gamma * expf(s * scale - largest) * inverse;
       g = s * (g - delta) + (c == at ? far_dot : 0.0F);
     } else {
@@ -115,9 +116,11 @@ __global__ void __launch_bounds__(tile_threads, 2) pull_queries(PullNear<T> p, T
     sums[i] = 0;
 
   if (f.near) {
-    const int keys_end = s.offset + first + count;
-    for (int block = f.begins[q_row]; block < keys_end; block += tile) {
-      const int keys = min(tile, keys_end - block);
+    const int keys_end = s.offset + first + count, window = f.begins[q_row];
+    for (int block = first_near_block(f.sinks, window), stop; block < keys_end;
+         block = next_near_block(stop, f.sinks, window)) {
+      stop = near_block_end(block, f.sinks, keys_end);
+      const int keys = stop - block;
       row_products<T>(scores, a, b, q, 0, count, k, block, keys);
       row_products<T>(ds, a, b, dy, 0, count, v, block, keys);
       pull_weights(p, scores, ds, head, q_row, first, count, s.offset, block, keys);
@@ -171,7 +174,8 @@ __global__ void __launch_bounds__(tile_threads) pull_keys(PullNear<T> p, KeySink
   }
 
   for (int head = local * f.heads.group; f.near && head < (local + 1) * f.heads.group; ++head) {
-    const int queries_end = p.ends[k_row + keys - 1];  // queries from here on see every key of the tile as far
+    // Queries from here on see every key of the tile as far.
+    const int queries_end = first_key < f.sinks ? s.queries : p.ends[k_row + keys - 1];
     for (int first = first_key; first < queries_end; first += tile) {
       const int count = min(tile, queries_end - first);
       const std::int64_t q_row = static_cast<std::int64_t>(s.q_row) + first;
@@ -269,9 +273,11 @@ __global__ void __launch_bounds__(tile_threads, 2) correct_rows(PullNear<T> p, f
   p.far_dots = nullptr;  // the sum is that of p g alone
   const int row = static_cast<int>(threadIdx.x) / 4;
   float weight = 0, near = 0;
-  const int keys_end = s.offset + first + count;
-  for (int block = f.begins[q_row]; f.near && block < keys_end; block += tile) {
-    const int keys = min(tile, keys_end - block);
+  const int keys_end = s.offset + first + count, window = f.begins[q_row];
+  for (int block = first_near_block(f.sinks, window), stop; f.near && block < keys_end;
+       block = next_near_block(stop, f.sinks, window)) {
+    stop = near_block_end(block, f.sinks, keys_end);
+    const int keys = stop - block;
     row_products<T>(weights, a, b, q, 0, count, k, block, keys);
     row_products<T>(ds, a, b, dy, 0, count, v, block, keys);
     pull_weights(p, weights, ds, head, q_row, first, count, s.offset, block, keys);

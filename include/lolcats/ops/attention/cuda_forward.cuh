@@ -23,6 +23,7 @@ struct Attend {
   const int* begins = nullptr;  // (M)
   HeadRange heads;
   bool near = true;  // are near keys read?
+  int sinks = 0;
   bool affine = false;
   const T *q = nullptr, *k = nullptr, *v = nullptr;  // (M, H * D), (keys, G * D) twice
   const T* window_factors = nullptr;                 // (H) or null
@@ -97,11 +98,14 @@ __global__ void __launch_bounds__(tile_threads, 2) attend(Attend<T> p) {
     for (int i = thread; i < (size + tile - 1) / tile * tile_floats; i += tile_threads) sums[i] = 0;
     const int begin = row < count ? p.begins[q_row + row] : 0, end = row < count ? s.offset + first + row + 1 : 0;
     const int keys_end = s.offset + first + count;
-    for (int block = p.begins[q_row]; block < keys_end; block += tile) {
-      const int keys = min(tile, keys_end - block);
+    const int window = p.begins[q_row];
+    for (int block = first_near_block(p.sinks, window), stop; block < keys_end;
+         block = next_near_block(stop, p.sinks, window)) {
+      stop = near_block_end(block, p.sinks, keys_end);
+      const int keys = stop - block;
       row_products<T>(weights, a, b, q, 0, count, k, block, keys);
 
-      const int lo = begin - block, hi = min(keys, end - block);
+      const int lo = block < p.sinks ? 0 : begin - block, hi = min(keys, end - block);
       float top = -INFINITY;
       int top_at = 0;
       for_row([&](int c) {
