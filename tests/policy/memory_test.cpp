@@ -59,7 +59,7 @@ TEST_CASE_TEMPLATE("attention weights of sinks and gates are the reference's", A
   lolcats::testing::reference_attention(c, &want);
   lolcats::testing::AttentionArguments<B, A> arguments(c, {false, false, false});
   Tape<B> tape;
-  const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k");
+  const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k"), v = arguments.var(tape, "v");
   double worst = 0;
   Index tiles = 0;
   visit_attention_weights<A>(B{}, q.value(), k.value(), c.sequences, c.heads, arguments.weights(tape), c.window,
@@ -75,7 +75,7 @@ TEST_CASE_TEMPLATE("attention weights of sinks and gates are the reference's", A
                                    }
                                  }
                                }
-                             });
+                             }, v.value());
   CHECK(tiles == 2 * 4 * 2);
   CHECK(worst < 1e-13);
 }
