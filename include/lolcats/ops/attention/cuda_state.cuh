@@ -379,7 +379,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       std::vector<hopper::Resumed> resumed;
       for (std::size_t n = 0; n < plan.segments.size(); ++n) {
         const general::Segment& s = plan.segments[n];
-        if (!hopper::sees_the_same(p.window, state.slots[n].first, s.offset, s.keys)) return false;
+        if (!hopper::sees_the_same(p.window, state.slots[n].first - s.apart, s.offset, s.keys)) return false;
         extents.push_back({s.k_row, s.keys, 0});
         resumed.push_back({s.q_row - s.offset, s.offset, s.leaving, after[n].sums.data(), after[n].normalizer.data()});
       }
