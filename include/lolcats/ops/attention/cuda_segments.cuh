@@ -201,10 +201,11 @@ __global__ void window_ends(Segments segments, W window, int* ends) {
   const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::key_tile);
   const int j = (static_cast<int>(blockIdx.x) - s.key_tile) * tile + static_cast<int>(threadIdx.x);
   if (j >= s.keys) return;
+  const Index first_key = static_cast<Index>(s.position) - s.offset;
   int low = max(0, j - s.offset), high = s.queries;  // the first query whose begin is greater than j
   while (low < high) {
     const int middle = (low + high) / 2;
-    if (window.begin(middle) > j)
+    if (window.begin(static_cast<Index>(s.position) + middle) - first_key > j)
       high = middle;
     else
       low = middle + 1;

@@ -367,7 +367,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       backend.upload(pointers.data(), slot_pointers.data(), static_cast<Index>(pointers.size()));
       call.run_window(segments, plan, begins.data());
       call.run_gate(segments, decay_rings.data(), running.data());
-      const general::CachedKeys near = call.run_cache(segments, plan, ends.data(), until.data(), scores.data());
+      const general::CachedKeys near = call.run_cache(segments, plan, ends.data(), until.data(), fresh ? nullptr : scores.data());
       call.for_heads(std::max(rows, key_rows), far ? 2 * F + D + 1 : 0, [&](const general::HeadRange& r) {
         general::forward_heads(call, plan, segments, r, begins.data(), near, running.data(), given_keys, y, {},
                                far ? slot_pointers.data() : nullptr, far ? slot_pointers.data() + count : nullptr);
