@@ -51,7 +51,7 @@ struct AttentionPaths {
 
   /// Words of a policy that no fused kernel knows are refused here and nowhere else.
   static constexpr bool fused_sinks = sinks_of<W> <= hopper::most_fused_sinks;
-  static constexpr bool fused_words = !decays<M> && fused_sinks;
+  static constexpr bool fused_words = !decays<M> && !caches<M> && fused_sinks;
 
   // What the fused kernels are compiled for; what they take of it is asked at run time.
   static constexpr bool softmax_fits = fused_words && std::is_same_v<T, bf16> && std::is_same_v<Map, NoMap>;
@@ -117,6 +117,7 @@ struct AttentionPaths {
     if (there != AttentionPath::general && back != AttentionPath::general) return text;
     if (cuda::GeneralAttentionOnly::active()) return text + ": asked for";
     if (decays<M>) return text + ": fused kernels know no gates";
+    if (caches<M>) return text + ": fused kernels know no caches";
     if (!fused_sinks) {
       return text + fmt::format(": fused kernels know at most {} sinks, not {}", hopper::most_fused_sinks, sinks_of<W>);
     }
