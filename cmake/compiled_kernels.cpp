@@ -9,7 +9,7 @@ LOLCATS_DEFINE_PRODUCT(float)
 LOLCATS_DEFINE_PRODUCT(double)
 
 #define LOLCATS_DEFINE_ATTENTION(T, kind)                                                                     \
-  template Index attend<T, kind>(const Head<T>&, const Columns<T>&, FarSums<T>, Rows<T>, HeadStatistics<T>); \
+  template Index attend<T, kind>(const Head<T>&, const Columns<T>&, FarSums<T>&, Rows<T>, HeadStatistics<T>); \
   template void pull_head<T, kind>(const Head<T>&, const ConstRows<T>&, const ConstRows<T>&,                  \
                                    const HeadStatistics<T>&, const HeadGradients<T>&);
 LOLCATS_DEFINE_ATTENTION(float, Kind::near)

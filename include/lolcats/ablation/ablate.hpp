@@ -127,7 +127,7 @@ template <class V>
 void refuse_idle_maps(Index longest) {
   using W = typename V::Attention::Window;
   if constexpr (has_maps<typename V::Attention> && W::has_near) {
-    require<ConfigError>(W{}.begin(longest - 1) > 0,
+    require<ConfigError>(W{}.begin(longest - 1) > sinks_of<W>,
                          "{} reads all keys of a sequence of {} tokens exactly, expected a window with keys beyond it",
                          W::name(), longest);
   }

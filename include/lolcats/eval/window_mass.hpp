@@ -8,7 +8,7 @@ namespace lolcats {
 
 namespace detail {
 
-/// Sums over the queries of a batch, per head, of the weights of A on keys [window.begin(n), n].
+/// Sums over the queries of a batch, per head, of the weights of A on the near keys of `window`.
 template <AttentionPolicy A, Backend B, Window W>
 std::vector<double> near_mass(const B& backend, const Qkv<B>& qkv, const Sequences& sequences, const Heads& heads,
                               const AttentionWeights<B>& weights, const typename A::Window& own, const W& window) {
@@ -20,8 +20,8 @@ std::vector<double> near_mass(const B& backend, const Qkv<B>& qkv, const Sequenc
                                double& sum = parts[static_cast<std::size_t>(n) * queries + static_cast<std::size_t>(h)];
                                for (Index i = 0; i < a.rows(); ++i) {
                                  const Index end = std::min(a.cols(), first + i + 1);
-                                 for (Index j = window.begin(first + i); j < end; ++j) {
-                                   sum += static_cast<double>(a.data[i * a.cols() + j]);
+                                 for (Index j = 0; j < end; ++j) {
+                                   if (is_near(window, first + i, j)) sum += static_cast<double>(a.data[i * a.cols() + j]);
                                  }
                                }
                              });

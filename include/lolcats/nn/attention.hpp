@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/nn/feature_map.hpp>
+#include <lolcats/nn/gate.hpp>
 #include <lolcats/ops/attention/state.hpp>
 
 #include <string>
@@ -15,6 +16,9 @@ struct Qkv {
   Var<B> q;  // (M, H * D)
   Var<B> k;  // (M, G * D)
   Var<B> v;  // (M, G * D)
+  /// What gates may read; may be null for those that do not.
+  Var<B> hidden{};     // (M, C), the layer's normed input
+  Var<B> unrotated{};  // (M, G * D), keys before their rotation
 };
 
 /// Where gamma starts: logit(0.1) [QUIRKS 2].
@@ -31,12 +35,14 @@ template <AttentionPolicy A>
 struct WithoutWindow {
   using Map = typename A::Map;
   using Window = Nothing;
+  using Memory = MemoryOf<A>;
   static constexpr bool affine = false;
   static constexpr bool shared_maps = A::shared_maps;
   static constexpr bool key_maps_per_group = A::key_maps_per_group;
   static std::string name() { return A::name() + " without its window"; }
 };
 struct NoMaps {};
+struct NoGates {};
 template <Backend B, class Map>
 struct MapLayerOf {
   using type = typename Map::template Layer<B>;
@@ -57,6 +63,7 @@ class AttentionLayer {
  public:
   using Map = typename A::Map;
   using Window = typename A::Window;
+  using Memory = MemoryOf<A>;
   static constexpr bool composed = has_maps<A> && !FeatureMap<Map>;
   static_assert(!composed || ComposedFeatureMap<Map, B>, "neither a FeatureMap nor a ComposedFeatureMap");
   static_assert(!(A::shared_maps && A::key_maps_per_group), "shared maps are per query head");
@@ -64,8 +71,8 @@ class AttentionLayer {
   AttentionLayer() = default;
 
   /// Fresh maps, and gamma 0.1.  Keys start with the maps of the queries.  `sliding_window` is the checkpoint's own
-  /// (0: none), which Softmax<> takes.
-  AttentionLayer(const B& backend, const Heads& heads, Index sliding_window, Index layer, std::uint64_t seed)
+  /// (0: none), which Softmax<> takes; `width` C, which gates of the layer's input ask for.
+  AttentionLayer(const B& backend, const Heads& heads, Index sliding_window, Index layer, std::uint64_t seed, Index width = 0)
       : heads_(heads), layer_(static_cast<std::uint64_t>(layer)) {
     if constexpr (std::is_same_v<A, Softmax<>>) window_ = Window(sliding_window > 0 ? sliding_window : unlimited);
     if constexpr (composed) {
@@ -79,6 +86,9 @@ class AttentionLayer {
     if constexpr (has_mixing<A>) {
       const std::vector<double> start(static_cast<std::size_t>(heads.queries), initial_window_factor);
       window_factors_ = detail::make_parameter(backend, Shape{1, heads.queries, 1, 1}, start);
+    }
+    if constexpr (decays<Memory>) {
+      gate_ = Gates(backend, heads, A::key_maps_per_group ? heads.keys : heads.queries, width);
     }
   }
 
@@ -105,43 +115,39 @@ class AttentionLayer {
   /// For windows whose size is not in their type.
   void set_window(const Window& window) { window_ = window; }
 
-  /// What the operation computes with; a composed map is evaluated here.
+  /// What the operation computes with; composed maps and gates are evaluated here.
   AttentionWeights<B> weights([[maybe_unused]] Tape<B>& tape, [[maybe_unused]] const Qkv<B>& x) const {
     AttentionWeights<B> w;
     if constexpr (composed) {
       w.query_features = query_map_(tape, x.q, heads_);
       w.key_features = key_map()(tape, x.k, heads_);
-      if constexpr (has_mixing<A>) w.window_factors = window_factors_;
-    } else {
-      w = weights();
-    }
-    return w;
-  }
-  AttentionWeights<B> weights() const
-    requires(!composed)
-  {
-    AttentionWeights<B> w;
-    if constexpr (has_maps<A>) {
+    } else if constexpr (has_maps<A>) {
       w.query_map = query_map_.weight();
       w.query_bias = query_map_.bias();
       w.key_map = key_map().weight();
       w.key_bias = key_map().bias();
     }
     if constexpr (has_mixing<A>) w.window_factors = window_factors_;
+    if constexpr (decays<Memory>) {
+      w.gate_bias = gate_.bias();
+      w.gate = gate_(tape, x.hidden, x.unrotated);
+    }
     return w;
   }
 
-  /// f(name, shape, parameter) for the maps and gamma, under the published names.
+  /// f(name, shape, parameter) for the maps and gamma, under the published names, and for what gates learn.
   template <class F>
   void visit_maps([[maybe_unused]] const std::string& at, [[maybe_unused]] F&& f) {
     if constexpr (has_maps<A>) query_map_.visit_maps(at + "feature_map_q", f);
     if constexpr (has_maps<A> && !A::shared_maps) key_map_.visit_maps(at + "feature_map_k", f);
     if constexpr (has_mixing<A>) f(at + "window_factors", Shape{1, heads_.queries, 1, 1}, window_factors_);
+    if constexpr (decays<Memory>) gate_.visit(at + "memory_gate", f);
   }
 
  private:
   using Policy = std::conditional_t<composed, detail::OverGivenFeatures<A>, A>;
   using MapLayer = typename detail::MapLayerOf<B, Map>::type;
+  using Gates = std::conditional_t<decays<Memory>, GateLayer<B, typename Memory::Gate>, detail::NoGates>;
 
   const MapLayer& key_map() const {
     if constexpr (A::shared_maps) return query_map_;
@@ -154,6 +160,7 @@ class AttentionLayer {
   [[no_unique_address]] MapLayer query_map_{};
   MapLayer key_map_{};
   Parameter<B> window_factors_;  // (1, H, 1, 1)
+  [[no_unique_address]] Gates gate_{};
 };
 
 }  // namespace lolcats

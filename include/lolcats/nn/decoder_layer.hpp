@@ -38,7 +38,7 @@ class DecoderLayer {
         q_(backend, sizes.width, sizes.heads.queries * sizes.heads.size, layer, seed, sizes.qkv_bias),
         k_(backend, sizes.width, sizes.heads.keys * sizes.heads.size, layer, seed, sizes.qkv_bias),
         v_(backend, sizes.width, sizes.heads.keys * sizes.heads.size, layer, seed, sizes.qkv_bias),
-        attention_(backend, sizes.heads, sizes.sliding_window, layer, seed),
+        attention_(backend, sizes.heads, sizes.sliding_window, layer, seed, sizes.width),
         softmax_(backend, sizes.heads, sizes.sliding_window, layer, seed),
         o_(backend, sizes.heads.queries * sizes.heads.size, sizes.width, layer, seed),
         mlp_norm_(sizes.width, sizes.eps),
@@ -51,9 +51,10 @@ class DecoderLayer {
     const Var<B> normed = input_norm_(tape, x);
     const auto heads = [&](const auto& projection, const Norm<B>& norm) {
       const Var<B> y = projection(tape, normed);
-      return rope(tape, norm ? norm.of_heads(tape, y) : y, sequences, table);
+      return norm ? norm.of_heads(tape, y) : y;
     };
-    return {heads(q_, q_norm_), heads(k_, k_norm_), v_(tape, normed)};
+    const Var<B> q = heads(q_, q_norm_), k = heads(k_, k_norm_);
+    return {rope(tape, q, sequences, table), rope(tape, k, sequences, table), v_(tape, normed), normed, k};
   }
 
   /// y (M, H * D) by the policy A.

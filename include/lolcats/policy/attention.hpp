@@ -1,13 +1,15 @@
-// Attentions: a window and a feature map.
+// Attentions: a window, a feature map and a memory.
 #pragma once
 
 #include <lolcats/policy/feature_map/feature_map.hpp>
+#include <lolcats/policy/memory.hpp>
 #include <lolcats/policy/ratio.hpp>
 #include <lolcats/policy/window.hpp>
 
 #include <concepts>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 namespace lolcats {
 
@@ -25,7 +27,7 @@ struct GivenFeatures {
   static std::string name() { return "given"; }
 };
 
-/// Options of Hybrid and Linear.
+/// Options of Hybrid and Linear, beside a memory (policy/memory.hpp).
 struct Affine {};           ///< far keys weigh 1 - gamma instead of 1
 struct SharedMaps {};       ///< one map serves queries and keys
 struct KeyMapsPerGroup {};  ///< one key map per key/value head, so that states can be shared by its query heads
@@ -48,6 +50,20 @@ inline constexpr bool is_window_dropout = false;
 template <Ratio P>
 inline constexpr bool is_window_dropout<WindowDropout<P>> = true;
 
+/// The memory among the options; Sum if none is.
+template <class Default, class... Options>
+struct MemoryAmong {
+  using type = Default;
+};
+template <class Default, class Option, class... Options>
+struct MemoryAmong<Default, Option, Options...> : MemoryAmong<Default, Options...> {};
+template <class Default, MemoryPolicy M, class... Options>
+struct MemoryAmong<Default, M, Options...> {
+  using type = M;
+};
+template <class... Options>
+inline constexpr int memories_among = (0 + ... + (MemoryPolicy<Options> ? 1 : 0));
+
 template <class Option, class... Options>
 inline constexpr bool has_option = (std::is_same_v<Option, Options> || ...);
 template <class... Options>
@@ -59,11 +75,14 @@ std::string option_names() {
   if constexpr ((is_window_dropout<Options> || ...)) {
     text += fmt::format(", window dropout {}", (window_dropout_of<Options> + ... + 0.0));
   }
+  using M = typename MemoryAmong<Sum, Options...>::type;
+  if constexpr (!std::is_same_v<M, Sum>) text += ", " + M::name();
   return text;
 }
 template <class... Options>
 inline constexpr bool known_options = ((std::is_same_v<Options, Affine> || std::is_same_v<Options, SharedMaps> ||
-                                        std::is_same_v<Options, KeyMapsPerGroup> || is_window_dropout<Options>) && ...);
+                                        std::is_same_v<Options, KeyMapsPerGroup> || is_window_dropout<Options> ||
+                                        MemoryPolicy<Options>) && ...) && memories_among<Options...> <= 1;
 }  // namespace detail
 
 /// The checkpoint's own softmax attention: causal, within the sliding window that its config gives, if any.
@@ -73,6 +92,7 @@ template <Window W = Sliding<dynamic>>
 struct Softmax {
   using Map = NoMap;
   using Window = W;
+  using Memory = Sum;  // nothing is far
   static constexpr bool affine = false;
   static constexpr bool shared_maps = false;
   static constexpr bool key_maps_per_group = false;
@@ -84,7 +104,8 @@ struct Softmax {
 /// Near keys by softmax, far keys by feature maps, one numerator and one denominator (arXiv:2410.10254, Eq. 7):
 ///
 ///   p_nj = gamma exp(q_n.k_j / sqrt(d) - c_n)   for near keys j, c_n the largest near score
-///   p_nj = beta phi_q(q_n).phi_k(k_j)           for far keys,    beta = 1, or 1 - gamma if Affine
+///   p_nj = beta phi_q(q_n).phi_k(k_j)           for far keys,    beta = 1, or 1 - gamma if Affine; times what the
+///                                               memory forgets of them
 ///   y_n  = sum_j p_nj v_j / sum_j p_nj
 ///
 /// gamma = sigmoid(window_factors), one per head, starting at 0.1.  c_n scales only the near part, so it is part of
@@ -94,6 +115,7 @@ template <FeatureMap M, Window W, class... Options>
 struct Hybrid {
   using Map = M;
   using Window = W;
+  using Memory = typename detail::MemoryAmong<Sum, Options...>::type;
   static constexpr bool affine = detail::has_option<Affine, Options...>;
   static constexpr bool shared_maps = detail::has_option<SharedMaps, Options...>;
   static constexpr bool key_maps_per_group = detail::has_option<KeyMapsPerGroup, Options...>;
@@ -110,6 +132,7 @@ template <FeatureMap M, class... Options>
 struct Linear {
   using Map = M;
   using Window = Nothing;
+  using Memory = typename detail::MemoryAmong<Sum, Options...>::type;
   static constexpr bool affine = false;
   static constexpr bool shared_maps = detail::has_option<SharedMaps, Options...>;
   static constexpr bool key_maps_per_group = detail::has_option<KeyMapsPerGroup, Options...>;
@@ -131,6 +154,22 @@ concept AttentionPolicy = Window<typename A::Window> && requires {
 /// Does the attention read far keys, that is, does it have feature maps?
 template <AttentionPolicy A>
 inline constexpr bool has_maps = !std::is_same_v<typename A::Map, NoMap>;
+
+namespace detail {
+template <class A>
+struct MemoryNamed {
+  using type = Sum;
+};
+template <class A>
+  requires requires { typename A::Memory; }
+struct MemoryNamed<A> {
+  using type = typename A::Memory;
+};
+}  // namespace detail
+
+/// How an attention remembers far keys; Sum where its type does not say.
+template <AttentionPolicy A>
+using MemoryOf = typename detail::MemoryNamed<A>::type;
 
 /// How often training drops its window; see WindowDropout.
 template <AttentionPolicy A>

@@ -23,6 +23,9 @@ inline constexpr Index unlimited = std::numeric_limits<Index>::max() / 4;
 /// `has_near`, `has_far`: can there be such keys at all?  `span()`: no query has more near keys than this.
 /// `period()`: the smallest step after which begin repeats its pattern; tiles of queries are aligned to it.
 /// All three are constexpr, so that a GPU may call them.
+///
+/// A window may have attention sinks: with a member `sinks` = k, the first k keys of a sequence are near for every query,
+/// too, and keys in [k, begin(n)) are far.  `begin`, `span` and `period` speak of the other keys alone.
 // clang-format off
 template <class W>
 concept Window = std::copyable<W> && requires(const W window, Index n) {
@@ -115,7 +118,34 @@ struct Terraced : private detail::WindowSize<Width> {
   }
 };
 
+/// How many keys at the start of a sequence stay near.
+template <Window W>
+inline constexpr Index sinks_of = [] {
+  if constexpr (requires { W::sinks; }) return Index{W::sinks};
+  else return Index{0};
+}();
+
+/// Is key j <= n near for query n?
+template <Window W>
+constexpr bool is_near(const W& window, Index n, Index j) {
+  return j < sinks_of<W> || j >= window.begin(n);
+}
+
+/// The first `Count` keys of every sequence stay near beside those of W: attention sinks (Xiao et al. 2023,
+/// arXiv:2309.17453).  Softmax attention puts much of its weight there, and a window that drops them loses more than their
+/// content.
+template <Index Count, Window W>
+struct Sinks : W {
+  static_assert(Count > 0, "there is at least one sink");
+  static_assert(sinks_of<W> == 0, "sinks are counted once");
+  static_assert(W::has_far, "a window that holds every key holds its sinks");
+  static constexpr Index sinks = Count;
+  static constexpr bool has_near = true;
+  using W::W;
+  static std::string name() { return "sinks<" + std::to_string(Count) + ", " + W::name() + ">"; }
+};
+
 static_assert(Window<Everything> && Window<Nothing> && Window<Sliding<4>> && Window<Sliding<>> &&
-              Window<Terraced<4>> && Window<Terraced<4, 1>> && Window<Terraced<>>);
+              Window<Terraced<4>> && Window<Terraced<4, 1>> && Window<Terraced<>> && Window<Sinks<2, Sliding<4>>>);
 
 }  // namespace lolcats

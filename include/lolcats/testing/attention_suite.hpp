@@ -89,8 +89,8 @@ std::pair<Index, Index> heads_of(const AttentionCase<A>& c, const std::string& n
   if (name == "y" || name == "dy" || name == "q") return {n.queries, n.size};
   if (name == "k" || name == "v") return {n.keys, n.size};
   const Shape shape = c.shapes().at(name);
-  const Index heads = name.starts_with("key") ? c.key_maps() : n.queries;
-  return {heads, name.ends_with("_features") ? shape.cols() / heads : shape.size() / heads};
+  const Index heads = name.starts_with("key") || name.starts_with("gate") ? c.key_maps() : n.queries;
+  return {heads, name.ends_with("_features") || name == "gate" ? shape.cols() / heads : shape.size() / heads};
 }
 
 }  // namespace detail
@@ -133,9 +133,10 @@ void check_attention_gradients(typename A::Window window, const AttentionSuite& 
   const Heads heads{2, A::shared_maps && A::key_maps_per_group ? 2 : 1, size};
   // Long enough for a few far keys.  A window too wide for that leaves maps and gamma without a gradient to compare,
   // and they stay frozen.
-  Index length = 3;
-  while (length < 24 && window.begin(length - 3) == 0) ++length;
-  const bool far = window.begin(length - 3) > 0;
+  constexpr Index sinks = sinks_of<typename A::Window>;
+  Index length = 3 + sinks;
+  while (length < 24 && window.begin(length - 3) <= sinks) ++length;
+  const bool far = window.begin(length - 3) > sinks;
   const auto c =
       random_attention_case<A>(window, heads, Sequences(length + 4, {{1, length, 0}, {length + 2, 2, 0}}), suite.seed);
   const auto shapes = c.shapes();
@@ -143,7 +144,7 @@ void check_attention_gradients(typename A::Window window, const AttentionSuite& 
   std::vector<std::string> variable_names, parameter_names;
   std::map<std::string, Parameter<B>> parameters;
   std::vector<Parameter<B>*> pointers;
-  for (const char* name : {"q", "k", "v", "query_features", "key_features"}) {
+  for (const char* name : {"q", "k", "v", "query_features", "key_features", "gate"}) {
     if (!shapes.contains(name)) continue;
     variables.push_back(array<B>(shapes.at(name), c.in.at(name)));
     variable_names.emplace_back(name);
@@ -166,14 +167,16 @@ void check_attention_gradients(typename A::Window window, const AttentionSuite& 
                         [&](Tape<B>& tape, std::span<const Var<B>> x) {
                           AttentionWeights<B> w{weight("query_map"), weight("query_bias"), weight("key_map"),
                                                 weight("key_bias"), weight("window_factors")};
+                          w.gate_bias = weight("gate_bias");
                           if constexpr (A::shared_maps) {
                             w.key_map = w.query_map;
                             w.key_bias = w.query_bias;
                           }
-                          if (x.size() > 3) {
+                          if constexpr (AttentionCase<A>::given) {
                             w.query_features = x[3];
                             w.key_features = x[4];
                           }
+                          if (shapes.contains("gate")) w.gate = x.back();
                           return attention<A>(tape, x[0], x[1], x[2], c.sequences, heads, w, window);
                         },
                         {.tolerance = suite.gradient_tolerance}));
@@ -227,7 +230,7 @@ template <AttentionPolicy A>
 void check_attention_endless_window(typename A::Window window, const AttentionSuite& suite) {
   if constexpr (A::Window::has_near) {
     Index length = 0;
-    while (length < 70 && window.begin(length) == 0) ++length;
+    while (length < 70 && window.begin(length) <= sinks_of<typename A::Window>) ++length;
     INFO(A::name(), " over the ", length, " tokens that its window holds");
     REQUIRE(length > 0);
     const auto c = random_attention_case<A>(window, detail::usual_heads<A>(detail::usual_size<A>(suite)),
@@ -301,7 +304,7 @@ void check_attention_symmetries(typename A::Window window, const AttentionSuite&
     std::copy(own.begin(), own.end(), x.end() - static_cast<std::ptrdiff_t>(own.size()));
   }
   const AttentionNumbers both = run_attention<B>(packed);
-  for (const char* name : {"y", "q", "k", "v", "query_features", "key_features"}) {
+  for (const char* name : {"y", "q", "k", "v", "query_features", "key_features", "gate"}) {
     if (!plain.contains(name)) continue;
     INFO(name);
     const auto& x = plain.at(name);
@@ -363,7 +366,8 @@ void check_attention_shapes(typename A::Window window, const AttentionSuite& sui
       return values.contains(name) ? Weight<B>{values.at(name).view(), {}} : Weight<B>{};
     };
     AttentionWeights<B> w{weight("query_map"),      weight("query_bias"),  weight("key_map"),  weight("key_bias"),
-                          weight("window_factors"), var("query_features"), var("key_features")};
+                          weight("window_factors"), var("query_features"), var("key_features"), weight("gate_bias"),
+                          var("gate")};
     if constexpr (A::shared_maps) {
       w.key_map = w.query_map;
       w.key_bias = w.query_bias;

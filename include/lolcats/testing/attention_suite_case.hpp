@@ -14,7 +14,7 @@
 namespace lolcats::testing {
 
 /// Arrays by the name of the argument: y, q, k, v, query_map, query_bias, key_map, key_bias, window_factors,
-/// query_features, key_features.  As results, `y` is the output and the others are gradients.
+/// query_features, key_features, gate_bias, gate.  As results, `y` is the output and the others are gradients.
 using AttentionNumbers = std::map<std::string, std::vector<double>>;
 
 /// Which gradients a run asks for.
@@ -28,6 +28,7 @@ struct AttentionWanted {
 template <AttentionPolicy A>
 struct AttentionCase {
   using Map = typename A::Map;
+  using Gate = typename MemoryOf<A>::Gate;
   static constexpr bool given = std::is_same_v<Map, GivenFeatures>;
 
   Heads heads;
@@ -55,6 +56,8 @@ struct AttentionCase {
                                      {"k", {rows, heads.keys * heads.size}},
                                      {"v", {rows, heads.keys * heads.size}}};
     if constexpr (has_mixing<A>) all["window_factors"] = Shape{1, heads.queries, 1, 1};
+    if constexpr (decays<MemoryOf<A>>) all["gate_bias"] = Shape{1, key_maps(), 1, 1};
+    if constexpr (Gate::input != GateInput::none) all["gate"] = Shape{rows, key_maps()};
     if constexpr (given) {
       all["query_features"] = Shape{rows, heads.queries * projected};
       all["key_features"] = Shape{rows, key_maps() * projected};
@@ -98,6 +101,11 @@ AttentionCase<A> random_attention_case(typename A::Window window, const Heads& h
     if (features) {
       for (double& x : c.in[name]) x = static_cast<float>(std::exp(x));
     }
+    // Gates that forget a few keys in ten tokens, whatever function of the number they are.
+    if (name == "gate_bias") {
+      using Gate = typename AttentionCase<A>::Gate;
+      for (double& x : c.in[name]) x = static_cast<float>(Gate::start(0, 1) < 0 ? -0.05 - 0.02 * std::abs(x) : 0.5 * x);
+    }
   }
   c.in["dy"] = draw(c.shapes().at("q").size(), 1.0, 0.0);
   return c;
@@ -139,6 +147,8 @@ class AttentionArguments {
     }
     w.query_features = var(tape, "query_features");
     w.key_features = var(tape, "key_features");
+    w.gate_bias = weight("gate_bias");
+    w.gate = var(tape, "gate");
     return w;
   }
 
@@ -155,7 +165,7 @@ class AttentionArguments {
 
  private:
   static bool is_weight(const std::string& name) {
-    return name.ends_with("_map") || name.ends_with("_bias") || name == "window_factors";
+    return name.ends_with("_map") || name.ends_with("_bias") || name == "window_factors";  // gate_bias, too
   }
 
   B backend_;
@@ -208,7 +218,7 @@ std::vector<double> run_attention_steps(const AttentionCase<A>& c, Cut&& cut, At
 
     AttentionCase<A> piece = c;
     piece.sequences = sequences;
-    for (const char* name : {"q", "k", "v", "query_features", "key_features"}) {
+    for (const char* name : {"q", "k", "v", "query_features", "key_features", "gate"}) {
       if (!c.in.contains(name)) continue;
       const auto& whole = c.in.at(name);
       const std::size_t width = whole.size() / static_cast<std::size_t>(c.sequences.rows());
@@ -290,6 +300,7 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
                      .size = D,
                      .features = c.features(),
                      .begin = [&](Index i) { return c.window.begin(i); },
+                     .sinks = sinks_of<typename A::Window>,
                      .affine = A::affine,
                      .epsilon = A::Window::has_near ? 0.0 : 1e-12,
                      .q = take("q", D, H, H),
@@ -299,6 +310,15 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
                      .key_features = {},
                      .gamma_logits = {}};
     if (c.in.contains("window_factors")) n.gamma_logits = c.in.at("window_factors");
+    // log a of every token and query head, and what it is a function of.
+    using Gate = typename AttentionCase<A>::Gate;
+    const Index sums = c.key_maps();
+    const auto gate_number = [&](Index t, Index s) {
+      return c.in.at("gate_bias")[at(s)] + (c.in.contains("gate") ? c.in.at("gate")[at((e.row + t) * sums + s)] : 0.0);
+    };
+    for (Index t = 0; decays<MemoryOf<A>> && t < e.length; ++t) {
+      for (Index h = 0; h < H; ++h) n.log_decay.push_back(Gate::log_decay(gate_number(t, h / (H / sums))));
+    }
 
     naive::FeatureMapSizes sizes{e.length, H, D, c.projected, c.bias(), false};
     const std::vector<double> keys = take("k", D, G, H);  // (T, H * D)
@@ -322,6 +342,14 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
     give("k", d.k, D, G, G);
     give("v", d.v, D, G, G);
     for (std::size_t h = 0; h < d.gamma_logits.size(); ++h) total["window_factors"][h] += d.gamma_logits[h];
+    for (Index t = 0; !d.log_decay.empty() && t < e.length; ++t) {
+      for (Index h = 0; h < H; ++h) {
+        const Index s = h / (H / sums);
+        const double dz = d.log_decay[at(t * H + h)] * Gate::slope(gate_number(t, s));
+        total["gate_bias"][at(s)] += dz;
+        if (total.contains("gate")) total["gate"][at((e.row + t) * sums + s)] += dz;
+      }
+    }
     if constexpr (FeatureMap<Map>) {
       const double floor = reference_floor<Map>();
       const auto query = feature_map_gradients(sizes, n.q, repeat("query_map"), repeat("query_bias"),

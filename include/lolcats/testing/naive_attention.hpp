@@ -14,13 +14,17 @@ namespace lolcats::testing {
 struct NaiveAttention {
   Index tokens = 0, heads = 0, groups = 0, size = 0;
   Index features = 0;                  // F; 0: far keys are not read
-  std::function<Index(Index)> begin;   // keys in [begin(n), n] are near, [0, begin(n)) far
+  std::function<Index(Index)> begin;   // keys in [begin(n), n] are near, the others far,
+  Index sinks = 0;                     // but the first `sinks` of the sequence are always near
   bool affine = false;                 // far keys weigh 1 - gamma
   double epsilon = 0;                  // added to the denominator
   std::vector<double> q, k, v;         // (T, H * D), (T, G * D), (T, G * D)
   std::vector<double> query_features;  // (T, H * F)
   std::vector<double> key_features;    // (T, H * F)
   std::vector<double> gamma_logits;    // (H), or empty: near keys weigh 1
+  std::vector<double> log_decay = {};  // (T, H), or empty: far keys j weigh exp(sum of it over j < t <= n)
+
+  bool near(Index n, Index j) const { return j < sinks || j >= begin(n); }
 };
 
 /// What it gives, and with it the gradients of sum(y * dy).
@@ -29,7 +33,7 @@ struct NaiveAttentionResult {
   std::vector<double> weights;  // a (H, T, T), zero for later keys
 };
 struct NaiveAttentionGradients {
-  std::vector<double> q, k, v, query_features, key_features, gamma_logits;
+  std::vector<double> q, k, v, query_features, key_features, gamma_logits, log_decay;
 };
 
 namespace detail {
@@ -40,18 +44,24 @@ inline std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 struct NaiveRow {
   std::vector<double> p;
   double denominator = 0;
-  Index first_near = 0;
   Index largest_at = -1;
 };
+
+/// What far key j has decayed by when query n reads it.
+inline double naive_decay(const NaiveAttention& c, Index h, Index n, Index j) {
+  double sum = 0;
+  for (Index t = j + 1; t <= n && !c.log_decay.empty(); ++t) sum += c.log_decay[at(t * c.heads + h)];
+  return std::exp(sum);
+}
 
 inline NaiveRow naive_row(const NaiveAttention& c, Index h, Index n) {
   const Index g = h / (c.heads / c.groups);
   const double gamma = c.gamma_logits.empty() ? 1 : sigmoid(c.gamma_logits[at(h)]);
   NaiveRow row;
-  row.first_near = c.begin(n);
   std::vector<double> scores(at(n + 1));
   double largest = -INFINITY;
-  for (Index j = std::max<Index>(row.first_near, 0); j <= n; ++j) {
+  for (Index j = 0; j <= n; ++j) {
+    if (!c.near(n, j)) continue;
     double s = 0;
     for (Index i = 0; i < c.size; ++i) {
       s += c.q[at((n * c.heads + h) * c.size + i)] * c.k[at((j * c.groups + g) * c.size + i)];
@@ -64,7 +74,7 @@ inline NaiveRow naive_row(const NaiveAttention& c, Index h, Index n) {
   }
   for (Index j = 0; j <= n; ++j) {
     double p = 0;
-    if (j >= row.first_near) {
+    if (c.near(n, j)) {
       p = gamma * std::exp(scores[at(j)] - largest);
     } else {
       for (Index f = 0; f < c.features; ++f) {
@@ -72,6 +82,7 @@ inline NaiveRow naive_row(const NaiveAttention& c, Index h, Index n) {
              c.key_features[at((j * c.heads + h) * c.features + f)];
       }
       if (c.affine) p *= 1 - gamma;
+      p *= naive_decay(c, h, n, j);
     }
     row.p.push_back(p);
     row.denominator += p;
@@ -113,7 +124,8 @@ inline NaiveAttentionGradients naive_attention_gradients(const NaiveAttention& c
                             std::vector<double>(c.v.size()),
                             std::vector<double>(c.query_features.size()),
                             std::vector<double>(c.key_features.size()),
-                            std::vector<double>(c.gamma_logits.size())};
+                            std::vector<double>(c.gamma_logits.size()),
+                            std::vector<double>(c.log_decay.size())};
   for (Index h = 0; h < c.heads; ++h) {
     const Index g = h / (c.heads / c.groups);
     const double gamma = c.gamma_logits.empty() ? 1 : detail::sigmoid(c.gamma_logits[at(h)]);
@@ -141,18 +153,20 @@ inline NaiveAttentionGradients naive_attention_gradients(const NaiveAttention& c
       };
       for (Index j = 0; j <= n; ++j) {
         const double dp = (da[at(j)] - mean) / row.denominator;
-        if (j >= row.first_near) {
+        if (c.near(n, j)) {
           dgamma += dp * row.p[at(j)] / gamma;
           add_score(j, dp * row.p[at(j)]);
           add_score(row.largest_at, -dp * row.p[at(j)]);
           continue;
         }
+        const double decay = detail::naive_decay(c, h, n, j);
+        for (Index t = j + 1; t <= n && !c.log_decay.empty(); ++t) d.log_decay[at(t * c.heads + h)] += dp * row.p[at(j)];
         for (Index f = 0; f < c.features; ++f) {
           const std::size_t query = at((n * c.heads + h) * c.features + f),
                             key = at((j * c.heads + h) * c.features + f);
-          d.query_features[query] += far_weight * dp * c.key_features[key];
-          d.key_features[key] += far_weight * dp * c.query_features[query];
-          if (c.affine) dgamma -= dp * c.query_features[query] * c.key_features[key];
+          d.query_features[query] += far_weight * dp * decay * c.key_features[key];
+          d.key_features[key] += far_weight * dp * decay * c.query_features[query];
+          if (c.affine) dgamma -= dp * decay * c.query_features[query] * c.key_features[key];
         }
       }
     }

@@ -178,7 +178,7 @@ class TransferTask {
           if (options_.xent_factor != 0) {
             const auto& attention = layer.attention();
             const Loss<B> entropy = weight_cross_entropy<A>(
-                tape_, qkv.q, qkv.k, b.batch.sequences, attention.heads(), attention.weights(), attention.window(),
+                tape_, qkv.q, qkv.k, b.batch.sequences, attention.heads(), attention.weights(tape_, qkv), attention.window(),
                 Sliding<>(config.sliding_window > 0 ? config.sliding_window : unlimited),
                 share * options_.xent_factor / heads);
             loss = add(tape_, loss, entropy);

@@ -104,7 +104,7 @@ TEST_CASE_TEMPLATE("outputs and denominators after 32768 tokens are those of dou
   Array<B> y(x);
   Array<B, float> largest(Shape{length, 1}), inverse(Shape{length, 1});
   Array<B, std::int32_t> at(Shape{length, 1});
-  AttentionKernel<B, typename A::Map, Sliding<>>::forward(backend, problem, y.view(),
+  AttentionKernel<B, typename A::Map, Sliding<>, Sum>::forward(backend, problem, y.view(),
                                                           {largest.view(), inverse.view(), at.view()});
   const auto got_y = host(backend, y.view()), got_inverse = host(backend, inverse.view());
 

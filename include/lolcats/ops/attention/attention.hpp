@@ -31,6 +31,9 @@ struct AttentionWeights {
   /// Instead of maps, with GivenFeatures:
   Var<B> query_features{};   // (M, H * F)
   Var<B> key_features{};     // (M, H * F) or (M, G * F)
+  /// Of a memory with a gate, one per sum over far keys: per query head, or per key/value head with KeyMapsPerGroup.
+  Weight<B> gate_bias{};     // (H) or (G) in any shape
+  Var<B> gate{};             // (M, H) or (M, G), where the gate has an input
 };
 
 /// Row statistics that the backward pass needs; each (M, H).
@@ -52,17 +55,17 @@ struct AttentionProblem {
   AttentionWeights<B> weights;
 };
 
-/// Specialised per backend, Map (a FeatureMap, NoMap or GivenFeatures) and Window:
+/// Specialised per backend, Map (a FeatureMap, NoMap or GivenFeatures), Window and Memory:
 ///   forward(backend, problem, y (M, H * D), statistics)            statistics may be null views
 ///   backward(tape, problem, y, dy, statistics, AttentionSinks)     adds what is wanted, computes nothing else
-template <Backend B, class Map, Window W>
+template <Backend B, class Map, Window W, MemoryPolicy M>
 struct AttentionKernel;
 
 /// Where the backward pass puts gradients of its inputs; unwanted ones have null views.  Gradients of the weights go to
 /// the weights themselves.
 template <Backend B>
 struct AttentionSinks {
-  Sink<Scalar<B>> q, k, v, query_features, key_features;
+  Sink<Scalar<B>> q, k, v, query_features, key_features, gate;
 };
 
 namespace detail {
@@ -115,6 +118,16 @@ void check_attention(const Shape& q, const Shape& k, const Shape& v, const Seque
                         "attention: key_features has shape {}, expected ({}, {} * {}) or ({}, {} * {})",
                         key ? to_string(key.shape()) : "()", rows, heads.queries, features, rows, heads.keys, features);
   }
+  if constexpr (decays<MemoryOf<A>>) {
+    const Index sums = A::key_maps_per_group ? heads.keys : heads.queries;
+    require<ShapeError>(w.gate_bias && w.gate_bias.value.size() == sums,
+                        "attention: gate_bias has {} elements, expected {}, one per sum over far keys",
+                        w.gate_bias ? w.gate_bias.value.size() : 0, sums);
+    if constexpr (MemoryOf<A>::Gate::input != GateInput::none) {
+      require<ShapeError>(static_cast<bool>(w.gate), "attention: gate is missing, expected shape ({}, {})", rows, sums);
+      check_shape("attention", "gate", w.gate.shape(), Shape{rows, sums});
+    }
+  }
 }
 
 }  // namespace detail
@@ -128,13 +141,14 @@ template <AttentionPolicy A, Backend B>
 Var<B> attention(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequences& sequences, const Heads& heads,
                  const AttentionWeights<B>& weights = {}, typename A::Window window = {}) {
   using W = typename A::Window;
-  using Kernel = AttentionKernel<B, typename A::Map, W>;
+  using Kernel = AttentionKernel<B, typename A::Map, W, MemoryOf<A>>;
   detail::check_attention<A>(q.shape(), k.shape(), v.shape(), sequences, heads, weights);
 
   constexpr bool given = std::is_same_v<typename A::Map, GivenFeatures>;
   const auto wants = [](const Var<B>& x) { return x && x.wants_gradient(); };
   const bool wanted = wants(q) || wants(k) || wants(v) || weights.query_map.trained() || weights.key_map.trained() ||
                       weights.query_bias.trained() || weights.key_bias.trained() || weights.window_factors.trained() ||
+                      weights.gate_bias.trained() || wants(weights.gate) ||
                       (given && (wants(weights.query_features) || wants(weights.key_features)));
 
   AttentionProblem<B, W> problem{heads, &sequences, window, A::affine, q.value(), k.value(), v.value(), weights};
@@ -149,7 +163,7 @@ Var<B> attention(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequences& s
   tape.record(y, [&tape, problem, statistics, q, k, v, y = y] {
     const auto sink = [](const Var<B>& x) { return x && x.wants_gradient() ? x.sink() : Sink<Scalar<B>>{}; };
     const AttentionSinks<B> sinks{sink(q), sink(k), sink(v), sink(problem.weights.query_features),
-                                  sink(problem.weights.key_features)};
+                                  sink(problem.weights.key_features), sink(problem.weights.gate)};
     Kernel::backward(tape, problem, y.value(), y.gradient(), statistics, sinks);
   });
   return y;

@@ -6,8 +6,9 @@
 
 namespace lolcats {
 
-template <class T, class Map, Window W>
-struct AttentionKernel<Cuda<T>, Map, W> {
+template <class T, class Map, Window W, MemoryPolicy M>
+struct AttentionKernel<Cuda<T>, Map, W, M> {
+  static_assert(!decays<M> && sinks_of<W> == 0, "gates and sinks have no CUDA kernels");
   using B = Cuda<T>;
   using Problem = AttentionProblem<B, W>;
   using Paths = AttentionPaths<T, Map, W>;

@@ -71,8 +71,9 @@ __global__ void append_rows(const __grid_constant__ DecodeSlots<T> slots, const 
 /// The slots' `keys`, `values` and `features` are rings of `capacity` rows, and `begin` is not used: the key at position
 /// p is in row p % capacity.  A window of at most `ring_at_once` keys gets its whole ring with the first token, a wider
 /// one as it fills.
-template <class T, class Map, Window W>
-struct AttentionStateKernel<Cuda<T>, Map, W> {
+template <class T, class Map, Window W, MemoryPolicy M>
+struct AttentionStateKernel<Cuda<T>, Map, W, M> {
+  static_assert(!decays<M> && sinks_of<W> == 0, "gates and sinks have no CUDA kernels");
   using B = Cuda<T>;
   using Problem = AttentionProblem<B, W>;
   using State = AttentionState<B>;

@@ -157,8 +157,9 @@ class WeightPass {
 
 }  // namespace general
 
-template <class T, class Map, Window W>
-struct AttentionWeightsKernel<Cuda<T>, Map, W> {
+template <class T, class Map, Window W, MemoryPolicy M>
+struct AttentionWeightsKernel<Cuda<T>, Map, W, M> {
+  static_assert(!decays<M> && sinks_of<W> == 0, "gates and sinks have no CUDA kernels");
   /// f receives floats on the host, whatever T is, from this thread.
   template <class F>
   static void visit(const Cuda<T>& backend, const AttentionProblem<Cuda<T>, W>& p, F&& f) {

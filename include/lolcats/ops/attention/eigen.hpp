@@ -6,8 +6,8 @@
 
 namespace lolcats {
 
-template <class T, class Map, Window W>
-struct AttentionKernel<Cpu<T>, Map, W> {
+template <class T, class Map, Window W, MemoryPolicy M>
+struct AttentionKernel<Cpu<T>, Map, W, M> {
   using B = Cpu<T>;
   using Problem = AttentionProblem<B, W>;
 
@@ -17,10 +17,11 @@ struct AttentionKernel<Cpu<T>, Map, W> {
       const Extent& e = (*p.sequences)[n];
       Columns key_phi;
       for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {
-        const auto head = eigen::training_head<Map>(p, e, h);
+        const auto head = eigen::training_head<Map, M>(p, e, h);
         if (h == g * p.heads.group() || !shares_key_features(p)) key_phi = eigen::all_features(head.key_features.get(), e.length);
-        eigen::FarState<T> state(key_phi.cols(), p.heads.size);
-        eigen::attend<T, kind>(head, key_phi, state.sums(), head_rows(y, p, e, h), head_statistics(statistics, p, e, h));
+        eigen::FarState<T> storage(key_phi.cols(), p.heads.size);
+        eigen::FarSums<T> state = storage.sums();
+        eigen::attend<T, kind>(head, key_phi, state, head_rows(y, p, e, h), head_statistics(statistics, p, e, h));
       }
     });
   }
@@ -30,18 +31,20 @@ struct AttentionKernel<Cpu<T>, Map, W> {
     const auto start = [&](const Sink<T>& sink) {
       if (sink.gradient && !sink.add) tape.backend().zero(sink.gradient.data, sink.gradient.size());
     };
-    for (const Sink<T>* sink : {&sinks.q, &sinks.k, &sinks.v, &sinks.query_features, &sinks.key_features}) start(*sink);
+    for (const Sink<T>* sink : {&sinks.q, &sinks.k, &sinks.v, &sinks.query_features, &sinks.key_features, &sinks.gate}) {
+      start(*sink);
+    }
 
     const typename Tape<B>::Scope scope(tape);
     const AttentionWeights<B>& w = p.weights;
     const Index count = p.sequences->count();
     const Partials query_map(tape, w.query_map, count), query_bias(tape, w.query_bias, count), key_map(tape, w.key_map, count),
-        key_bias(tape, w.key_bias, count), factors(tape, w.window_factors, count);
+        key_bias(tape, w.key_bias, count), factors(tape, w.window_factors, count), gate_bias(tape, w.gate_bias, count);
 
     for_groups(p, [&](Index n, Index g) {
       const Extent& e = (*p.sequences)[n];
       for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {
-        const auto head = eigen::training_head<Map>(p, e, h);
+        const auto head = eigen::training_head<Map, M>(p, e, h);
         eigen::HeadGradients<T> to;
         to.q = head_data(sinks.q.gradient, p.heads.size, h, e);
         to.k = head_data(sinks.k.gradient, p.heads.size, g, e);
@@ -57,16 +60,36 @@ struct AttentionKernel<Cpu<T>, Map, W> {
           to.key_features = {to.k, key_map.at(n, key_head), key_bias.at(n, key_head)};
         }
         to.window_factor = factors.at(n, h);
+        std::vector<double> decay;
+        if (decays<M> && (w.gate_bias.trained() || sinks.gate.gradient)) {
+          decay.assign(static_cast<std::size_t>(e.length), 0.0);
+          to.decay = &decay;
+        }
         eigen::pull_head<T, kind>(head, head_rows(y, p, e, h), head_rows(dy, p, e, h), head_statistics(statistics, p, e, h), to);
+        if (to.decay) pull_gate(p, e, eigen::sum_of(p, h), decay, sinks.gate, gate_bias.at(n, eigen::sum_of(p, h)));
       }
     });
-    for (const Partials* partials : {&query_map, &query_bias, &key_map, &key_bias, &factors}) partials->add();
+    for (const Partials* partials : {&query_map, &query_bias, &key_map, &key_bias, &factors, &gate_bias}) partials->add();
   }
 
  private:
   static constexpr eigen::Kind kind = eigen::kind_of<Map, W>;
   using Columns = eigen::Columns<T>;
   using Partials = eigen::HeadPartials<T>;
+
+  /// dz of every token of extent e from dG: log a of a token is in the G of all tokens from there on.
+  static void pull_gate(const Problem& p, const Extent& e, Index s, const std::vector<double>& decay, const Sink<T>& gate,
+                        T* bias) {
+    using Gate = typename M::Gate;
+    double sum = 0, bias_sum = 0;
+    for (Index i = e.length; i-- > 0;) {
+      sum += decay[static_cast<std::size_t>(i)];
+      const double dz = sum * Gate::slope(eigen::gate_input<Gate>(p, e.row + i, s));
+      bias_sum += dz;
+      if (gate.gradient) gate.gradient.data[(e.row + i) * gate.gradient.cols() + s] += static_cast<T>(dz);
+    }
+    if (bias) *bias += static_cast<T>(bias_sum);
+  }
 
   template <class F>
   static void for_groups(const Problem& p, F&& f) {

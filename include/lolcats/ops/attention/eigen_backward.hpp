@@ -15,6 +15,7 @@ struct HeadGradients {
   T* v = nullptr;
   FeatureGradients<T> query_features, key_features;
   T* window_factor = nullptr;
+  std::vector<double>* decay = nullptr;  // dG of each token
 
   bool inputs() const { return q || k || v; }
   bool maps() const {
@@ -32,6 +33,7 @@ struct HeadGradients {
 ///          R = sum_n phi_q_n dy_n^T / den_n,   r = sum_n phi_q_n (dy_n.y_n) / den_n,   n over queries that see j as far
 /// The weights of a row sum to one, so sum_j p_nj g_nj = 0: the near sum is minus the far sum phi_q_n.dphi_q_n.  That
 /// gives the gradient of gamma and of c_n without the near part, which is then only computed when q, k or v ask for it.
+/// With a gate, a far weight has the factor exp(G_n - G_j), so dG_n = phi_q_n.dphi_q_n and dG_j = -phi_k_j.dphi_k_j.
 template <class T, Kind kind>
 void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& dy, const HeadStatistics<T>& saved,
                const HeadGradients<T>& to) {
@@ -40,6 +42,7 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
   const Index queries = head.q.rows();
   const Index size = head.q.cols();
   const bool near_wanted = near && to.inputs();
+  const bool decays = far && !head.decay.empty();
   const T scale = head.score_scale();
 
   const Columns<T> key_phi = all_features(head.key_features.get(), head.k.rows());  // (keys, F)
@@ -62,12 +65,12 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
   ScoreTile<T> p, g;
   Columns<T> dphi;
   RowMatrix<T> q;
-  Index folded = 0;
+  Index folded = head.behind_sinks();
   T gamma_sum = 0;
 
   for_query_tiles(head.period, head.q_position, queries, [&](Index first, Index last) {
     const Index tile = last - first;
-    const Index mixed_begin = std::min(head.begin(first), head.end(last - 1));
+    const Index mixed_begin = std::min(head.begin(first), std::max(head.behind_sinks(), head.end(last - 1)));
     const Index mixed_end = head.begin(last - 1);
     const Index keys_end = head.end(last - 1);
     const auto dy_tile = dy.middleRows(first, tile);           // (tile, D)
@@ -75,10 +78,10 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
     const auto delta_tile = delta.segment(first, tile);        // (tile)
     tiles.push_back({first, last, mixed_begin});
 
-    // g (tile, width) for keys [block, block + width)
-    const auto weight_gradient = [&](Index block, Index width) {
+    // g (tile, width) for keys with these values
+    const auto weight_gradient = [&](const auto& v, Index width) {
       g.resize(tile, key_block);
-      set_product(g.leftCols(width), dy_tile, head.v.middleRows(block, width).transpose());
+      set_product(g.leftCols(width), dy_tile, v.transpose());
       for (Index i = 0; i < tile; ++i) g.row(i).head(width) = (g.row(i).head(width) - delta_tile(i)) * inverse_tile(i);
     };
     // dv += (p / den)^T dy; spoils p
@@ -89,7 +92,8 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
     };
 
     if constexpr (far) {
-      fold(key_phi, head.v, folded, mixed_begin, state);
+      if (decays) state.advance(head.decay_of_query(first));
+      fold(head, key_phi, folded, mixed_begin, state);
       folded = std::max(folded, mixed_begin);
       head.query_features->forward(first, tile, query_phi.middleRows(first, tile));
       const auto phi = query_phi.middleRows(first, tile);          // (tile, F)
@@ -97,9 +101,12 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
       set_product(dphi, dy_tile, state.sums.transpose());
       add_product(dphi, delta_tile, state.normalizer.transpose(), T(-1));
       dphi.array().colwise() *= head.beta * inverse_tile.array();
+      if (decays) {
+        for (Index i = 0; i < tile; ++i) dphi.row(i) *= static_cast<T>(std::exp(head.decay_of_query(first + i) - state.decay));
+      }
       for (Index block = mixed_begin; block < mixed_end; block += key_block) {
         const Index width = std::min(key_block, mixed_end - block);
-        weight_gradient(block, width);
+        weight_gradient(head.v.middleRows(block, width), width);
         p.resize(tile, key_block);
         set_product(p.leftCols(width), phi, key_phi.middleRows(block, width).transpose());
         for (Index i = 0; i < tile; ++i) {
@@ -109,6 +116,10 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
         }
         g.leftCols(width) *= head.beta;
         p.leftCols(width) *= head.beta;
+        if (decays) {
+          decay_pairs(head, first, tile, block, width, g);
+          decay_pairs(head, first, tile, block, width, p);
+        }
         add_product(dphi, g.leftCols(width), key_phi.middleRows(block, width));
         add_product(key_dphi.middleRows(block, width), g.leftCols(width).transpose(), phi);
         pull_values(block, width);
@@ -117,21 +128,21 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
 
     if (near_wanted) {
       q = head.q.middleRows(first, tile) * scale;
-      for (Index block = mixed_begin; block < keys_end; block += key_block) {
-        const Index width = std::min(key_block, keys_end - block);
+      // Near keys [block, block + width), of the sinks or of the window.
+      const auto pull_near = [&](Index block, Index width, auto&& lo_of, auto&& hi_of) {
         const Index wide = padded(width);
         p.resize(tile, key_block);
         set_product(p.leftCols(width), q, head.k.middleRows(block, width).transpose());
         for (Index i = 0; i < tile; ++i) {
-          const Index lo = std::clamp<Index>(head.begin(first + i) - block, 0, width);
-          const Index hi = std::max(lo, std::clamp<Index>(head.end(first + i) - block, 0, width));
+          const Index lo = std::clamp<Index>(lo_of(first + i) - block, 0, width);
+          const Index hi = std::max(lo, std::clamp<Index>(hi_of(first + i) - block, 0, width));
           auto row = p.row(i);
           row.head(wide) = head.gamma * (row.head(wide) - saved.largest[(first + i) * saved.stride]).exp();
           row.head(lo).setZero();
           row.segment(hi, wide - hi).setZero();
         }
         if (to.q || to.k) {
-          weight_gradient(block, width);
+          weight_gradient(head.v.middleRows(block, width), width);
           g.leftCols(width) *= p.leftCols(width);  // ds
           if (to.q) {
             add_product(window_of(to.q, head.q).middleRows(first, tile), g.leftCols(width), head.k.middleRows(block, width), scale);
@@ -141,11 +152,22 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
           }
         }
         pull_values(block, width);
+      };
+      for (Index block = 0; block < head.sinks_of(last - 1); block += key_block) {
+        pull_near(block, std::min(key_block, head.sinks_of(last - 1) - block), [](Index) { return Index{0}; },
+                  [&](Index i) { return head.sinks_of(i); });
+      }
+      for (Index block = mixed_begin; block < keys_end; block += key_block) {
+        pull_near(block, std::min(key_block, keys_end - block), [&](Index i) { return head.begin(i); },
+                  [&](Index i) { return head.end(i); });
       }
     }
 
     if constexpr (far) {
       const Column<T> far_sums = (query_phi.middleRows(first, tile).array() * dphi.array()).rowwise().sum();  // (tile)
+      if (to.decay) {
+        for (Index i = 0; i < tile; ++i) (*to.decay)[static_cast<std::size_t>(first + i)] += static_cast<double>(far_sums(i));
+      }
       if constexpr (near) {
         gamma_sum -= far_sums.sum();
         if (near_wanted && (to.q || to.k)) {
@@ -166,33 +188,54 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
     // d gamma / d factor = gamma (1 - gamma), and gamma dL/dgamma = gamma_sum; beta = 1 - gamma where affine, with
     // beta dL/dbeta = -gamma_sum.  Nothing is divided by, so that a saturated gamma is harmless.
     if (to.window_factor) *to.window_factor += head.affine ? gamma_sum : gamma_sum * (T(1) - head.gamma);
-    if (!to.v && !to.key_features.x && !to.key_features.map && !to.key_features.bias) return;
+    if (!to.v && !to.key_features.x && !to.key_features.map && !to.key_features.bias && !to.decay) return;
     // Backwards over the tiles: R and r collect the queries behind a key, then that key leaves the state.
     RowMatrix<T> sums = RowMatrix<T>::Zero(key_phi.cols(), size);     // R (F, D)
     Column<T> normalizer = Column<T>::Zero(key_phi.cols());           // r (F)
+    double decay = 0;  // G that both are as of: a query n counts exp(G_n - decay)
     Index far_end = folded;
     const auto pull_keys = [&](Index first, Index last) {
       if (first >= last) return;
-      auto dphi_k = key_dphi.middleRows(first, last - first);
-      const auto v = head.v.middleRows(first, last - first);
+      const Index count = last - first;
+      const auto v = head.v.middleRows(first, count);
+      Columns<T> phi = key_phi.middleRows(first, count);
+      Columns<T> dphi_k = Columns<T>::Zero(count, phi.cols());
       add_product(dphi_k, v, sums.transpose(), head.beta);
       dphi_k.rowwise() -= head.beta * normalizer.transpose();
-      if (to.v) {
-        add_product(window_of(to.v, head.v).middleRows(first, last - first), key_phi.middleRows(first, last - first), sums,
-                    head.beta);
+      if (decays) {
+        for (Index j = 0; j < count; ++j) {
+          const T factor = static_cast<T>(std::exp(decay - head.decay[static_cast<std::size_t>(first + j)]));
+          dphi_k.row(j) *= factor;
+          phi.row(j) *= factor;
+        }
       }
+      key_dphi.middleRows(first, count) += dphi_k;
+      if (to.v) add_product(window_of(to.v, head.v).middleRows(first, count), phi, sums, head.beta);
     };
     for (std::size_t t = tiles.size(); t-- > 0;) {
       const auto [first, last, tile_far_end] = tiles[t];
       pull_keys(tile_far_end, far_end);  // keys that became far after this tile
       far_end = std::min(far_end, tile_far_end);
       const Index tile = last - first;
-      const Columns<T> weighted =
+      Columns<T> weighted =
           (query_phi.middleRows(first, tile).array().colwise() * inverse.segment(first, tile).array()).matrix();
+      if (decays) {
+        const double here = head.decay_of_query(first);
+        const T factor = static_cast<T>(std::exp(decay - here));
+        sums *= factor;
+        normalizer *= factor;
+        decay = here;
+        for (Index i = 0; i < tile; ++i) weighted.row(i) *= static_cast<T>(std::exp(head.decay_of_query(first + i) - here));
+      }
       add_product(sums, weighted.transpose(), dy.middleRows(first, tile));
       add_product(normalizer, weighted.transpose(), delta.segment(first, tile));
     }
-    pull_keys(0, far_end);
+    pull_keys(head.behind_sinks(), far_end);
+    if (to.decay) {
+      for (Index j = 0; j < head.k.rows(); ++j) {
+        (*to.decay)[static_cast<std::size_t>(j)] -= static_cast<double>(key_phi.row(j).dot(key_dphi.row(j)));
+      }
+    }
     if (to.key_features.x || to.key_features.map || to.key_features.bias) {
       for (Index first = 0; first < head.k.rows(); first += query_tile) {
         const Index n = std::min(query_tile, head.k.rows() - first);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/ops/attention/eigen_features.hpp>
+#include <lolcats/ops/attention/eigen_gate.hpp>
 
 #include <cmath>
 #include <limits>
@@ -27,7 +28,7 @@ template <class Map, class W>
 inline constexpr Kind kind_of = !W::has_near ? Kind::far : W::has_far && !std::is_same_v<Map, NoMap> ? Kind::mixed : Kind::near;
 
 /// One head of one sequence.  Queries are at positions q_position ..., keys at k_position ..., keys before that are in
-/// the state already.
+/// the state or among the sinks.
 template <class T>
 struct Head {
   ConstRows<T> q, k, v;  // (queries, D), (keys, D), (keys, D)
@@ -39,12 +40,23 @@ struct Head {
   T beta = 1;
   bool affine = false;
   std::unique_ptr<FeatureSource<T>> query_features, key_features;
+  Index sinks = 0;               // so many keys at the start of the sequence are near beside those of the window,
+  ConstRows<T> sink_k = q, sink_v = q;  // (up to sinks, D): those that there are
+  std::vector<double> decay = {};  // G of each key, a running sum of log a from some start; empty without a gate
 
   T score_scale() const { return T(1) / std::sqrt(static_cast<T>(q.cols())); }
-  /// Keys before this index are far for query i.
-  Index begin(Index i) const { return std::max<Index>(0, begins[static_cast<std::size_t>(i)] - k_position); }
+  /// Keys from here on are no sinks.
+  Index behind_sinks() const { return std::max<Index>(0, sinks - k_position); }
+  /// Keys behind the sinks and before this index are far for query i; from here on they are in its window.
+  Index begin(Index i) const { return std::max(behind_sinks(), begins[static_cast<std::size_t>(i)] - k_position); }
   /// Keys from this index on are in the future of query i.
   Index end(Index i) const { return q_position + i + 1 - k_position; }
+  /// Sinks that query i reads.
+  Index sinks_of(Index i) const { return std::min({sinks, sink_k.rows(), q_position + i + 1}); }
+  /// What query i and key j decay by between them.
+  T decayed(Index i, Index j) const { return static_cast<T>(std::exp(decay_of_query(i) - decay[static_cast<std::size_t>(j)])); }
+  /// G of query i.
+  double decay_of_query(Index i) const { return decay[static_cast<std::size_t>(q_position + i - k_position)]; }
 };
 
 /// The window's begin for `count` queries from `position` on.
@@ -60,6 +72,15 @@ template <class T>
 struct FarSums {
   Eigen::Map<RowMatrix<T>> sums;
   Eigen::Map<Column<T>> normalizer;
+  double decay = 0;  // G that they are as of: a key j counts exp(decay - G_j)
+
+  /// As of a later token.
+  void advance(double to) {
+    const T factor = static_cast<T>(std::exp(to - decay));
+    sums *= factor;
+    normalizer *= factor;
+    decay = to;
+  }
 };
 
 /// The same in its own memory, nothing read yet.
@@ -91,10 +112,30 @@ void for_query_tiles(Index period, Index position, Index count, F&& f) {
 
 /// Adds keys [first, last) to the state.
 template <class T>
-void fold(const Columns<T>& phi, const ConstRows<T>& v, Index first, Index last, FarSums<T>& state) {
+void fold(const Head<T>& head, const Columns<T>& phi, Index first, Index last, FarSums<T>& state) {
   if (first >= last) return;
-  add_product(state.sums, phi.middleRows(first, last - first).transpose(), v.middleRows(first, last - first));
-  state.normalizer += phi.middleRows(first, last - first).colwise().sum().transpose();
+  const auto v = head.v.middleRows(first, last - first);
+  if (head.decay.empty()) {
+    add_product(state.sums, phi.middleRows(first, last - first).transpose(), v);
+    state.normalizer += phi.middleRows(first, last - first).colwise().sum().transpose();
+  } else {
+    Columns<T> decayed = phi.middleRows(first, last - first);
+    for (Index j = first; j < last; ++j) {
+      decayed.row(j - first) *= static_cast<T>(std::exp(state.decay - head.decay[static_cast<std::size_t>(j)]));
+    }
+    add_product(state.sums, decayed.transpose(), v);
+    state.normalizer += decayed.colwise().sum().transpose();
+  }
+}
+
+/// Multiplies the far weights p (tile, width) of queries from `first` on keys from `block` by what lies between them, up
+/// to each query's own bound.
+template <class T, class P>
+void decay_pairs(const Head<T>& head, Index first, Index tile, Index block, Index width, P&& p) {
+  for (Index i = 0; i < tile; ++i) {
+    const Index end = std::clamp<Index>(head.begin(first + i) - block, 0, width);
+    for (Index j = 0; j < end; ++j) p(i, j) *= head.decayed(first + i, block + j);
+  }
 }
 
 /// Features of all keys (keys, F); empty without a map.
@@ -124,22 +165,23 @@ struct HeadStatistics {
 /// y (queries, D) of one head.  `state` holds the keys before k_position and takes up keys as they become far for whole
 /// tiles; returns how many of `head.k` it has taken up.
 template <class T, Kind kind>
-Index attend(const Head<T>& head, const Columns<T>& key_phi, FarSums<T> state, Rows<T> y, HeadStatistics<T> saved) {
+Index attend(const Head<T>& head, const Columns<T>& key_phi, FarSums<T>& state, Rows<T> y, HeadStatistics<T> saved) {
   constexpr bool near = kind != Kind::far;
   constexpr bool far = kind != Kind::near;
   constexpr T lowest = -std::numeric_limits<T>::infinity();
+  const bool decays = far && !head.decay.empty();
   const Index size = head.q.cols();
   ScoreTile<T> p;
-  Columns<T> phi;
+  Columns<T> phi, decayed_phi;
   RowMatrix<T> q, near_sum, far_sum;  // (tile, D)
   Column<T> near_weight, far_weight;  // (tile)
   Column<T> largest;
   std::vector<Index> largest_at(query_tile);
-  Index folded = 0;
+  Index folded = head.behind_sinks();
 
   for_query_tiles(head.period, head.q_position, head.q.rows(), [&](Index first, Index last) {
     const Index tile = last - first;
-    const Index mixed_begin = std::min(head.begin(first), head.end(last - 1));
+    const Index mixed_begin = std::min(head.begin(first), std::max(head.behind_sinks(), head.end(last - 1)));
     const Index mixed_end = head.begin(last - 1);
     const Index keys_end = head.end(last - 1);
 
@@ -148,54 +190,75 @@ Index attend(const Head<T>& head, const Columns<T>& key_phi, FarSums<T> state, R
     largest.setConstant(tile, lowest);
     if constexpr (near) q = head.q.middleRows(first, tile) * head.score_scale();
     if constexpr (far) {
-      fold(key_phi, head.v, folded, mixed_begin, state);
+      if (decays) state.advance(head.decay_of_query(first));
+      fold(head, key_phi, folded, mixed_begin, state);
       folded = std::max(folded, mixed_begin);
       phi.resize(tile, key_phi.cols());
       head.query_features->forward(first, tile, phi);
       far_sum.resize(tile, size);
       far_weight.resize(tile);
-      set_product(far_sum, phi, state.sums);            // (tile, D)
-      set_product(far_weight, phi, state.normalizer);  // (tile)
+      if (decays) {
+        decayed_phi = phi;
+        for (Index i = 0; i < tile; ++i) {
+          decayed_phi.row(i) *= static_cast<T>(std::exp(head.decay_of_query(first + i) - state.decay));
+        }
+      }
+      const Columns<T>& seen = decays ? decayed_phi : phi;
+      set_product(far_sum, seen, state.sums);            // (tile, D)
+      set_product(far_weight, seen, state.normalizer);  // (tile)
     }
 
+    // Near keys, `width` of them: k and v are their rows, query i reads those in [lo(i), hi(i)), `at` is the first one's place.
+    const auto read_near = [&](const auto& k, const auto& v, Index width, Index at, auto&& lo_of, auto&& hi_of) {
+      p.resize(tile, key_block);
+      set_product(p.leftCols(width), q, k.transpose());
+      const Index wide = padded(width);
+      for (Index i = 0; i < tile; ++i) {
+        const Index lo = std::clamp<Index>(lo_of(first + i), 0, width);
+        const Index hi = std::clamp<Index>(hi_of(first + i), 0, width);
+        auto row = p.row(i);
+        if (lo >= hi) {
+          row.head(wide).setZero();
+          continue;
+        }
+        const T top = row.segment(lo, hi - lo).maxCoeff();
+        if (top > largest(i)) {
+          const T shrink = std::exp(largest(i) - top);
+          near_sum.row(i) *= shrink;
+          near_weight(i) *= shrink;
+          largest(i) = top;
+          if (saved.largest_at) {
+            const T* scores = p.data() + i * key_block;
+            largest_at[static_cast<std::size_t>(i)] = at + (std::find(scores + lo, scores + hi, top) - scores);
+          }
+        }
+        row.head(wide) = (row.head(wide) - largest(i)).exp();
+        row.head(lo).setZero();
+        row.segment(hi, wide - hi).setZero();
+        near_weight(i) += row.head(wide).sum();
+      }
+      add_product(near_sum, p.leftCols(width), v);
+    };
+    if constexpr (near) {
+      for (Index block = 0; block < head.sinks_of(last - 1); block += key_block) {
+        const Index width = std::min(key_block, head.sinks_of(last - 1) - block);
+        read_near(head.sink_k.middleRows(block, width), head.sink_v.middleRows(block, width), width, block,
+                  [](Index) { return Index{0}; }, [&](Index i) { return head.sinks_of(i) - block; });
+      }
+    }
     for (Index block = mixed_begin; block < keys_end; block += key_block) {
       const Index width = std::min(key_block, keys_end - block);
       const auto v = head.v.middleRows(block, width);
       if constexpr (near) {
-        p.resize(tile, key_block);
-        set_product(p.leftCols(width), q, head.k.middleRows(block, width).transpose());
-        const Index wide = padded(width);
-        for (Index i = 0; i < tile; ++i) {
-          const Index lo = std::clamp<Index>(head.begin(first + i) - block, 0, width);
-          const Index hi = std::clamp<Index>(head.end(first + i) - block, 0, width);
-          auto row = p.row(i);
-          if (lo >= hi) {
-            row.head(wide).setZero();
-            continue;
-          }
-          const T top = row.segment(lo, hi - lo).maxCoeff();
-          if (top > largest(i)) {
-            const T shrink = std::exp(largest(i) - top);
-            near_sum.row(i) *= shrink;
-            near_weight(i) *= shrink;
-            largest(i) = top;
-            if (saved.largest_at) {
-              const T* scores = p.data() + i * key_block;
-              largest_at[static_cast<std::size_t>(i)] = block + (std::find(scores + lo, scores + hi, top) - scores);
-            }
-          }
-          row.head(wide) = (row.head(wide) - largest(i)).exp();
-          row.head(lo).setZero();
-          row.segment(hi, wide - hi).setZero();
-          near_weight(i) += row.head(wide).sum();
-        }
-        add_product(near_sum, p.leftCols(width), v);
+        read_near(head.k.middleRows(block, width), v, width, block, [&](Index i) { return head.begin(i) - block; },
+                  [&](Index i) { return head.end(i) - block; });
       }
       if constexpr (far) {
         const Index mixed = std::min(width, mixed_end - block);
         if (mixed > 0) {
           p.resize(tile, key_block);
           set_product(p.leftCols(mixed), phi, key_phi.middleRows(block, mixed).transpose());
+          if (decays) decay_pairs(head, first, tile, block, mixed, p);
           for (Index i = 0; i < tile; ++i) {
             const Index hi = std::clamp<Index>(head.begin(first + i) - block, 0, mixed);
             p.row(i).segment(hi, mixed - hi).setZero();
@@ -232,7 +295,7 @@ Index attend(const Head<T>& head, const Columns<T>& key_phi, FarSums<T> state, R
 
 #ifdef LOLCATS_COMPILED_KERNELS
 #define LOLCATS_DECLARE(T, kind) \
-  extern template Index attend<T, kind>(const Head<T>&, const Columns<T>&, FarSums<T>, Rows<T>, HeadStatistics<T>);
+  extern template Index attend<T, kind>(const Head<T>&, const Columns<T>&, FarSums<T>&, Rows<T>, HeadStatistics<T>);
 LOLCATS_DECLARE(float, Kind::near)
 LOLCATS_DECLARE(float, Kind::far)
 LOLCATS_DECLARE(float, Kind::mixed)
@@ -243,20 +306,21 @@ LOLCATS_DECLARE(double, Kind::mixed)
 #endif
 
 /// The problem's head h over extent e, all keys of the extent in place.
-template <class Map, class T, class W>
+template <class Map, MemoryPolicy M, class T, class W>
 Head<T> training_head(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, Index h) {
   const Heads& n = p.heads;
   const Index g = h / n.group();
   const auto window = [&](View<const T> x, Index index) {
     return rows(x.data + e.row * x.cols() + index * n.size, e.length, n.size, x.cols());
   };
-  const auto q = window(p.q, h);
-  const auto k = window(p.k, g);
-  T gamma = 1;
-  if (p.weights.window_factors) gamma = T(1) / (T(1) + std::exp(-p.weights.window_factors.value.data[h]));
-  return {q, k, window(p.v, g), 0, 0, begins_of(p.window, 0, e.length), p.window.period(), gamma,
-          p.affine ? T(1) - gamma : T(1), p.affine, feature_source<Map, true>(p, q, e, h),
-          feature_source<Map, false>(p, k, e, h)};
+  const auto q = window(p.q, h), k = window(p.k, g), v = window(p.v, g);
+  Head<T> head{.q = q, .k = k, .v = v, .begins = begins_of(p.window, 0, e.length), .period = p.window.period(),
+               .affine = p.affine, .query_features = feature_source<Map, true>(p, q, e, h),
+               .key_features = feature_source<Map, false>(p, k, e, h), .sinks = sinks_of<W>, .sink_k = k, .sink_v = v};
+  if (p.weights.window_factors) head.gamma = T(1) / (T(1) + std::exp(-p.weights.window_factors.value.data[h]));
+  if (p.affine) head.beta = T(1) - head.gamma;
+  if constexpr (decays<M>) head.decay = running_decay<typename M::Gate>(p, e, sum_of(p, h));
+  return head;
 }
 
 }  // namespace lolcats::eigen

@@ -22,9 +22,15 @@ void tile_weights(Kind kind, const Head<T>& head, const Columns<T>& key_phi, Ind
     head.query_features->forward(first, tile, phi);
     const Index far_end = std::min(keys, head.begin(last - 1));
     add_product(p.leftCols(far_end), phi, key_phi.topRows(far_end).transpose(), head.beta);
+    if (!head.decay.empty()) decay_pairs(head, first, tile, 0, far_end, p);
   }
-  RowMatrix<T> scores;
+  RowMatrix<T> scores, sink_scores;
   const Index near_begin = std::min(keys, head.begin(first));
+  const Index sinks = std::min(keys, head.sinks_of(last - 1));
+  if (near && sinks > 0) {
+    sink_scores.setZero(tile, sinks);
+    add_product(sink_scores, head.q.middleRows(first, tile), head.sink_k.topRows(sinks).transpose(), head.score_scale());
+  }
   if (near) {
     scores.setZero(tile, keys - near_begin);
     add_product(scores, head.q.middleRows(first, tile), head.k.middleRows(near_begin, keys - near_begin).transpose(),
@@ -36,9 +42,15 @@ void tile_weights(Kind kind, const Head<T>& head, const Columns<T>& key_phi, Ind
     const Index hi = head.end(first + i);
     auto row = p.row(i);
     row.segment(lo, keys - lo).setZero();
-    if (near && lo < hi) {
-      const auto s = scores.row(i).segment(lo - near_begin, hi - lo).array();
-      row.segment(lo, hi - lo) = (head.gamma * (s - s.maxCoeff()).exp()).matrix();
+    if (near) {
+      const Index seen = std::min(sinks, hi);
+      const auto s = scores.row(i).segment(lo - near_begin, std::max<Index>(0, hi - lo)).array();
+      T largest = -std::numeric_limits<T>::infinity();
+      if (lo < hi) largest = s.maxCoeff();
+      if (seen > 0) largest = std::max(largest, sink_scores.row(i).head(seen).maxCoeff());
+      if (lo < hi) row.segment(lo, hi - lo) = (head.gamma * (s - largest).exp()).matrix();
+      row.head(sinks).setZero();
+      if (seen > 0) row.head(seen) = (head.gamma * (sink_scores.row(i).head(seen).array() - largest).exp()).matrix();
     }
     inverse(i) = T(1) / (row.sum() + (near ? T(0) : static_cast<T>(linear_epsilon)));
   }
@@ -46,15 +58,15 @@ void tile_weights(Kind kind, const Head<T>& head, const Columns<T>& key_phi, Ind
 
 }  // namespace eigen
 
-template <class T, class Map, Window W>
-struct AttentionWeightsKernel<Cpu<T>, Map, W> {
+template <class T, class Map, Window W, MemoryPolicy M>
+struct AttentionWeightsKernel<Cpu<T>, Map, W, M> {
   template <class F>
   static void visit(const Cpu<T>&, const AttentionProblem<Cpu<T>, W>& p, F&& f) {
     parallel_for(p.sequences->count() * p.heads.queries, [&](Index item) {
       const Index n = item / p.heads.queries;
       const Index h = item % p.heads.queries;
       const Extent& e = (*p.sequences)[n];
-      const auto head = eigen::training_head<Map>(p, e, h);
+      const auto head = eigen::training_head<Map, M>(p, e, h);
       const eigen::Columns<T> key_phi = eigen::all_features(head.key_features.get(), e.length);
       eigen::RowMatrix<T> weights;  // (tile, keys)
       eigen::Columns<T> phi;

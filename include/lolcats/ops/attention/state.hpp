@@ -12,7 +12,8 @@ namespace lolcats {
 ///
 /// Far keys live in S (H, F, D) = sum phi_k(k) v^T and z (H, F) = sum phi_k(k), in Real, one pair per sequence.  Near keys
 /// and values are kept raw per key/value head, and a key is mapped and folded into S and z when it leaves the window
-/// (a whole tile at once where the window is terraced).  So the size does not depend on how many tokens were read,
+/// (a whole tile at once where the window is terraced).  A memory with a gate multiplies S and z by it for every token.
+/// Sinks are kept apart.  So the size does not depend on how many tokens were read,
 /// except for an unbounded window, where this is a key/value cache.
 template <Backend B>
 struct AttentionState {
@@ -25,6 +26,8 @@ struct AttentionState {
     Array<B> features;             // the same with H or G times F, with GivenFeatures only
     Array<B, Real<B>> sums;        // S (H, F, D), or (G, F, D) where a backend shares it between heads of one key map
     Array<B, Real<B>> normalizer;  // z (H, F) or (G, F)
+    Array<B, Real<B>> decays;      // log a of the kept keys' tokens, of a memory with a gate; beside `keys`
+    Array<B> sink_keys, sink_values;  // (G, sinks, D), or (sinks, G * D) on a GPU; the first `sinks` tokens
 
     /// f(array) for each of the arrays of a slot; those that are not in use are empty.
     template <class Self, class F>
@@ -34,6 +37,9 @@ struct AttentionState {
       f(slot.features);
       f(slot.sums);
       f(slot.normalizer);
+      f(slot.decays);
+      f(slot.sink_keys);
+      f(slot.sink_values);
     }
     /// The same state in memory of its own, to be read on independently.
     Slot clone(const B& backend) const {
@@ -62,9 +68,9 @@ struct AttentionState {
   }
 };
 
-/// Specialised per backend, Map and Window:
+/// Specialised per backend, Map, Window and Memory:
 ///   step(backend, problem, state, y (M, H * D))   reads new tokens, updates the state
-template <Backend B, class Map, Window W>
+template <Backend B, class Map, Window W, MemoryPolicy M>
 struct AttentionStateKernel;
 
 /// Reads new tokens: q (M, H * D), k and v (M, G * D), one extent of `sequences` per slot of `state`, in order, with
@@ -85,7 +91,7 @@ Var<B> attention_step(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequenc
   }
   AttentionProblem<B, W> problem{heads, &sequences, window, A::affine, q.value(), k.value(), v.value(), weights};
   auto [y, out] = tape.result(q.shape(), false);
-  AttentionStateKernel<B, typename A::Map, W>::step(tape.backend(), problem, state, out);
+  AttentionStateKernel<B, typename A::Map, W, MemoryOf<A>>::step(tape.backend(), problem, state, out);
   return y;
 }
 

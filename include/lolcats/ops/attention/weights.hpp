@@ -5,9 +5,9 @@
 
 namespace lolcats {
 
-/// Specialised per backend, Map and Window:
+/// Specialised per backend, Map, Window and Memory:
 ///   visit(backend, problem, f)   see visit_attention_weights
-template <Backend B, class Map, Window W>
+template <Backend B, class Map, Window W, MemoryPolicy M>
 struct AttentionWeightsKernel;
 
 /// Calls f(sequence, head, first, weights) with weights (queries, keys) on the host: row i holds the weights of query first + i of
@@ -18,7 +18,7 @@ void visit_attention_weights(const B& backend, View<const Scalar<B>> q, View<con
                              const Heads& heads, const AttentionWeights<B>& weights, typename A::Window window, F&& f) {
   detail::check_attention<A>(q.shape, k.shape, k.shape, sequences, heads, weights);
   const AttentionProblem<B, typename A::Window> problem{heads, &sequences, window, A::affine, q, k, k, weights};
-  AttentionWeightsKernel<B, typename A::Map, typename A::Window>::visit(backend, problem, f);
+  AttentionWeightsKernel<B, typename A::Map, typename A::Window, MemoryOf<A>>::visit(backend, problem, f);
 }
 
 }  // namespace lolcats

@@ -112,8 +112,8 @@ struct WeightCrossEntropyKernel<Cpu<T>, Map, W> {
   template <class F>
   static HeadOf for_tiles(const Problem& p, Sliding<> teacher_window, Index n, Index h, F&& f) {
     const Extent& e = (*p.sequences)[n];
-    HeadOf head = eigen::training_head<Map>(p, e, h);
-    const HeadOf teacher{head.q, head.k, head.v, 0, 0, eigen::begins_of(teacher_window, 0, e.length), 1, T(1), T(1), false, {}, {}};
+    HeadOf head = eigen::training_head<Map, Sum>(p, e, h);
+    const HeadOf teacher{.q = head.q, .k = head.k, .v = head.v, .begins = eigen::begins_of(teacher_window, 0, e.length)};
     const eigen::Columns<T> key_phi = eigen::all_features(head.key_features.get(), e.length);
     const eigen::Columns<T> none;
     eigen::RowMatrix<T> a, t;

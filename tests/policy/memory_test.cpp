@@ -1,0 +1,73 @@
+// Sinks and memories with a gate, through the whole suite.
+#include <lolcats/ops/attention/eigen_weights.hpp>
+#include <lolcats/policy/feature_map/hedgehog.hpp>
+#include <lolcats/testing/attention_suite.hpp>
+#include <lolcats/testing/window_suite.hpp>
+
+using namespace lolcats;
+using lolcats::testing::check_attention;
+
+namespace {
+/// Forgets by a gate of its own: half of everything with a token, where z is large.
+struct StepGate {
+  static constexpr GateInput input = GateInput::hidden;
+  static constexpr bool learned = true;
+  static double start(Index, Index) { return 0; }
+  static constexpr double log_decay(double z) { return -0.05 * z * z / (1 + z * z); }
+  static constexpr double slope(double z) { return -0.1 * z / ((1 + z * z) * (1 + z * z)); }
+  static std::string name() { return "step"; }
+};
+static_assert(GatePolicy<StepGate>);
+
+using Fixed = Hybrid<Hedgehog<4>, Sliding<5>, Decay<RetentionGate>>;
+using PerGroup = Linear<Hedgehog<4>, Decay<HeadGate>, KeyMapsPerGroup>;
+using Own = Hybrid<Hedgehog<4>, Sinks<2, Terraced<64>>, Affine, Decay<StepGate>>;
+using SinksAlone = Hybrid<Hedgehog<4>, Sinks<3, Nothing>>;
+}  // namespace
+
+TEST_CASE("sinks: the window's own suite") {
+  lolcats::testing::check_window(Sinks<4, Sliding<10>>{});
+  lolcats::testing::check_window(Sinks<3, Nothing>{});
+  lolcats::testing::check_window(Sinks<70, Terraced<8, 1>>{});
+  lolcats::testing::check_window(Sinks<2, Sliding<>>(Index{6}));
+}
+TEST_CASE("sinks: softmax within a window") { check_attention<Softmax<Sinks<4, Sliding<10>>>, false>(); }
+TEST_CASE("sinks: more than a tile") { check_attention<Softmax<Sinks<70, Terraced<8, 1>>>, false>(); }
+TEST_CASE("sinks: beside a window and far keys") { check_attention<Hybrid<Hedgehog<4>, Sinks<4, Terraced<8>>, Affine>>(); }
+TEST_CASE("sinks: the only near keys") { check_attention<SinksAlone, false>(); }
+TEST_CASE("gate: fixed, beside a window") { check_attention<Fixed>(); }
+TEST_CASE("gate: one per key/value head, without a window") { check_attention<PerGroup, false>(); }
+TEST_CASE("gate: one's own, of the input, with sinks") { check_attention<Own, false>(); }
+
+TEST_CASE("memories and windows say their names") {
+  CHECK(Softmax<Sinks<4, Sliding<124>>>::name() == "softmax<sinks<4, sliding<124>>>");
+  CHECK(Fixed::name() == "hybrid<hedgehog<4>, sliding<5>, decay<retention>>");
+}
+
+TEST_CASE_TEMPLATE("attention weights of sinks and gates are the reference's", A, Softmax<Sinks<4, Sliding<10>>>, Fixed, Own, SinksAlone) {
+  using B = Cpu<double>;
+  const auto c = lolcats::testing::random_attention_case<A>({}, {4, 2, 8}, Sequences::rectangular(2, 90), 3);
+  std::vector<std::vector<double>> want;
+  lolcats::testing::reference_attention(c, &want);
+  lolcats::testing::AttentionArguments<B, A> arguments(c, {false, false, false});
+  Tape<B> tape;
+  const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k");
+  double worst = 0;
+  Index tiles = 0;
+  visit_attention_weights<A>(B{}, q.value(), k.value(), c.sequences, c.heads, arguments.weights(tape), c.window,
+                             [&](Index n, Index h, Index first, View<const double> weights) {
+#pragma omp critical
+                               {
+                                 ++tiles;
+                                 for (Index i = 0; i < weights.rows(); ++i) {
+                                   for (Index j = 0; j < weights.cols(); ++j) {
+                                     const auto at = static_cast<std::size_t>((h * 90 + first + i) * 90 + j);
+                                     worst = std::max(worst, std::abs(weights.data[i * weights.cols() + j] -
+                                                                      want[static_cast<std::size_t>(n)][at]));
+                                   }
+                                 }
+                               }
+                             });
+  CHECK(tiles == 2 * 4 * 2);
+  CHECK(worst < 1e-13);
+}
