@@ -4,6 +4,11 @@
 #include "../support/device.hpp"
 #include "any_model.hpp"
 
+#include <lolcats/model/convert.hpp>
+#include <lolcats/model/linearized.hpp>
+#include <lolcats/model/merge_adapter.hpp>
+#include <lolcats/model/zoo.hpp>
+
 namespace examples {
 
 using Teacher = lolcats::Llama<Device>;
