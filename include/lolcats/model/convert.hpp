@@ -48,7 +48,8 @@ Student convert(const Teacher& teacher, std::uint64_t seed = 0) {
   Student student(
       teacher.config(), [&](const std::string& name, const Shape&) { return *base.at(name); }, seed, teacher.backend());
 
-  detail::share_parameters<B>(source.transfer_parameters(), student.transfer_parameters(), [](const std::string& name) {
+  detail::share_parameters<B>(source.attention_parameters(), student.attention_parameters(), [](const std::string& name) {
+    if (name.find("memory_") != std::string::npos) return std::is_same_v<MemoryOf<From>, MemoryOf<To>>;
     return name.ends_with("window_factors") ? has_mixing<From> && has_mixing<To> : detail::same_maps<From, To>;
   });
   if constexpr (std::is_same_v<typename Student::Adapter, typename Teacher::Adapter>) {

@@ -23,6 +23,9 @@ struct FinetuneRecipe {
   bool restore_best = true;
   std::filesystem::path checkpoint = {};
   Index checkpoint_every = 0;
+  double checkpoint_minutes = 0;
+  std::function<bool()> stop = {};
+  TrainingLog log = {};
   std::string identity = {};
 
   /// Trains feature maps and gamma beside the adapters: the paper's baseline without attention transfer.

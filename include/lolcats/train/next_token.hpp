@@ -47,6 +47,9 @@ auto loop_recipe(const StageRecipe& from, std::string stage, std::string identit
   to.restore_best = from.restore_best;
   to.checkpoint = from.checkpoint;
   to.checkpoint_every = from.checkpoint_every;
+  to.checkpoint_minutes = from.checkpoint_minutes;
+  to.stop = from.stop;
+  to.log = from.log;
   return to;
 }
 

@@ -31,6 +31,9 @@ struct TransferRecipe {
   bool restore_best = true;
   std::filesystem::path checkpoint = {};  // block-wise: one file per block, with ".block<i>" appended
   Index checkpoint_every = 0;
+  double checkpoint_minutes = 0;
+  std::function<bool()> stop = {};
+  TrainingLog log = {};
   std::string identity = {};
 
   /// loss = mse_factor * mean of squared differences + xent_factor * mean cross-entropy of attention weights, each a

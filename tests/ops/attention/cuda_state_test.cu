@@ -47,6 +47,26 @@ TEST_CASE("softmax: a key/value cache that grows, and one that does not") {
   check_steps<Softmax<>>(Sliding<>(7));
 }
 
+TEST_CASE("sinks") {
+  for (const Index width : {1, 5, 64}) check_steps<Hybrid<Hedgehog<dynamic>, Sinks<4, Sliding<>>>>(Sinks<4, Sliding<>>(width));
+  check_steps<Softmax<Sinks<70, Sliding<>>>>(Sinks<70, Sliding<>>(5));
+  check_steps<Softmax<Sinks<4, Sliding<>>>>(Sinks<4, Sliding<>>(1500), {.lengths = {600}});
+  check_steps<Hybrid<Hedgehog<dynamic>, Sinks<3, Nothing>>>({});
+}
+
+TEST_CASE("caches") {
+  check_steps<Softmax<Sinks<4, Sliding<>>, Kept<6, LearnedScore>>>(Sinks<4, Sliding<>>(10));
+  check_steps<Softmax<Terraced<>, Kept<70, LearnedScore>>>(Terraced<>(8), {.lengths = {65, 200, 300}});
+}
+
+TEST_CASE("gates") {
+  for (const Index width : {5, 64}) check_steps<Hybrid<Hedgehog<dynamic>, Sliding<>, Decay<KeyGate>>>(Sliding<>(width));
+  check_steps<Linear<EluPlusOne<3>, KeyMapsPerGroup, Decay<HeadGate>>>({});
+  check_steps<Hybrid<EluPlusOne<3>, Sinks<4, Terraced<>>, Affine, KeyMapsPerGroup, Decay<ProjectedGate>>>(
+      Sinks<4, Terraced<>>(16));
+  check_steps<Linear<EluPlusOne<3>, KeyMapsPerGroup, Decay<HeadGate>>>({}, {.lengths = {600}});  // cut into chunks
+}
+
 TEST_CASE("given features") { check_steps<OverGiven>(Sliding<>(9)); }
 
 TEST_CASE("wide heads and many features") {

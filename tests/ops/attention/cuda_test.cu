@@ -22,9 +22,9 @@ void check_general(typename A::Window window, const AttentionSuite& suite = smal
 }
 
 /// The path of a problem with 4 query and 2 key heads and 300 tokens.
-template <class Map, class W>
+template <class Map, class M = Sum, class W>
 AttentionPath path_of(W window, Index size, Index key_maps = 4) {
-  using Paths = AttentionPaths<bf16, Map, W>;
+  using Paths = AttentionPaths<bf16, Map, W, M>;
   const Sequences sequences = Sequences::rectangular(1, 300);
   AttentionProblem<Cuda<bf16>, W> p{{4, 2, size}, &sequences, window, false, {}, {}, {}, {}};
   p.weights.query_map.value = {nullptr, {4, size, Map::projected}};
@@ -71,6 +71,35 @@ TEST_CASE("softmax") {
   for (const Index width : {Index{1}, Index{70}, unlimited}) check_general<Softmax<>>(Sliding<>(width));
 }
 
+TEST_CASE("sinks beside a window, beside far keys, and alone") {
+  check_general<Softmax<Sinks<4, Sliding<>>>>(Sinks<4, Sliding<>>(10));
+  check_general<Softmax<Sinks<70, Sliding<>>>>(Sinks<70, Sliding<>>(5));
+  check_general<Hybrid<Hedgehog<dynamic>, Sinks<4, Sliding<>>, Affine>>(Sinks<4, Sliding<>>(10));
+  check_general<Hybrid<Hedgehog<dynamic>, Sinks<70, Sliding<>>>>(Sinks<70, Sliding<>>(70), {.lengths = {65, 200}});
+  check_general<Hybrid<Hedgehog<dynamic>, Sinks<3, Nothing>>>({});
+}
+
+TEST_CASE("gates: fixed, learned, of keys and projected, per query head and per key/value head") {
+  check_general<Hybrid<Hedgehog<dynamic>, Sliding<>, Decay<RetentionGate>>>(Sliding<>(10));
+  check_general<Hybrid<Hedgehog<dynamic>, Sliding<>, Decay<KeyGate>>>(Sliding<>(64), {.lengths = {65, 200}});
+  check_general<Linear<EluPlusOne<3>, KeyMapsPerGroup, Decay<HeadGate>>>({});
+  check_general<Hybrid<EluPlusOne<3>, Sinks<4, Sliding<>>, Affine, KeyMapsPerGroup, Decay<ProjectedGate>>>(
+      Sinks<4, Sliding<>>(10));
+}
+
+TEST_CASE("a cache beside a window and sinks, by given scores") {
+  check_general<Softmax<Sinks<4, Sliding<>>, Kept<6, LearnedScore>>>(Sinks<4, Sliding<>>(10));
+  check_general<Softmax<Terraced<>, Kept<70, LearnedScore>>>(Terraced<>(8), {.lengths = {65, 200, 300}});
+}
+
+TEST_CASE("a gate that forgets all with every token") {
+  if (!have_gpu()) return;
+  auto c = random_attention_case<Linear<EluPlusOne<3>, KeyMapsPerGroup, Decay<HeadGate>>>(
+      {}, {4, 2, 8}, lolcats::testing::detail::ragged(300), 5);
+  for (double& x : c.in["gate_bias"]) x = -3000;  // log a is -187: G reaches -56000
+  lolcats::testing::detail::check_numbers(reference_attention(c), run_attention<Cuda<float>>(c), 1e-5, 1e-4);
+}
+
 TEST_CASE("given features") {
   check_general<OverGiven<false>>(Sliding<>(9));
   check_general<OverGiven<true>>(Sliding<>(9));
@@ -95,6 +124,9 @@ TEST_CASE("long sequences are cut into chunks") {  // one head leaves most of th
   using A = Hybrid<Hedgehog<dynamic>, Sliding<>>;
   const auto c = random_attention_case<A>(Sliding<>(64), {1, 1, 8}, Sequences(1500, {{3, 1100, 0}, {1103, 300, 0}}), 3);
   lolcats::testing::detail::check_numbers(reference_attention(c), run_attention<Cuda<float>>(c), 1e-5, 1e-4);
+  using Gated = Hybrid<EluPlusOne<3>, Sinks<4, Sliding<>>, Affine, KeyMapsPerGroup, Decay<ProjectedGate>>;
+  const auto g = random_attention_case<Gated>(Sinks<4, Sliding<>>(64), {1, 1, 8}, c.sequences, 3);
+  lolcats::testing::detail::check_numbers(reference_attention(g), run_attention<Cuda<float>>(g), 1e-5, 1e-4);
 }
 
 TEST_CASE("the same bits every time") {
@@ -128,6 +160,7 @@ TEST_CASE("which kernels an attention takes") {
   CHECK(path_of<Hedgehog<64>>(Terraced<64>(), 72) == AttentionPath::general);
   CHECK(path_of<Hedgehog<16>>(Terraced<64>(), 128) == AttentionPath::general);
   CHECK(path_of<Skip<Hedgehog<64>>>(Terraced<64>(), 64) == AttentionPath::general);
+  CHECK(path_of<Hedgehog<64>, Decay<HeadGate>>(Terraced<64>(), 128) == AttentionPath::general);
 }
 
 TEST_CASE("a test can ask for the general path") {
@@ -135,6 +168,7 @@ TEST_CASE("a test can ask for the general path") {
   AttentionProblem<Cuda<float>, Sliding<>> problem;
   CHECK(Paths::forward(problem) == AttentionPath::general);
   CHECK(name_of(Paths::backward(problem)) == "general");
+  CHECK(Paths::explain(problem) == "general: fused kernels compute in bf16");
   const cuda::GeneralAttentionOnly only;
   CHECK(cuda::GeneralAttentionOnly::active());
 }

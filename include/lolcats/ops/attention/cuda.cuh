@@ -8,10 +8,9 @@ namespace lolcats {
 
 template <class T, class Map, Window W, MemoryPolicy M>
 struct AttentionKernel<Cuda<T>, Map, W, M> {
-  static_assert(!decays<M> && sinks_of<W> == 0, "gates and sinks have no CUDA kernels");
   using B = Cuda<T>;
   using Problem = AttentionProblem<B, W>;
-  using Paths = AttentionPaths<T, Map, W>;
+  using Paths = AttentionPaths<T, Map, W, M>;
 
   static void forward(const B& backend, const Problem& p, View<T> y, const AttentionStatistics<B>& statistics) {
     [[maybe_unused]] const AttentionPath path = Paths::forward(p);
@@ -23,7 +22,7 @@ struct AttentionKernel<Cuda<T>, Map, W, M> {
       }
       if constexpr (Paths::tiles_fit) return hopper::forward_by_tiles<Map>(backend, p, y, statistics);
     }
-    general::forward<Map>(backend, p, y, statistics);
+    general::forward<Map, M>(backend, p, y, statistics);
   }
 
   static void backward(Tape<B>& tape, const Problem& p, View<const T> y, View<const T> dy,
@@ -34,7 +33,7 @@ struct AttentionKernel<Cuda<T>, Map, W, M> {
     } else if constexpr (Paths::backward_fits) {
       if (path == AttentionPath::fused) return hopper::backward<Map>(tape, p, y, dy, statistics, sinks);
     }
-    general::backward<Map>(tape, p, y, dy, statistics, sinks);
+    general::backward<Map, M>(tape, p, y, dy, statistics, sinks);
   }
 };
 

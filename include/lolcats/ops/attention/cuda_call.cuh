@@ -13,13 +13,17 @@ namespace lolcats::general {
 inline constexpr Index scratch_budget = Index{256} << 20;
 
 /// One call: a problem, its sequences, and what the policy makes of it.
-template <class T, class Map, Window W>
+template <class T, class Map, Window W, MemoryPolicy M = Sum>
 class Call {
  public:
   using B = Cuda<T>;
   static constexpr bool near = W::has_near;
   static constexpr bool far = W::has_far && !std::is_same_v<Map, NoMap>;
   static constexpr bool given = std::is_same_v<Map, GivenFeatures>;
+  static constexpr bool gated = far && decays<M>;
+  static constexpr bool cached = caches<M>;
+  static_assert(!cached || (!far && projects_scores<M>), "on a GPU, a cache stands beside softmax alone");
+  static constexpr int sinks = static_cast<int>(sinks_of<W>);
 
   Call(const B& backend, const AttentionProblem<B, W>& problem) : backend_(backend), p_(problem) {}
 
@@ -104,9 +108,47 @@ class Call {
     }
   }
 
+  /// Numbers that run_cache computes.
+  Index cache_numbers(const Plan& plan) const { return cached ? (Index{plan.key_rows} + plan.key_tiles) * p_.heads.keys : 0; }
+  /// Who finds which key in the cache: `ends` (key rows) and `until` (cache_numbers) are memory for it.  `scores` (key rows, G)
+  /// are those of the problem where they are null.
+  CachedKeys run_cache([[maybe_unused]] Segments segments, [[maybe_unused]] const Plan& plan, [[maybe_unused]] int* ends,
+                       [[maybe_unused]] int* until, [[maybe_unused]] const T* scores = nullptr) const {
+    if constexpr (!cached) {
+      return {};
+    } else {
+      const AttentionWeights<B>& w = p_.weights;
+      const unsigned tiles = static_cast<unsigned>(plan.key_tiles);
+      int* const most = until + Index{plan.key_rows} * p_.heads.keys;
+      cuda::launch("attention: window", window_ends<W>, {tiles, tile, stream()}, segments, p_.window, ends);
+      cuda::launch("attention: cache", cache_until<T>, {dim3(tiles, static_cast<unsigned>(p_.heads.keys)), tile, stream()},
+                   segments, static_cast<const int*>(ends), scores ? scores : w.score.value().data,
+                   w.cache_sizes ? w.cache_sizes.value.data : nullptr, static_cast<int>(M::Cache::size), sinks, until, most);
+      return {until, most, static_cast<int>(p_.heads.keys)};
+    }
+  }
+
   void run_window(Segments segments, const Plan& plan, int* begins) const {
     cuda::launch("attention: window", window_begins<W>, {static_cast<unsigned>(plan.query_tiles), tile, stream()},
                  segments, p_.window, begins);
+  }
+
+  /// What a gate's kernels read; G (key rows, sums) of all segments; and that G as the heads of a range see it.
+  GateInputs<T> gate_inputs() const {
+    const AttentionWeights<B>& w = p_.weights;
+    return {w.gate_bias.value.data, w.gate ? w.gate.value().data : nullptr, static_cast<int>(w.gate_bias.value.size())};
+  }
+  Index gate_sums() const { return gated ? p_.weights.gate_bias.value.size() : 0; }
+  void run_gate(Segments segments, const DecayRing* rings, double* running) const {
+    if constexpr (gated) {
+      cuda::launch("attention: running decay", run_decay<typename M::Gate, T>,
+                   {dim3(static_cast<unsigned>(segments.count), static_cast<unsigned>(gate_sums())), scan_threads, stream()},
+                   segments, gate_inputs(), rings, running);
+    }
+  }
+  RunningDecay decay_of(const HeadRange& r, const double* running) const {
+    if constexpr (!gated) return {};
+    return {running, static_cast<int>(gate_sums()), static_cast<int>(p_.heads.queries / std::max<Index>(1, gate_sums())), r.first};
   }
 
   /// Rows of q (M, H * D) or of something like it.
@@ -142,6 +184,7 @@ class Call {
     a.begins = begins;
     a.heads = r;
     a.near = near;
+    a.sinks = sinks;
     a.affine = p_.affine;
     a.q = p_.q.data;
     a.k = p_.k.data;
@@ -166,13 +209,13 @@ inline bool has_padding(const Sequences& sequences) {
 }
 
 /// y (M, H * D) and, unless null, the row statistics (M, H), of the heads of a range.  Key features come from `given_keys`
-/// where the policy gives them; S and z of decoding slots, by segment, where there are such.
-template <class T, class Map, Window W>
-void forward_heads(const Call<T, Map, W>& call, const Plan& plan, Segments segments, const HeadRange& r,
-                   const int* begins, View<const T> given_keys, View<T> y,
+/// where the policy gives them; `running` is the gate's G; S and z of decoding slots, by segment, where there are such.
+template <class T, class Map, Window W, MemoryPolicy M>
+void forward_heads(const Call<T, Map, W, M>& call, const Plan& plan, Segments segments, const HeadRange& r,
+                   const int* begins, const CachedKeys& cached, const double* running, View<const T> given_keys, View<T> y,
                    const AttentionStatistics<Cuda<T>>& statistics, float* const* slot_sums = nullptr,
                    float* const* slot_weights = nullptr) {
-  using C = Call<T, Map, W>;
+  using C = Call<T, Map, W, M>;
   const AttentionProblem<Cuda<T>, W>& p = call.problem();
   const Index rows = p.sequences->rows(), F = call.features(), D = p.heads.size, heads = C::far ? r.count : 0;
   Workspace space(call.stream());
@@ -187,6 +230,8 @@ void forward_heads(const Call<T, Map, W>& call, const Plan& plan, Segments segme
     FarSum<float, T> sum;
     sum.segments = segments;
     sum.bounds = begins;
+    sum.sinks = C::sinks;
+    sum.decay = call.decay_of(r, running);
     sum.left = call.feature_rows(phi_q.data(), r.count, 1);
     sum.right = call.feature_rows(phi_k.data(), call.key_maps(r), call.key_map_group(r));
     sum.values = call.key_rows(p.v.data, r);
@@ -198,6 +243,7 @@ void forward_heads(const Call<T, Map, W>& call, const Plan& plan, Segments segme
     launch_far_sum<T>(call.stream(), sum, plan, r.count, chunk_states.data());
   }
   Attend<T> a = call.attend_arguments(segments, r, begins);
+  a.cached = cached;
   a.far = far.data();
   a.far_weights = far_weights.data();
   a.y = y.data;

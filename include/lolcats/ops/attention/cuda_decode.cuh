@@ -1,6 +1,7 @@
 // Decoding one token of many sequences on a GPU: features in one launch, everything else in another.
 #pragma once
 
+#include <lolcats/ops/attention/cuda_decay.cuh>
 #include <lolcats/ops/attention/cuda_decode_features.cuh>
 #include <lolcats/ops/attention/cuda_forward.cuh>
 
@@ -71,15 +72,15 @@ __global__ void __launch_bounds__(tile_threads, 3)
   if (p.near) {
     float largest = -INFINITY, weight = 0;  // the same in all threads
     const float scale = rsqrtf(static_cast<float>(size));
-    for (int block = s.near_begin; block <= s.kept; block += decode_keys) {
-      const int keys = min(decode_keys, s.kept + 1 - block);
+    for (int block = 0; block < p.near_keys(s); block += decode_keys) {
+      const int keys = min(decode_keys, p.near_keys(s) - block);
       {
         constexpr int each = decode_keys * 8 / tile_threads;  // keys of a group of eight threads
         const T* k[each];
         float sum[each] = {};
 #pragma unroll
         for (int i = 0; i < each; ++i)
-          k[i] = p.key_row(s, s.keys, p.k, block + min(thread / 8 + 32 * i, keys - 1)) + at_k;
+          k[i] = p.near_row(s, s.sink_keys, s.keys, p.k, block + min(thread / 8 + 32 * i, keys - 1)) + at_k;
 #pragma unroll 2
         for (int c = thread % 8 * wide; c < size; c += 8 * wide) {
           typename Elements<wide, T>::Raw raw[each];
@@ -132,7 +133,7 @@ __global__ void __launch_bounds__(tile_threads, 3)
           typename Values::Raw raw[at_once];
 #pragma unroll
           for (int i = 0; i < at_once; ++i) {
-            raw[i] = Values::load(p.key_row(s, s.values, p.v, block + min(j + i * down, keys - 1)) + at_k + c);
+            raw[i] = Values::load(p.near_row(s, s.sink_values, s.values, p.v, block + min(j + i * down, keys - 1)) + at_k + c);
           }
 #pragma unroll
           for (int i = 0; i < at_once; ++i) {
@@ -158,18 +159,21 @@ __global__ void __launch_bounds__(tile_threads, 3)
     const float* leaving = p.phi_k + (static_cast<std::int64_t>(s.leaving_at) * p.key_maps + key_map) * F;
     const std::int64_t leaving_stride = static_cast<std::int64_t>(p.key_maps) * F;
     // Of the keys that leave, these are far for this token already: without a window, its own.
-    const int early = min(s.near_begin, s.leaving);
+    const int early = min(max(s.near_begin - s.leaving_from, 0), s.leaving);
+    // With a gate all moves on, and features of keys that leave have decayed (decay_leaving).
+    const bool moves = s.leaving > 0 || p.decay;
+    const float decay = p.decay ? p.decay[static_cast<int>(blockIdx.y) * p.key_maps + key_map] : 1.0F;
     float* z = s.normalizer + static_cast<std::int64_t>(head) * F;
     float weight = 0;
     for (int f = thread; f < F; f += tile_threads) {
-      float sum = z[f];
+      float sum = decay * z[f];
       for (int j = 0; j < early; ++j) sum += leaving[j * leaving_stride + f];
       weight = fmaf(phi[f], sum, weight);
-      if (s.leaving == 0) continue;
+      if (!moves) continue;
       for (int j = early; j < s.leaving; ++j) sum += leaving[j * leaving_stride + f];
       z[f] = sum;
     }
-    if (s.leaving == 0) {
+    if (!moves) {
       for_columns([&](int step, int c) {
         for (int f = own_row; f < F; f += at_once * down) {
           typename State::Raw raw[at_once];
@@ -191,8 +195,15 @@ __global__ void __launch_bounds__(tile_threads, 3)
 #pragma unroll
           for (int i = 0; i < at_once; ++i)
             x[i] = State::load(state + static_cast<std::int64_t>(min(f + i * down, F - 1)) * size + c);
+          if (p.decay) {
+#pragma unroll
+            for (int i = 0; i < at_once; ++i) {
+#pragma unroll
+              for (int e = 0; e < Width; ++e) x[i].values[e] *= decay;
+            }
+          }
           const auto add = [&](int j) {
-            const Values v(Values::load(p.key_row(s, s.values, p.v, j) + at_k + c));
+            const Values v(Values::load(p.key_row(s, s.values, p.v, s.leaving_from + j) + at_k + c));
 #pragma unroll
             for (int i = 0; i < at_once; ++i) {
               const float weight_j = leaving[j * leaving_stride + min(f + i * down, F - 1)];
@@ -237,14 +248,43 @@ __global__ void __launch_bounds__(tile_threads, 3)
       p.y[at_q + step * across * Width + c] = cuda::from_float<T>(inverse * sum);
     }
   }
-  if (s.keys && head % p.heads.group == 0) {  // the new key and value go into the ring
-    int at = s.start + s.kept;
-    if (at >= s.capacity) at -= s.capacity;
-    for (int c = thread; c < size; c += tile_threads) {
-      s.keys[at * p.key_stride() + at_k + c] = p.k[s.row * p.key_stride() + at_k + c];
-      s.values[at * p.key_stride() + at_k + c] = p.v[s.row * p.key_stride() + at_k + c];
-    }
+  if (head % p.heads.group == 0) {  // the new key and value go into the ring, and to the sinks
+    const auto keep = [&](T* keys, T* values, int at) {
+      for (int c = thread; c < size; c += tile_threads) {
+        keys[at * p.key_stride() + at_k + c] = p.k[s.row * p.key_stride() + at_k + c];
+        values[at * p.key_stride() + at_k + c] = p.v[s.row * p.key_stride() + at_k + c];
+      }
+    };
+    const int at = s.start + s.kept;
+    if (s.keys) keep(s.keys, s.values, at >= s.capacity ? at - s.capacity : at);
+    if (s.sink_row >= 0) keep(s.sink_keys, s.sink_values, s.sink_row);
   }
+}
+
+/// What a gate does before `decode` runs: a (slots, sums) of the new token, its logarithm into the ring, and the features of
+/// keys that leave as they have decayed since they came.  Grid: sums, slots.
+template <GatePolicy Gate, class T>
+__global__ void __launch_bounds__(scan_threads)
+    decay_leaving(const __grid_constant__ DecodeSlots<T> slots, GateInputs<T> in, float* phi_k, int features, float* decay) {
+  const DecodeSlot<T>& s = slots.slots[blockIdx.y];
+  const int sum = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
+  const double own = Gate::log_decay(in.z(s.row, sum));
+  const auto ring = [&](int key) -> float& { return s.decays[static_cast<std::int64_t>((s.start + key) % s.capacity) * in.sums + sum]; };
+  const auto log_of = [&](int key) { return key == s.kept ? own : static_cast<double>(ring(key)); };
+  if (thread == 0) decay[static_cast<int>(blockIdx.y) * in.sums + sum] = expf(static_cast<float>(own));
+  double since = 0;  // the logarithm of what a key counts by now, from the last to leave on
+  if (s.leaving > 0) {
+    for (int key = s.leaving_from + s.leaving + thread; key <= s.kept; key += scan_threads) since += log_of(key);
+    since = cuda::block_sum<scan_threads>(since);
+  }
+  for (int j = s.leaving - 1; j >= 0; --j) {
+    const float factor = expf(static_cast<float>(since));
+    float* phi = phi_k + (static_cast<std::int64_t>(s.leaving_at + j) * in.sums + sum) * features;
+    for (int f = thread; f < features; f += scan_threads) phi[f] *= factor;
+    if (j > 0) since += log_of(s.leaving_from + j);
+  }
+  __syncthreads();
+  if (thread == 0 && s.decays) ring(s.kept) = static_cast<float>(own);
 }
 
 /// Elements of T that a key's row must be a multiple of for the wide loads of `decode`.

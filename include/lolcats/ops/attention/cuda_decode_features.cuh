@@ -5,18 +5,24 @@
 
 namespace lolcats::general {
 
-/// One sequence that reads one token.  Kept keys lie in a ring: the key at position p in row p % capacity.
+/// One sequence that reads one token.  Kept keys lie in a ring: the key at position p in row p % capacity.  Sinks lie apart;
+/// those that are in the ring, too, are read from there by nobody.
 template <class T>
 struct DecodeSlot {
   T *keys = nullptr, *values = nullptr;          // (capacity, G * D)
   float *sums = nullptr, *normalizer = nullptr;  // S (H, F, D), z (H, F)
+  T *sink_keys = nullptr, *sink_values = nullptr;  // (sinks, G * D)
+  float* decays = nullptr;                       // log a of the kept keys' tokens (capacity, sums)
   int row = 0;                                   // of q, k, v and y
   int capacity = 0;
   int start = 0;       // ring row of the first kept key
   int kept = 0;        // keys in the ring before this token; the new one is number `kept`
-  int near_begin = 0;  // number of the first near key
+  int sinks = 0;       // that this token reads
+  int sink_row = -1;   // of this token, if it is one
+  int near_begin = 0;  // number of the first near key that is no sink
   int leaving = 0;     // keys that are far from the next token on
-  int leaving_at = 0;  // number of the first of them among those of all slots
+  int leaving_from = 0;  // number of the first of them
+  int leaving_at = 0;    // its number among those of all slots
 };
 
 /// Slots as a kernel's parameter: nothing to copy to the device.  Larger batches take several launches.
@@ -38,6 +44,7 @@ struct Decode {
   int key_maps = 0;  // H or G
   int rows = tile;   // that a block of decode_features maps: a tile, or few_rows
   const T* window_factors = nullptr;
+  const float* decay = nullptr;  // a of this token (slots, key maps); null without a gate
   bool near = true, far = true, affine = false;
   float* phi_q = nullptr;  // (slots, H, F)
   float* phi_k = nullptr;  // (leaving keys, key maps, F)
@@ -52,6 +59,13 @@ struct Decode {
     int at = s.start + j;
     if (at >= s.capacity) at -= s.capacity;
     return ring + at * key_stride();
+  }
+  /// Keys that are near for this token, and the row of number i of them: sinks first.
+  static __device__ __forceinline__ int near_keys(const DecodeSlot<T>& s) { return s.sinks + s.kept + 1 - s.near_begin; }
+  __device__ __forceinline__ const T* near_row(const DecodeSlot<T>& s, const T* sink_rows, const T* ring, const T* inputs,
+                                               int i) const {
+    if (i >= s.sinks) return key_row(s, ring, inputs, s.near_begin + i - s.sinks);
+    return i == s.sink_row ? inputs + s.row * key_stride() : sink_rows + i * key_stride();
   }
 };
 
@@ -144,7 +158,7 @@ __global__ void __launch_bounds__(tile_threads)
       }
       const DecodeSlot<T>& s = slots.slots[low];
       const int key_head = p.key_maps == p.heads.queries ? m / p.heads.group : m;
-      rows[r] = p.key_row(s, s.keys, p.k, first + r - s.leaving_at) + static_cast<std::int64_t>(key_head) * size;
+      rows[r] = p.key_row(s, s.keys, p.k, s.leaving_from + first + r - s.leaving_at) + static_cast<std::int64_t>(key_head) * size;
     }
   }
   const T* bias = nullptr;

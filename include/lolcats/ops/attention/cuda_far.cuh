@@ -1,6 +1,7 @@
 // The far part of attention on a GPU: sums over all keys behind a bound, through a running state.
 #pragma once
 
+#include <lolcats/ops/attention/cuda_decay.cuh>
 #include <lolcats/ops/attention/cuda_segments.cuh>
 #include <lolcats/ops/attention/cuda_tiles.cuh>
 
@@ -36,12 +37,17 @@ struct HeadRows {
 ///   in reverse     dphi_k and dv        left = v or phi_k, right = dy or phi_q, values = phi_q or dy
 ///
 /// `reverse` counts i and j from the end of a sequence, which turns "keys before" into "queries behind"; `bounds` then
-/// are WindowBounds::ends.
+/// are WindowBounds::ends.  Sinks are far for nobody: keys before `sinks` enter no sum, and have none.
+///
+/// With a gate, every product of i and j has the factor exp(-|G_i - G_j|).  The state is as of some token on the way, and no
+/// exponent is ever positive: what enters the state has decayed up to there, what leaves it decays from there on.
 template <class A, class C>
 struct FarSum {
   Segments segments;
   const int* bounds = nullptr;
   bool reverse = false;
+  int sinks = 0;
+  RunningDecay decay;
   int chunk_tiles = 0;
   HeadRows<A> left, right;             // (rows, heads, K)
   HeadRows<C> values;                  // (rows, heads, N)
@@ -65,11 +71,30 @@ struct FarSum {
   __host__ __device__ int width() const { return values.rows.width; }  // N
 };
 
-/// Shared memory of far_sum in floats: S, z, row sums, four tiles.
+/// Shared memory of far_sum in floats: S, z, row sums, four tiles; with a gate, two doubles and two floats per row of a tile.
 __host__ __device__ inline int far_state_rows(int depth) { return (depth + 7) / 8 * 8; }
-inline std::size_t far_shared_bytes(int depth) {
-  return sizeof(float) * static_cast<std::size_t>(far_state_rows(depth) * (tile_stride + 1) + tile + 4 * tile_floats);
+inline std::size_t far_shared_bytes(int depth, bool decays) {
+  return sizeof(float) * static_cast<std::size_t>(far_state_rows(depth) * (tile_stride + 1) + tile + 4 * tile_floats +
+                                                  (decays ? 6 * tile : 0));
 }
+
+/// What the scan over chunks and far_sum call G: it falls along the walk, forward or in reverse.
+struct WalkDecay {
+  RunningDecay decay;
+  std::int64_t key_row = 0;  // of the segment
+  int offset = 0, last = 0;  // queries' own keys start at `offset`; `last`: number of the last key
+  int head = 0;
+  bool reverse = false;
+
+  __device__ __forceinline__ WalkDecay(const RunningDecay& running, const Segment& s, int head_of, bool backwards)
+      : decay(running), key_row(s.k_row), offset(s.offset), last(s.offset + s.queries - 1), head(head_of), reverse(backwards) {}
+  __device__ __forceinline__ double output(int i) const {  // a query, or a key from the last one on
+    return reverse ? -decay.of(key_row + last - i, head) : decay.of(key_row + offset + i, head);
+  }
+  __device__ __forceinline__ double input(int j) const {  // a key, or a query from the last one on
+    return reverse ? -decay.of(key_row + last - j, head) : decay.of(key_row + j, head);
+  }
+};
 
 /// Grid: chunks, heads, slices of 64 columns of `values`.
 template <class T, class A, class C>
@@ -83,6 +108,11 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
   float* state = out_tile + tile_floats;                 // S (K, 64)
   float* normalizer = state + state_rows * tile_stride;  // z (K)
   float* row_weights = normalizer + state_rows;          // (64)
+  // With a gate only: of the outputs of a tile and of a block of inputs.
+  double* output_decay = reinterpret_cast<double*>(row_weights + tile);  // (64) both
+  double* input_decay = output_decay + tile;
+  float* output_factor = reinterpret_cast<float*>(input_decay + tile);   // (64) both
+  float* input_factor = output_factor + tile;
 
   const int thread = static_cast<int>(threadIdx.x);
   const int head = static_cast<int>(blockIdx.y), heads = static_cast<int>(gridDim.y);
@@ -97,7 +127,7 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
   const Rows<A> right = p.right.select(head, in_row, in_row + inputs - 1, p.reverse);
   const Rows<C> values = p.values.select(head, in_row, in_row + inputs - 1, p.reverse);
   const auto bound = [&](int i) {
-    return p.reverse ? inputs - p.bounds[out_row + outputs - 1 - i] : p.bounds[out_row + i];
+    return p.reverse ? inputs - p.bounds[out_row + outputs - 1 - i] : max(p.sinks, p.bounds[out_row + i]);
   };
   const int first_output = chunk * p.chunk_tiles * tile;
   const int end_output = min(outputs, first_output + p.chunk_tiles * tile);
@@ -122,15 +152,37 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
   for (int k = thread; k < state_rows; k += tile_threads)
     normalizer[k] = weights_before && k < depth ? weights_before[k] : 0.0F;
 
+  const bool decays = static_cast<bool>(p.decay);
+  const WalkDecay walk(p.decay, s, head, p.reverse);
+  double as_of = 0;  // the state's: slots' are as of the last token read before, whose G is 0
+  if (decays && (chunk > 0 || !p.slot_sums) && first_output < outputs) as_of = walk.output(first_output);
+  // The state as of a later token.
+  const auto advance = [&](double to) {
+    if (!decays) return;
+    const float factor = expf(static_cast<float>(to - as_of));
+    as_of = to;
+    __syncthreads();
+    for (int i = thread; i < state_rows * tile; i += tile_threads) state[i / tile * tile_stride + i % tile] *= factor;
+    for (int k = thread; k < state_rows; k += tile_threads) normalizer[k] *= factor;
+  };
+
   // Adds inputs [from, to) to the state.
   const auto fold = [&](int from, int to) {
     for (int block = from; block < to; block += tile) {
       const int count = min(tile, to - block);
+      if (decays) {
+        __syncthreads();
+        if (thread < count) input_factor[thread] = expf(static_cast<float>(as_of - walk.input(block + thread)));
+      }
       for (int k = 0; k < depth; k += tile) {
         __syncthreads();
         if (k == 0) stage(left_tile, values, block, count, column);  // (64, 64 of N)
         stage(right_tile, right, block, count, k);                   // (64, 64 of K)
         __syncthreads();
+        if (decays) {
+          for (int i = thread; i < count * tile; i += tile_threads) right_tile[i / tile * tile_stride + i % tile] *= input_factor[i / tile];
+          __syncthreads();
+        }
         product<T, Depth::outer, Depth::outer>(right_tile, left_tile, count, columns, [&](int r, int c, float sum) {
           if (k + r < state_rows) state[(k + r) * tile_stride + c] += sum;
         });
@@ -143,13 +195,23 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
     }
   };
 
-  int folded = chunk == 0 ? 0 : bound(first_output);
+  int folded = chunk > 0 ? bound(first_output) : p.reverse ? 0 : p.sinks;
   if (p.only_chunks) {
-    if (end_output < outputs) fold(folded, bound(end_output));
+    if (end_output < outputs) {
+      if (decays) as_of = walk.output(end_output);
+      fold(folded, bound(end_output));
+    }
   } else {
     for (int first = first_output; first < end_output; first += tile) {
       const int count = min(tile, end_output - first);
       const int mixed_begin = bound(first), mixed_end = bound(first + count - 1);
+      if (decays) {
+        advance(walk.output(first));
+        if (thread < count) {
+          output_decay[thread] = walk.output(first + thread);
+          output_factor[thread] = expf(static_cast<float>(output_decay[thread] - as_of));
+        }
+      }
       fold(folded, mixed_begin);
       folded = max(folded, mixed_begin);
 
@@ -162,6 +224,7 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
         product<T, Depth::inner, Depth::outer>(left_tile, state + k * tile_stride, min(tile, depth - k), columns,
                                                [&](int r, int c, float sum) {
                                                  float& to = out_tile[r * tile_stride + c];
+                                                 if (decays) sum *= r < count ? output_factor[r] : 0.0F;
                                                  to = k > 0 ? to + sum : sum;
                                                });
         if (weighing) {
@@ -170,8 +233,13 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
           });
         }
       }
+      if (decays && row < count) weight *= output_factor[row];
       for (int block = mixed_begin; block < mixed_end; block += tile) {  // far for some rows of this tile only
         const int width_here = min(tile, mixed_end - block);
+        if (decays) {
+          __syncthreads();
+          if (thread < width_here) input_decay[thread] = walk.input(block + thread);
+        }
         for (int k = 0; k < depth; k += tile) {
           __syncthreads();
           stage(left_tile, left, first, count, k);
@@ -187,10 +255,12 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
         const int end = row < count ? min(width_here, bound(first + row) - block) : 0;
         for_row([&](int c) {
           float& p_rc = weight_tile[row * tile_stride + c];
-          if (c < end)
+          if (c < end) {
+            if (decays) p_rc *= expf(static_cast<float>(output_decay[row] - input_decay[c]));
             weight += p_rc;
-          else
+          } else {
             p_rc = 0;
+          }
         });
         stage(left_tile, values, block, width_here, column);
         __syncthreads();
@@ -208,6 +278,10 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
         const std::int64_t at = p.reverse ? out_row + outputs - 1 - first - r : out_row + first + r;
         float factor = p.out_factors ? p.out_factors[at * p.out_factor_stride + head] : 1.0F;
         if (p.head_factors) factor *= p.head_factors[head];
+        if (p.reverse && outputs - 1 - first - r < p.sinks) {
+          p.out[(at * heads + head) * width + column + c] = 0;
+          continue;
+        }
         p.out[(at * heads + head) * width + column + c] = factor * out_tile[r * tile_stride + c];
       }
       if (weighing && thread < count) p.weights[(out_row + first + thread) * heads + head] = row_weights[thread];
@@ -220,6 +294,7 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
     sums_after = p.chunk_sums + chunk_at * depth * width;
     weights_after = p.chunk_weights + chunk_at * depth;
   } else if (p.slot_sums && end_output == outputs) {
+    if (decays) advance(walk.output(outputs - 1));
     fold(folded, s.leaving);
     sums_after = p.slot_sums[index] + slot_at * depth * width;
     weights_after = p.slot_weights[index] + slot_at * depth;
@@ -237,8 +312,8 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
 
 /// What each chunk adds becomes what comes before it.  Grid: elements of a state, heads, segments.
 template <class = void>
-__global__ void scan_chunks(Segments segments, int chunk_tiles, bool reverse, float* sums, float* const* slots,
-                            int first_head, int size) {
+__global__ void scan_chunks(Segments segments, int chunk_tiles, bool reverse, RunningDecay decay, float* sums,
+                            float* const* slots, int first_head, int size) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (i >= size) return;
   const Segment s = segments[static_cast<int>(blockIdx.z)];
@@ -246,10 +321,17 @@ __global__ void scan_chunks(Segments segments, int chunk_tiles, bool reverse, fl
   const int chunks = (tiles + chunk_tiles - 1) / chunk_tiles;
   const std::int64_t heads = gridDim.y, head = blockIdx.y;
   float before = slots ? slots[blockIdx.z][(first_head + head) * size + i] : 0.0F;
+  const WalkDecay walk(decay, s, static_cast<int>(head), reverse);
+  double as_of = decay && !slots ? walk.output(0) : 0.0;
   for (int chunk = 0; chunk < chunks; ++chunk) {
     float& at = sums[((s.chunk + chunk) * heads + head) * size + i];
     const float added = at;
     at = before;
+    if (decay && chunk + 1 < chunks) {
+      const double next = walk.output((chunk + 1) * chunk_tiles * tile);
+      before *= expf(static_cast<float>(next - as_of));
+      as_of = next;
+    }
     before += added;
   }
 }
@@ -258,7 +340,7 @@ __global__ void scan_chunks(Segments segments, int chunk_tiles, bool reverse, fl
 template <class T, class A, class C>
 void launch_far_sum(cudaStream_t stream, FarSum<A, C> p, const Plan& plan, int heads, float* chunk_states) {
   const int depth = p.depth(), width = p.width();
-  const std::size_t shared = far_shared_bytes(depth);
+  const std::size_t shared = far_shared_bytes(depth, p.decay.sums != nullptr);
   require<ConfigError>(
       shared <= cuda::device().shared_per_block,
       "attention: a state of {} rows needs {} bytes of shared memory, expected at most {}: use fewer features", depth,
@@ -277,7 +359,7 @@ void launch_far_sum(cudaStream_t stream, FarSum<A, C> p, const Plan& plan, int h
     const unsigned count = static_cast<unsigned>(plan.segments.size());
     const auto scan = [&](float* sums, float* const* slots, int size) {
       cuda::launch("attention: scan of chunk states", scan_chunks<>,
-                   {dim3(cuda::blocks_for(size, 128), h, count), 128, stream}, p.segments, plan.chunk_tiles, p.reverse,
+                   {dim3(cuda::blocks_for(size, 128), h, count), 128, stream}, p.segments, plan.chunk_tiles, p.reverse, p.decay,
                    sums, slots, p.first_head, size);
     };
     scan(p.chunk_sums, p.slot_sums, depth * width);

@@ -8,10 +8,10 @@
 namespace lolcats::general {
 
 /// y (M, H * D) and, unless null, the row statistics (M, H).
-template <class Map, Window W, class T>
+template <class Map, MemoryPolicy M = Sum, Window W, class T>
 void forward(const Cuda<T>& backend, const AttentionProblem<Cuda<T>, W>& p, View<T> y,
              const AttentionStatistics<Cuda<T>>& statistics) {
-  using C = Call<T, Map, W>;
+  using C = Call<T, Map, W, M>;
   const C call(backend, p);
   if (y && has_padding(*p.sequences)) backend.zero(y.data, y.size());
   if (p.sequences->count() == 0) return;
@@ -20,13 +20,17 @@ void forward(const Cuda<T>& backend, const AttentionProblem<Cuda<T>, W>& p, View
   const Index rows = p.sequences->rows();
   Workspace space(call.stream());
   const auto segment_piece = plan.reserve(space);
-  const auto begins = space.add<int>(rows);
+  const auto begins = space.add<int>(rows), ends = space.add<int>(C::cached ? plan.key_rows : 0),
+             until = space.add<int>(call.cache_numbers(plan));
+  const auto running = space.add<double>(rows * call.gate_sums());
   space.allocate();
   const Segments segments = plan.upload(backend, segment_piece);
   call.run_window(segments, plan, begins.data());
+  call.run_gate(segments, nullptr, running.data());
+  const CachedKeys cached = call.run_cache(segments, plan, ends.data(), until.data());
   const View<const T> given_keys = C::given ? p.weights.key_features.value() : View<const T>{};
   call.for_heads(rows, C::far ? 2 * call.features() + p.heads.size + 1 : 0, [&](const HeadRange& r) {
-    forward_heads(call, plan, segments, r, begins.data(), given_keys, y, statistics);
+    forward_heads(call, plan, segments, r, begins.data(), cached, running.data(), given_keys, y, statistics);
   });
 }
 
@@ -34,6 +38,7 @@ void forward(const Cuda<T>& backend, const AttentionProblem<Cuda<T>, W>& p, View
 struct BackwardNeeds {
   bool q, k, v;
   bool query_map, key_map, factors;  // W or b; window factors
+  bool gate;                         // its input or its bias
   bool dphi_q, dphi_k, dv_far;       // gradients of features, and far keys' share of dv
 
   template <class C, class T>
@@ -45,21 +50,22 @@ struct BackwardNeeds {
     n.query_map = w.query_map.trained() || w.query_bias.trained();
     n.key_map = w.key_map.trained() || w.key_bias.trained();
     n.factors = C::far && w.window_factors.trained();
+    n.gate = C::gated && (w.gate_bias.trained() || sinks.gate.gradient);
     n.dv_far = C::far && n.v;
-    n.dphi_k = C::far && (n.k || n.key_map || sinks.key_features.gradient);
+    n.dphi_k = C::far && (n.k || n.key_map || n.gate || sinks.key_features.gradient);
     const bool near_scores = C::near && (n.q || n.k);
     constexpr bool rounds = std::is_same_v<T, bf16>;  // then dy . y is corrected, which takes both sides
-    n.dphi_q = (C::far && (near_scores || n.q || n.query_map || n.factors || sinks.query_features.gradient)) ||
+    n.dphi_q = (C::far && (near_scores || n.q || n.query_map || n.factors || n.gate || sinks.query_features.gradient)) ||
                (rounds && n.dphi_k);
     return n;
   }
 };
 
 /// The backward pass of the heads of a range: far keys first, as near ones read phi_q . dphi_q.
-template <class T, class Map, Window W>
+template <class T, class Map, Window W, MemoryPolicy M>
 class BackwardOfHeads {
  public:
-  using C = Call<T, Map, W>;
+  using C = Call<T, Map, W, M>;
   using B = Cuda<T>;
 
   BackwardOfHeads(const C& call, const Plan& plan, const HeadRange& range, const BackwardNeeds& needs,
@@ -82,9 +88,11 @@ class BackwardOfHeads {
     call_.run_window(segments_, plan_, begins_.data());
     cuda::launch("attention: window", window_ends<W>, {static_cast<unsigned>(plan_.key_tiles), tile, call_.stream()},
                  segments_, p.window, ends_.data());
+    call_.run_gate(segments_, nullptr, running_.data());
     cuda::launch("attention: dy . y", row_dots<T>, by_query_tile(static_cast<int>(H())), segments_, y.data, dy.data,
                  r_.size, delta_.data());
     near_.forward = call_.attend_arguments(segments_, r_, begins_.data());
+    near_.forward.cached = call_.run_cache(segments_, plan_, ends_.data(), until_.data());
     near_.forward.largest = statistics_.largest.data;
     near_.forward.inverse_denominator = statistics_.inverse_denominator.data;
     near_.forward.largest_at = statistics_.largest_at.data;
@@ -111,6 +119,8 @@ class BackwardOfHeads {
     segment_piece_ = plan_.reserve(space_);
     begins_ = space_.template add<int>(rows);
     ends_ = space_.template add<int>(rows);
+    until_ = space_.template add<int>(call_.cache_numbers(plan_));
+    running_ = space_.template add<double>(rows * call_.gate_sums());
     const auto floats = [&](Index count) { return space_.template add<float>(count); };
     delta_ = floats(rows * H());
     betas_ = floats(H());
@@ -121,6 +131,7 @@ class BackwardOfHeads {
     dphi_group_ = floats(needs_.dphi_k && group_ > 1 ? rows * maps_ * F() : 0);
     dv_far_ = floats(needs_.dv_far ? rows * heads * D : 0);
     dots_ = floats(needs_.dphi_q ? rows * heads : 0);
+    key_dots_ = floats(needs_.gate ? rows * heads : 0);
     chunk_states_ = floats(C::far ? far_chunk_floats(plan_, r_.count, static_cast<int>(std::max(F(), D + 1)),
                                                      static_cast<int>(std::max(F(), D)))
                                   : 0);
@@ -158,6 +169,8 @@ class BackwardOfHeads {
     sum.segments = segments_;
     sum.bounds = reverse ? ends_.data() : begins_.data();
     sum.reverse = reverse;
+    sum.sinks = C::sinks;
+    sum.decay = call_.decay_of(r_, running_.data());
     sum.out = out;
     sum.head_factors = betas_.data() + r_.first;
     return sum;
@@ -200,6 +213,7 @@ class BackwardOfHeads {
       }
     }
     if (needs_.dphi_k) sum_dphi_k();
+    if (needs_.gate) pull_gate();
     if (needs_.dv_far) {  // beta R^T phi_k
       auto sum = far_sum_into<float, T>(dv_far_.data(), true);
       sum.left = phi_k_rows();
@@ -228,6 +242,22 @@ class BackwardOfHeads {
     if (group_ == 1) return;
     cuda::launch("attention: sum over query heads", sum_heads<>, by_key_tile(maps_), segments_,
                  static_cast<const float*>(dphi_k_.data()), group_, static_cast<int>(F()), dphi_group_.data());
+  }
+
+  /// Gradients of the gate's input and bias; reads dphi_k before it turns into dz.
+  void pull_gate() const {
+    if constexpr (C::gated) {
+      cuda::launch("attention: phi_k . dphi_k", key_dots<>, by_key_tile(r_.count), segments_,
+                   static_cast<const float*>(phi_k_.data()), static_cast<const float*>(dphi_k_.data()), group_,
+                   static_cast<int>(F()), key_dots_.data());
+      const RunningDecay decay = call_.decay_of(r_, running_.data());
+      const Weight<B>& bias = call_.problem().weights.gate_bias;
+      cuda::launch("attention: gradient of the gate", pull_decay<typename M::Gate, T>,
+                   {static_cast<unsigned>(r_.count / decay.per), scan_threads, call_.stream()}, segments_,
+                   call_.gate_inputs(), decay, r_.count, static_cast<const float*>(dots_.data()),
+                   static_cast<const float*>(key_dots_.data()), sinks_.gate.gradient.data, sinks_.gate.add,
+                   bias.trained() ? bias.gradient.data : nullptr);
+    }
   }
 
   float* dphi_of_key_maps() const { return group_ > 1 ? dphi_group_.data() : dphi_k_.data(); }
@@ -287,23 +317,26 @@ class BackwardOfHeads {
   PullNear<T> near_;
   MapInputs<T> query_inputs_, key_inputs_;
   Workspace::Piece<Segment> segment_piece_;
+  Workspace::Piece<int> until_;                          // with a cache
   Workspace::Piece<int> begins_, ends_;                  // (M)
   Workspace::Piece<float> delta_, betas_;                // (M, H), (H)
   Workspace::Piece<float> phi_q_, dphi_q_, dots_;        // (M, heads, F) both, phi_q . dphi_q (M, heads)
   Workspace::Piece<float> phi_k_, dphi_k_, dphi_group_;  // (M, maps, F), (M, heads, F), (M, maps, F)
   Workspace::Piece<float> dv_far_;                       // (M, heads, D)
   Workspace::Piece<float> chunk_states_;
+  Workspace::Piece<double> running_;  // G (M, sums)
+  Workspace::Piece<float> key_dots_;  // phi_k . dphi_k (M, heads)
 };
 
-/// Adds what is wanted of q, k, v, given features, maps, biases and window factors.
-template <class Map, Window W, class T>
+/// Adds what is wanted of q, k, v, given features, maps, biases, window factors and gates.
+template <class Map, MemoryPolicy M = Sum, Window W, class T>
 void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<const T> y, View<const T> dy,
               const AttentionStatistics<Cuda<T>>& statistics, const AttentionSinks<Cuda<T>>& sinks) {
-  using C = Call<T, Map, W>;
+  using C = Call<T, Map, W, M>;
   const Cuda<T>& backend = tape.backend();
   const C call(backend, p);
   const bool padding = has_padding(*p.sequences) || p.sequences->count() == 0;
-  for (const Sink<T>* sink : {&sinks.q, &sinks.k, &sinks.v, &sinks.query_features, &sinks.key_features}) {
+  for (const Sink<T>* sink : {&sinks.q, &sinks.k, &sinks.v, &sinks.query_features, &sinks.key_features, &sinks.gate}) {
     if (padding && sink->gradient && !sink->add) backend.zero(sink->gradient.data, sink->gradient.size());
   }
   if (p.sequences->count() == 0) return;
@@ -311,8 +344,8 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
   Plan plan(*p.sequences);
   const Index F = call.features(), D = p.heads.size;
   call.choose_chunks(plan, call.all_heads(), static_cast<int>(std::max(F, D)));
-  call.for_heads(p.sequences->rows(), C::far ? 4 * F + D + 2 : 0, [&](const HeadRange& r) {
-    BackwardOfHeads<T, Map, W>(call, plan, r, needs, statistics, sinks)(y, dy);
+  call.for_heads(p.sequences->rows(), C::far ? 4 * F + D + 3 : 0, [&](const HeadRange& r) {
+    BackwardOfHeads<T, Map, W, M>(call, plan, r, needs, statistics, sinks)(y, dy);
   });
 }
 

@@ -8,6 +8,7 @@
 #include <lolcats/ops/attention/hopper/softmax_forward.cuh>
 
 #include <atomic>
+#include <string>
 #include <string_view>
 
 namespace lolcats {
@@ -43,20 +44,25 @@ class GeneralAttentionOnly {
 
 }  // namespace cuda
 
-/// The paths of attention with this map and window in precision T.
-template <class T, class Map, Window W>
+/// The paths of attention with this map, window and memory in precision T.
+template <class T, class Map, Window W, MemoryPolicy M = Sum>
 struct AttentionPaths {
   using Problem = AttentionProblem<Cuda<T>, W>;
 
+  /// Words of a policy that no fused kernel knows are refused here and nowhere else.
+  static constexpr bool fused_sinks =
+      sinks_of<W> == 0 || (std::is_same_v<Map, NoMap> && sinks_of<W> <= hopper::most_fused_sinks);
+  static constexpr bool fused_words = !decays<M> && !caches<M> && fused_sinks;
+
   // What the fused kernels are compiled for; what they take of it is asked at run time.
-  static constexpr bool softmax_fits = std::is_same_v<T, bf16> && std::is_same_v<Map, NoMap>;
+  static constexpr bool softmax_fits = fused_words && std::is_same_v<T, bf16> && std::is_same_v<Map, NoMap>;
   static constexpr bool forward_fits = [] {
-    if constexpr (std::is_same_v<T, bf16> && FeatureMap<Map>) return hopper::forward_pass::fits<Map, W>();
+    if constexpr (fused_words && std::is_same_v<T, bf16> && FeatureMap<Map>) return hopper::forward_pass::fits<Map, W>();
     return false;
   }();
   /// Any window by tiles, unless the type says that the quicker kernels above always take it.
   static constexpr bool tiles_fit = [] {
-    if constexpr (std::is_same_v<T, bf16> && FeatureMap<Map>) {
+    if constexpr (fused_words && std::is_same_v<T, bf16> && FeatureMap<Map>) {
       if constexpr (forward_fits)
         return hopper::backward_pass::has_tiles<Map, W> && !hopper::forward_pass::WindowTiles<W>::always;
       return hopper::backward_pass::has_tiles<Map, W>;
@@ -64,7 +70,7 @@ struct AttentionPaths {
     return false;
   }();
   static constexpr bool backward_fits = [] {
-    if constexpr (std::is_same_v<T, bf16> && FeatureMap<Map>) return hopper::has_backward<Map, W>;
+    if constexpr (fused_words && std::is_same_v<T, bf16> && FeatureMap<Map>) return hopper::has_backward<Map, W>;
     return false;
   }();
 
@@ -101,6 +107,23 @@ struct AttentionPaths {
       if (hopper::takes_forward<Map>(p, extents)) return AttentionPath::fused;
     }
     return AttentionPath::general;
+  }
+
+  /// A sentence: which kernels run, and where they are the general ones, why.
+  static std::string explain(const Problem& p) {
+    const AttentionPath there = forward(p), back = backward(p);
+    std::string text(name_of(there));
+    if (back != there) text += fmt::format(" (backward pass: {})", name_of(back));
+    if (there != AttentionPath::general && back != AttentionPath::general) return text;
+    if (cuda::GeneralAttentionOnly::active()) return text + ": asked for";
+    if (decays<M>) return text + ": fused kernels know no gates";
+    if (caches<M>) return text + ": fused kernels know no caches";
+    if (!fused_sinks) {
+      return text + fmt::format(": fused kernels know at most {} sinks, and none beside far keys", hopper::most_fused_sinks);
+    }
+    if (!std::is_same_v<T, bf16>) return text + ": fused kernels compute in bf16";
+    if (cuda::device().capability != 90) return text + ": fused kernels need a Hopper GPU";
+    return text + fmt::format(": no fused kernel for {} on heads of size {}", Map::name(), p.heads.size);
   }
 };
 

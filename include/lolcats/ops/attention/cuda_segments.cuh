@@ -13,13 +13,14 @@
 namespace lolcats::general {
 
 /// One sequence.  Key j and query i count from the first that this call reads; key j is in the past of query i where
-/// j <= offset + i.
+/// j <= offset + i.  Sinks come first, those that lie apart from the kept keys, too; query i's own key is number offset + i.
 struct Segment {
   int q_row = 0;  // its first row in q and y
   int k_row = 0;  // its first row in k and v
   int queries = 0;
   int keys = 0;
   int offset = 0;      // keys before the first query's own
+  int apart = 0;       // of these, sinks and cached keys that were kept apart: there may be gaps behind them
   int position = 0;    // of the first query in the sequence
   int query_tile = 0;  // its first tile of 64 queries, counted over all segments
   int key_tile = 0;    // the same for keys
@@ -167,11 +168,23 @@ class Plan {
   static constexpr Index limit = std::numeric_limits<int>::max() / 2;
 };
 
-/// The window as numbers, so that every other kernel is compiled once for all windows.
+/// The window as numbers, so that every other kernel is compiled once for all windows.  Sinks, the first sinks_of<W> keys of
+/// a segment, are near for all queries, whatever these say.
 struct WindowBounds {
   const int* begins = nullptr;  // by query row: keys before this are far, keys from it to the query's own are near
   const int* ends = nullptr;    // by key row: queries from this on see the key as far; for backward passes only
 };
+
+/// Where the block of at most 64 near keys ends that starts with key `block`: no block holds sinks and other keys.  `end`:
+/// keys from there on are in everyone's future.
+__device__ __forceinline__ int near_block_end(int block, int sinks, int end) {
+  return min(block + tile, block < sinks ? min(sinks, end) : end);
+}
+/// Where the first such block starts, and the one behind a block that ended at `stop`; the window starts at `begin`.
+__device__ __forceinline__ int first_near_block(int sinks, int begin) { return sinks > 0 ? 0 : begin; }
+__device__ __forceinline__ int next_near_block(int stop, int sinks, int begin) {
+  return stop < sinks ? stop : max(stop, begin);
+}
 
 template <class W>
 __global__ void window_begins(Segments segments, W window, int* begins) {
@@ -179,7 +192,7 @@ __global__ void window_begins(Segments segments, W window, int* begins) {
   const int i = (static_cast<int>(blockIdx.x) - s.query_tile) * tile + static_cast<int>(threadIdx.x);
   if (i >= s.queries) return;
   const Index first_key = static_cast<Index>(s.position) - s.offset;
-  const Index begin = window.begin(static_cast<Index>(s.position) + i) - first_key;
+  const Index begin = max(window.begin(static_cast<Index>(s.position) + i) - first_key, sinks_of<W>);
   begins[s.q_row + i] = static_cast<int>(min(max(begin, Index{0}), static_cast<Index>(s.offset) + i + 1));
 }
 
@@ -188,10 +201,11 @@ __global__ void window_ends(Segments segments, W window, int* ends) {
   const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::key_tile);
   const int j = (static_cast<int>(blockIdx.x) - s.key_tile) * tile + static_cast<int>(threadIdx.x);
   if (j >= s.keys) return;
-  int low = j, high = s.queries;  // the first query whose begin is greater than j
+  const Index first_key = static_cast<Index>(s.position) - s.offset;
+  int low = max(0, j - s.offset), high = s.queries;  // the first query whose begin is greater than j
   while (low < high) {
     const int middle = (low + high) / 2;
-    if (window.begin(middle) > j)
+    if (window.begin(static_cast<Index>(s.position) + middle) - first_key > j)
       high = middle;
     else
       low = middle + 1;

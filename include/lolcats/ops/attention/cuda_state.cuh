@@ -14,44 +14,53 @@ namespace lolcats {
 
 namespace general {
 
-/// One array of kept rows of one sequence, `width` elements each: the row of position p is number p % capacity.
+/// One array of kept rows of one sequence, `width` elements each: the row of position p is number p % capacity.  Sinks
+/// lie apart.
 template <class T>
 struct Ring {
   T* rows = nullptr;
+  T* sinks = nullptr;  // (sinks, width), or null
   int capacity = 0;
-  int start = 0;  // row of the segment's first key
-  int from = 0;   // first key to be stored
+  int start = 0;  // row of the first kept key
+  int from = 0;   // first key to be stored, counted from the first kept one
 
   __device__ __forceinline__ T* row(int key, int width) const {
     return rows + static_cast<std::int64_t>((start + key) % capacity) * width;
   }
 };
 
-/// Keys of all segments, side by side: those in the rings, then the new ones.  Grid: tiles of keys.
+/// Keys of all segments, side by side: sinks that lie apart, those in the rings, then the new ones.  Grid: tiles of keys.
 template <class T>
-__global__ void pack_rows(Segments segments, const Ring<T>* rings, const T* inputs, int width, T* packed) {
+__global__ void pack_rows(Segments segments, const Ring<T>* rings, const T* inputs, int width, int sinks, T* packed) {
   const int index = segments.index_of(static_cast<int>(blockIdx.x), &Segment::key_tile);
   const Segment s = segments[index];
   const Ring<T> ring = rings[index];
   const int first = (static_cast<int>(blockIdx.x) - s.key_tile) * tile, count = min(tile, s.keys - first);
   for (std::int64_t i = threadIdx.x; i < static_cast<std::int64_t>(count) * width; i += tile_threads) {
     const int key = first + static_cast<int>(i / width), c = static_cast<int>(i % width);
-    packed[(static_cast<std::int64_t>(s.k_row) + key) * width + c] =
-        key < s.offset ? ring.row(key, width)[c]
-                       : inputs[(static_cast<std::int64_t>(s.q_row) + key - s.offset) * width + c];
+    T& to = packed[(static_cast<std::int64_t>(s.k_row) + key) * width + c];
+    if (key < s.apart)  // of sinks; their features and scores are not kept, as nobody asks, and cached keys come later
+      to = ring.sinks && key < sinks ? ring.sinks[static_cast<std::int64_t>(key) * width + c] : T{};
+    else if (key < s.offset)
+      to = ring.row(key - s.apart, width)[c];
+    else
+      to = inputs[(static_cast<std::int64_t>(s.q_row) + key - s.offset) * width + c];
   }
 }
 
-/// The keys that stay, from `keys` (rows of all segments) into the rings.  Grid: tiles of keys.
+/// The keys that stay, from `keys` (rows of all segments) into the rings, and those of the first `sinks` that are not there yet.
+/// Grid: tiles of keys.
 template <class T>
-__global__ void store_rows(Segments segments, const Ring<T>* rings, const T* keys, int width) {
+__global__ void store_rows(Segments segments, const Ring<T>* rings, const T* keys, int width, int sinks) {
   const int index = segments.index_of(static_cast<int>(blockIdx.x), &Segment::key_tile);
   const Segment s = segments[index];
   const Ring<T> ring = rings[index];
   const int first = (static_cast<int>(blockIdx.x) - s.key_tile) * tile, count = min(tile, s.keys - first);
   for (std::int64_t i = threadIdx.x; i < static_cast<std::int64_t>(count) * width; i += tile_threads) {
     const int key = first + static_cast<int>(i / width), c = static_cast<int>(i % width);
-    if (key >= ring.from) ring.row(key, width)[c] = keys[(static_cast<std::int64_t>(s.k_row) + key) * width + c];
+    const T value = keys[(static_cast<std::int64_t>(s.k_row) + key) * width + c];
+    if (ring.rows && key - s.apart >= ring.from) ring.row(key - s.apart, width)[c] = value;
+    if (ring.sinks && key >= s.apart && key < sinks) ring.sinks[static_cast<std::int64_t>(key) * width + c] = value;
   }
 }
 
@@ -68,12 +77,11 @@ __global__ void append_rows(const __grid_constant__ DecodeSlots<T> slots, const 
 
 }  // namespace general
 
-/// The slots' `keys`, `values` and `features` are rings of `capacity` rows, and `begin` is not used: the key at position
-/// p is in row p % capacity.  A window of at most `ring_at_once` keys gets its whole ring with the first token, a wider
-/// one as it fills.
+/// The slots' `keys`, `values`, `features` and `decays` (capacity, sums) are rings of `capacity` rows, and `begin` is not used:
+/// the key at position p is in row p % capacity.  A window of at most `ring_at_once` keys gets its whole ring with the
+/// first token, a wider one as it fills.
 template <class T, class Map, Window W, MemoryPolicy M>
 struct AttentionStateKernel<Cuda<T>, Map, W, M> {
-  static_assert(!decays<M> && sinks_of<W> == 0, "gates and sinks have no CUDA kernels");
   using B = Cuda<T>;
   using Problem = AttentionProblem<B, W>;
   using State = AttentionState<B>;
@@ -91,9 +99,10 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
   }
 
  private:
-  using Call = general::Call<T, Map, W>;
-  using Paths = AttentionPaths<T, Map, W>;
+  using Call = general::Call<T, Map, W, M>;
+  using Paths = AttentionPaths<T, Map, W, M>;
   static constexpr bool far = Call::far;
+  static constexpr Index sinks = sinks_of<W>;
   static constexpr Index ring_at_once = 1024;
   static constexpr Index few_enough = 64;  // rows that are mapped a few per block
 
@@ -108,12 +117,13 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
 
   /// One token per sequence, if every slot is ready for that.
   static bool decode(const B& backend, const Problem& p, State& state, View<T> y) {
-    if (std::is_same_v<Map, GivenFeatures> || !general::decode_takes(p.heads)) return false;
+    if (std::is_same_v<Map, GivenFeatures> || caches<M> || !general::decode_takes(p.heads)) return false;
     const Index count = p.sequences->count();
     for (Index n = 0; n < count; ++n) {
       const Slot& slot = state.slots[static_cast<std::size_t>(n)];
       const bool room = p.window.span() == 0 || capacity(slot) > slot.length - slot.first;
-      if ((*p.sequences)[n].length != 1 || !room || (far && !slot.sums)) return false;
+      const bool ready = room && (!far || slot.sums) && (sinks == 0 || slot.sink_keys);
+      if ((*p.sequences)[n].length != 1 || !ready) return false;
     }
     const Call call(backend, p);
     const cudaStream_t stream = backend.stream();
@@ -134,16 +144,24 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
         to.capacity = static_cast<int>(capacity(slot));
         to.start = to.capacity > 0 ? static_cast<int>(slot.first % to.capacity) : 0;
         to.kept = static_cast<int>(slot.length - slot.first);
-        to.near_begin = static_cast<int>(std::clamp<Index>(begin - slot.first, 0, to.kept + 1));
-        to.leaving =
-            far ? static_cast<int>(std::clamp<Index>(std::min(slot.length + 1, next) - slot.first, 0, to.kept + 1)) : 0;
+        to.sink_keys = slot.sink_keys.data();
+        to.sink_values = slot.sink_values.data();
+        to.decays = slot.decays.data();
+        to.sinks = static_cast<int>(std::min(sinks, slot.length + 1));
+        to.sink_row = slot.length < sinks ? static_cast<int>(slot.length) : -1;
+        to.near_begin = static_cast<int>(std::clamp<Index>(std::max(begin, sinks) - slot.first, 0, to.kept + 1));
+        if (far) {
+          const Index stop = std::clamp<Index>(std::min(slot.length + 1, next) - slot.first, 0, to.kept + 1);
+          to.leaving_from = static_cast<int>(std::clamp<Index>(sinks - slot.first, 0, stop));
+          to.leaving = static_cast<int>(stop) - to.leaving_from;
+        }
         to.leaving_at = slots.leaving;
         slots.leaving += to.leaving;
         in_order = in_order && to.start + to.kept < to.capacity;
         longest = std::max(longest, to.kept + 1 - to.near_begin);
       }
       // Long caches are read by more blocks than there are heads.
-      if (!far && in_order && longest >= 4 * general::decode_keys && cuda::softmax_decode_takes(p.heads)) {
+      if (!far && sinks == 0 && in_order && longest >= 4 * general::decode_keys && cuda::softmax_decode_takes(p.heads)) {
         decode_cache(backend, p, slots, y);
       } else {
         decode_batch(call, slots, stream, y);
@@ -167,7 +185,8 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     d.y = y.data;
     const Index F = call.features(), H = p.heads.queries;
     if (far) d.key_maps = static_cast<int>(call.key_maps_per_group() ? p.heads.keys : H);
-    cuda::Scratch<float> phi((slots.count * H + slots.leaving * d.key_maps) * F, stream);
+    const Index features = (slots.count * H + slots.leaving * d.key_maps) * F;
+    cuda::Scratch<float> phi(features + (Call::gated ? slots.count * d.key_maps : 0), stream);
     d.phi_q = phi.data();
     d.phi_k = phi.data() + slots.count * H * F;
     const unsigned slot_count = static_cast<unsigned>(slots.count);
@@ -186,6 +205,12 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
                       general::map_shared_bytes(d.width)},
                      slots, d);
       });
+    }
+    if constexpr (Call::gated) {
+      cuda::launch("attention: decay of a token", general::decay_leaving<typename M::Gate, T>,
+                   {dim3(static_cast<unsigned>(d.key_maps), slot_count), general::scan_threads, stream}, slots,
+                   call.gate_inputs(), d.phi_k, static_cast<int>(F), phi.data() + features);
+      d.decay = phi.data() + features;
     }
     const cuda::Launch how{dim3(static_cast<unsigned>(H), slot_count), general::tile_threads, stream,
                            sizeof(float) * static_cast<std::size_t>(F)};
@@ -214,8 +239,11 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     constexpr bool given = Call::given;
     const cudaStream_t stream = backend.stream();
     const Index count = problem.sequences->count(), rows = problem.sequences->rows();
-    const bool fresh =
-        std::all_of(state.slots.begin(), state.slots.end(), [](const Slot& s) { return s.length == s.first; });
+    const auto cached = [](Index first) { return std::min(M::Cache::size, std::max<Index>(0, first - sinks)); };
+    // Sinks and cached keys before the kept ones.
+    const auto apart = [&](const Slot& s) { return std::min(sinks, s.first) + cached(s.first); };
+    const bool fresh = std::all_of(state.slots.begin(), state.slots.end(),
+                                   [&](const Slot& s) { return s.length == s.first && apart(s) == 0; });
 
     // Rings as they are and as they will be; new ones replace old ones after these have been read.
     general::Plan plan;
@@ -230,10 +258,11 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       s.q_row = static_cast<int>(e.row);
       s.k_row = fresh ? s.q_row : packed_rows;
       s.queries = static_cast<int>(e.length);
-      s.keys = static_cast<int>(kept + e.length);
-      s.offset = static_cast<int>(kept);
+      s.keys = static_cast<int>(apart(slot) + kept + e.length);
+      s.offset = static_cast<int>(apart(slot) + kept);
+      s.apart = static_cast<int>(apart(slot));
       s.position = static_cast<int>(slot.length);
-      s.leaving = far ? static_cast<int>(first - slot.first) : 0;
+      s.leaving = far || caches<M> ? static_cast<int>(apart(slot) + first - slot.first) : 0;
       packed_rows += s.keys;
       plan.add(s);
       after.push_back(make_room(backend, problem, slot, length - first));
@@ -250,47 +279,83 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     general::Workspace space(stream);
     const auto segment_piece = plan.reserve(space);
     const auto resumed_piece = space.template add<hopper::Resumed>(count);
-    constexpr int arrays = given ? 3 : 2;  // keys, values, given features
+    constexpr int arrays = given || caches<M> ? 3 : 2;  // keys, values, given features or scores
     const auto rings_before = space.template add<general::Ring<T>>(arrays * count),
                rings_after = space.template add<general::Ring<T>>(arrays * count);
     const auto slot_pointers = space.template add<float*>(2 * count);
     const auto begins = space.template add<int>(rows);
+    const auto running = space.template add<double>(key_rows * call.gate_sums());
+    const auto ends = space.template add<int>(caches<M> ? key_rows : 0), until = space.template add<int>(call.cache_numbers(plan));
+    const auto cache_rows = space.template add<general::CacheRows<T>>(caches<M> ? count : 0);
+    const auto scores = space.template add<T>(caches<M> && !fresh ? key_rows * p.heads.keys : 0);
+    const auto decay_rings = space.template add<general::DecayRing>(Call::gated ? count : 0);
     const Index packed = fresh ? 0 : key_rows;
     const auto keys = space.template add<T>(packed * width), values = space.template add<T>(packed * width),
                features = space.template add<T>(packed * feature_width);
     space.allocate();
     const general::Segments segments = plan.upload(backend, segment_piece);
     std::vector<general::Ring<T>> before_list, after_list;
-    const auto ring = [](Array<B>& x, Index position, Index from) {
+    const auto ring = [](Array<B>& x, T* sink_rows, Index position, Index from) {
       const Index held = x ? x.shape()[0] : 0;
-      return general::Ring<T>{x.data(), static_cast<int>(held), held > 0 ? static_cast<int>(position % held) : 0,
-                              static_cast<int>(from)};
+      return general::Ring<T>{x.data(), sink_rows, static_cast<int>(held),
+                              held > 0 ? static_cast<int>(position % held) : 0, static_cast<int>(from)};
     };
     for (int which = 0; which < arrays; ++which) {
       for (Index n = 0; n < count; ++n) {
         const auto at = static_cast<std::size_t>(n);
         const auto array = [&](Slot& s) -> Array<B>& {
-          return which == 0 ? s.keys : which == 1 ? s.values : s.features;
+          return which == 0 ? s.keys : which == 1 ? s.values : given ? s.features : s.scores;
         };
         const Index first = state.slots[at].first, length = state.slots[at].length + (*p.sequences)[n].length;
         const Index from = std::max(first, std::min(length, p.window.begin(length))) - first;
-        before_list.push_back(ring(array(state.slots[at]), first, 0));
-        after_list.push_back(ring(array(after[at]), first, from));
+        Slot& with_room = after[at];
+        T* const sink_rows = which == 0 ? with_room.sink_keys.data() : which == 1 ? with_room.sink_values.data() : nullptr;
+        before_list.push_back(ring(array(state.slots[at]), sink_rows, first, 0));
+        after_list.push_back(ring(array(with_room), sink_rows, first, from));
       }
+    }
+    if constexpr (Call::gated) {
+      std::vector<general::DecayRing> list;
+      for (std::size_t n = 0; n < after.size(); ++n) {
+        const Slot& was = state.slots[n];
+        Slot& is = after[n];
+        list.push_back({was.decays.data(), is.decays.data(), static_cast<int>(was.decays ? was.decays.shape()[0] : 0),
+                        static_cast<int>(is.decays ? is.decays.shape()[0] : 0), static_cast<int>(was.first),
+                        after_list[n].from});
+      }
+      backend.upload(list.data(), decay_rings.data(), count);
     }
     backend.upload(before_list.data(), rings_before.data(), static_cast<Index>(before_list.size()));
     backend.upload(after_list.data(), rings_after.data(), static_cast<Index>(after_list.size()));
 
+    const cuda::Launch by_cache{dim3(static_cast<unsigned>(count), static_cast<unsigned>(p.heads.keys)), 32, stream};
+    if constexpr (caches<M>) {
+      std::vector<general::CacheRows<T>> list;
+      for (std::size_t n = 0; n < after.size(); ++n) {
+        const Index length = state.slots[n].length + (*p.sequences)[static_cast<Index>(n)].length;
+        const Index first = std::max(state.slots[n].first, std::min(length, p.window.begin(length)));
+        list.push_back({after[n].cache_keys.data(), after[n].cache_values.data(), after[n].cache_scores.data(),
+                        static_cast<int>(cached(state.slots[n].first)), static_cast<int>(cached(first))});
+      }
+      backend.upload(list.data(), cache_rows.data(), count);
+    }
     View<const T> given_keys = given ? p.weights.key_features.value() : View<const T>{};
     const unsigned key_tiles = static_cast<unsigned>(plan.key_tiles);
     if (!fresh) {
       const auto pack = [&](int which, const T* inputs, Index columns, T* to) {
         cuda::launch("attention: pack kept keys", general::pack_rows<T>, {key_tiles, general::tile_threads, stream},
-                     segments, rings_before.data() + which * count, inputs, static_cast<int>(columns), to);
+                     segments, rings_before.data() + which * count, inputs, static_cast<int>(columns),
+                     static_cast<int>(sinks), to);
       };
       pack(0, problem.k.data, width, keys.data());
       pack(1, problem.v.data, width, values.data());
       if (given) pack(2, given_keys.data, feature_width, features.data());
+      if constexpr (caches<M>) {
+        pack(2, p.weights.score.value().data, p.heads.keys, scores.data());
+        cuda::launch("attention: pack cached keys", general::pack_cache<T>, by_cache, segments,
+                     static_cast<const general::CacheRows<T>*>(cache_rows.data()), static_cast<int>(M::Cache::size),
+                     static_cast<int>(D), keys.data(), values.data(), scores.data());
+      }
       p.k = {keys.data(), Shape{key_rows, width}};
       p.v = {values.data(), Shape{key_rows, width}};
       if (given) given_keys.data = features.data();
@@ -301,19 +366,29 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       for (Slot& s : after) pointers.push_back(s.normalizer.data());
       backend.upload(pointers.data(), slot_pointers.data(), static_cast<Index>(pointers.size()));
       call.run_window(segments, plan, begins.data());
+      call.run_gate(segments, decay_rings.data(), running.data());
+      const general::CachedKeys near = call.run_cache(segments, plan, ends.data(), until.data(), fresh ? nullptr : scores.data());
       call.for_heads(std::max(rows, key_rows), far ? 2 * F + D + 1 : 0, [&](const general::HeadRange& r) {
-        general::forward_heads(call, plan, segments, r, begins.data(), given_keys, y, {},
+        general::forward_heads(call, plan, segments, r, begins.data(), near, running.data(), given_keys, y, {},
                                far ? slot_pointers.data() : nullptr, far ? slot_pointers.data() + count : nullptr);
       });
     }
     const auto store = [&](int which, const T* from, Index columns) {
       cuda::launch("attention: keep keys", general::store_rows<T>, {key_tiles, general::tile_threads, stream}, segments,
-                   rings_after.data() + which * count, from, static_cast<int>(columns));
+                   rings_after.data() + which * count, from, static_cast<int>(columns), static_cast<int>(sinks));
     };
-    if (problem.window.span() > 0) {
+    if (problem.window.span() > 0 || sinks > 0) {
       store(0, p.k.data, width);
       store(1, p.v.data, width);
       if (given) store(2, given_keys.data, feature_width);
+    }
+    if constexpr (caches<M>) {
+      const T* const all = fresh ? p.weights.score.value().data : static_cast<const T*>(scores.data());
+      store(2, all, p.heads.keys);
+      const View<const T> sizes = p.weights.cache_sizes ? p.weights.cache_sizes.value : View<const T>{};
+      cuda::launch("attention: keep cached keys", general::store_cache<T>, by_cache, segments,
+                   static_cast<const general::CacheRows<T>*>(cache_rows.data()), static_cast<int>(M::Cache::size),
+                   static_cast<int>(D), p.k.data, p.v.data, all, sizes.data, static_cast<int>(sinks));
     }
     for (Index n = 0; n < count; ++n) {
       Slot& slot = state.slots[static_cast<std::size_t>(n)];
@@ -335,7 +410,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       std::vector<hopper::Resumed> resumed;
       for (std::size_t n = 0; n < plan.segments.size(); ++n) {
         const general::Segment& s = plan.segments[n];
-        if (!hopper::sees_the_same(p.window, state.slots[n].first, s.offset, s.keys)) return false;
+        if (!hopper::sees_the_same(p.window, state.slots[n].first - s.apart, s.offset, s.keys)) return false;
         extents.push_back({s.k_row, s.keys, 0});
         resumed.push_back({s.q_row - s.offset, s.offset, s.leaving, after[n].sums.data(), after[n].normalizer.data()});
       }
@@ -357,6 +432,17 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       result.keys = Array<B>(Shape{rows, p.k.cols()});
       result.values = Array<B>(Shape{rows, p.k.cols()});
       if (Call::given) result.features = Array<B>(Shape{rows, p.weights.key_features.cols()});
+      if (Call::gated) result.decays = Array<B, float>(Shape{rows, p.weights.gate_bias.value.size()});
+      if (caches<M>) result.scores = Array<B>(Shape{rows, p.heads.keys});
+    }
+    if (sinks > 0 && !slot.sink_keys) {
+      result.sink_keys = Array<B>(Shape{sinks, p.k.cols()});
+      result.sink_values = Array<B>(Shape{sinks, p.k.cols()});
+    }
+    if (caches<M> && !slot.cache_keys) {
+      result.cache_keys = Array<B>(Shape{p.heads.keys, M::Cache::size, p.heads.size});
+      result.cache_values = Array<B>(Shape{p.heads.keys, M::Cache::size, p.heads.size});
+      result.cache_scores = Array<B>(Shape{p.heads.keys, M::Cache::size});
     }
     if (far && !slot.sums) {
       const Index F = Call(backend, p).features();

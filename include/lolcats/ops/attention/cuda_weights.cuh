@@ -19,6 +19,7 @@ struct WeightInputs {
   const float* phi_k = nullptr;  // (M, maps, F)
   int maps = 0;
   int map_group = 1;  // query heads that share a key map
+  RunningDecay decay;
 
   __device__ __forceinline__ Rows<float> query_features(std::int64_t row, int head) const {
     const std::int64_t stride = static_cast<std::int64_t>(forward.heads.count) * forward.heads.features;
@@ -41,7 +42,9 @@ __device__ __forceinline__ void weight_block(float* weights, float* a, float* b,
   const std::int64_t q_row = static_cast<std::int64_t>(s.q_row) + first;
   const int row = static_cast<int>(threadIdx.x) / 4, h = f.heads.query_head(head);
   const int first_begin = f.begins[q_row], last_begin = f.begins[q_row + count - 1];
-  const bool some_near = f.near && first_begin < block + keys, some_far = p.phi_q && block < last_begin;
+  const bool some_near = f.near && (first_begin < block + keys || block < f.sinks || f.cached);
+  const bool some_far = p.phi_q && block < last_begin;
+  const int* const until = f.cached.of(static_cast<std::int64_t>(s.k_row) + block, f.heads.key_head(head));
   if (some_near) {
     row_products<T>(weights, a, b, f.queries(f.q, head, q_row), 0, count, f.keys(f.k, f.heads.key_head(head), s.k_row),
                     block, keys);
@@ -49,11 +52,14 @@ __device__ __forceinline__ void weight_block(float* weights, float* a, float* b,
   if (some_far)
     row_products<T>(far, a, b, p.query_features(q_row, head), 0, count, p.key_features(s.k_row, head), block, keys);
   __syncthreads();
-  int lo = 0, hi = 0;
+  int lo = 0, hi = 0, sinks = 0;
+  double here = 0;
   float largest = 0, inverse = 0;
   if (row < count) {
     const std::int64_t n = (q_row + row) * f.heads.queries + h;
     lo = f.begins[q_row + row] - block;
+    sinks = f.sinks - block;
+    if (p.decay) here = p.decay.of(static_cast<std::int64_t>(s.k_row) + s.offset + first + row, head);
     hi = min(keys, s.offset + first + row + 1 - block);
     largest = f.largest[n];
     inverse = f.inverse_denominator[n];
@@ -62,12 +68,14 @@ __device__ __forceinline__ void weight_block(float* weights, float* a, float* b,
   const float scale = rsqrtf(static_cast<float>(f.heads.size));
   for_row([&](int c) {
     float& at = weights[row * tile_stride + c];
-    if (c >= hi)
+    if (c >= hi) {
       at = 0;
-    else if (c < lo)
+    } else if (c < lo && c >= sinks && !(until && first + row < until[static_cast<std::int64_t>(c) * f.cached.heads])) {
       at = some_far ? beta * far[row * tile_stride + c] * inverse : 0.0F;
-    else
+      if (p.decay) at *= expf(static_cast<float>(here - p.decay.of(static_cast<std::int64_t>(s.k_row) + block + c, head)));
+    } else {
       at = some_near ? gamma * expf(at * scale - largest) * inverse : 0.0F;
+    }
   });
   __syncthreads();
 }
@@ -91,11 +99,11 @@ __global__ void __launch_bounds__(tile_threads) tile_weights(WeightInputs<T> p, 
 }
 
 /// Statistics, features and segments of a pass, for kernels that need its weights.
-template <class T, class Map, Window W>
+template <class T, class Map, Window W, MemoryPolicy M = Sum>
 class WeightPass {
  public:
   using B = Cuda<T>;
-  using C = Call<T, Map, W>;
+  using C = Call<T, Map, W, M>;
 
   WeightPass(const B& backend, const AttentionProblem<B, W>& p)
       : call_(backend, p), plan_(*p.sequences), space_(backend.stream()) {
@@ -104,14 +112,16 @@ class WeightPass {
     const auto segment_piece = plan_.reserve(space_);
     begins_ = space_.template add<int>(rows);
     ends_ = space_.template add<int>(rows);
+    until_ = space_.template add<int>(call_.cache_numbers(plan_));
     largest_ = space_.template add<float>(rows * H);
     inverse_ = space_.template add<float>(rows * H);
     largest_at_ = space_.template add<std::int32_t>(rows * H);
     phi_q_ = space_.template add<float>(C::far ? rows * H * F : 0);
     phi_k_ = space_.template add<float>(C::far ? rows * call_.key_maps(all) * F : 0);
+    running_ = space_.template add<double>(rows * call_.gate_sums());
     space_.allocate();
     const Shape shape{rows, H};
-    general::forward<Map>(
+    general::forward<Map, M>(
         backend, p, View<T>{},
         AttentionStatistics<B>{{largest_.data(), shape}, {inverse_.data(), shape}, {largest_at_.data(), shape}});
     segments_ = plan_.upload(backend, segment_piece);
@@ -119,6 +129,7 @@ class WeightPass {
     cuda::launch("attention: window", window_ends<W>, {static_cast<unsigned>(plan_.key_tiles), tile, backend.stream()},
                  segments_, p.window, ends_.data());
     inputs_.forward = call_.attend_arguments(segments_, all, begins_.data());
+    inputs_.forward.cached = call_.run_cache(segments_, plan_, ends_.data(), until_.data());
     inputs_.forward.largest = largest_.data();
     inputs_.forward.inverse_denominator = inverse_.data();
     inputs_.forward.largest_at = largest_at_.data();
@@ -132,6 +143,8 @@ class WeightPass {
       inputs_.phi_k = phi_k_.data();
       inputs_.maps = call_.key_maps(all);
       inputs_.map_group = call_.key_map_group(all);
+      call_.run_gate(segments_, nullptr, running_.data());
+      inputs_.decay = call_.decay_of(all, running_.data());
     }
   }
 
@@ -147,9 +160,10 @@ class WeightPass {
   C call_;
   Plan plan_;
   Workspace space_;
-  Workspace::Piece<int> begins_, ends_;
+  Workspace::Piece<int> begins_, ends_, until_;
   Workspace::Piece<float> largest_, inverse_, phi_q_, phi_k_;
   Workspace::Piece<std::int32_t> largest_at_;
+  Workspace::Piece<double> running_;
   Segments segments_;
   WeightInputs<T> inputs_;
   MapInputs<T> query_maps_, key_maps_;
@@ -159,12 +173,11 @@ class WeightPass {
 
 template <class T, class Map, Window W, MemoryPolicy M>
 struct AttentionWeightsKernel<Cuda<T>, Map, W, M> {
-  static_assert(!decays<M> && sinks_of<W> == 0, "gates and sinks have no CUDA kernels");
   /// f receives floats on the host, whatever T is, from this thread.
   template <class F>
   static void visit(const Cuda<T>& backend, const AttentionProblem<Cuda<T>, W>& p, F&& f) {
     if (p.sequences->count() == 0) return;
-    const general::WeightPass<T, Map, W> pass(backend, p);
+    const general::WeightPass<T, Map, W, M> pass(backend, p);
     const Index H = p.heads.queries;
     const Index most = H * general::tile * p.sequences->longest();
     cuda::Scratch<float> device(most, backend.stream());
