@@ -358,7 +358,7 @@ template <class M, class W, int Size>
 struct Student {
   using Map = M;
   using Window = W;
-  static constexpr int D = Size;
+  [[maybe_unused]] static constexpr int D = Size;
   static Case describe(const W& window = {}) {
     Case c;
     c.formula = std::is_base_of_v<Relu<64>, M> || std::is_base_of_v<Relu<128>, M> ? Formula::relu : Formula::hedgehog;
