@@ -1,4 +1,5 @@
 #include <lolcats/model/linearized.hpp>
+#include <lolcats/model/merge_adapter.hpp>
 
 #include "models.hpp"
 
@@ -97,6 +98,50 @@ TEST_CASE("another base, a missing map, a surplus map") {
   auto flatter = vivid<Teacher<double>>(config);
   CHECK_THROWS_WITH_AS(load_linearized<Terraces>(flatter, folder.path),
                        doctest::Contains("3 tensors are in the file but not in the model"), FormatError);
+}
+
+TEST_CASE("over a base with one other number, checkpoint and adapter are refused unless any base will do") {
+  const Folder folder;
+  auto model = vivid<Grouped>(tiny_config());
+  const auto number = [&](Teacher<double>& base, std::string_view name, Index at) -> double& {
+    for (const auto& [found, parameter] : base.base_parameters()) {
+      if (found != name) continue;
+      parameter->own(base.backend());
+      return parameter->mutable_value().data[at];
+    }
+    FAIL("no such weight");
+    throw 0;
+  };
+  model.merge_adapters();  // which is no other base
+  save_linearized(model, folder.path);
+  model.unmerge_adapters();
+  auto base = convert<Teacher<double>>(model);
+  auto loaded = load_linearized<Grouped>(base, folder.path);
+  CHECK(numbers_of(loaded) == numbers_of(model));
+
+  auto other = convert<Teacher<double>>(model);
+  number(other, "model.layers.1.mlp.down_proj.weight", 17) += 0.25;
+  CHECK_THROWS_WITH_AS(load_linearized<Grouped>(other, folder.path),
+                       doctest::Contains("lolcats.json: was made over a base model with fingerprint"), ConfigError);
+  auto student = convert<Grouped>(other);
+  const auto before = numbers_of(student);
+  CHECK_THROWS_WITH_AS(load_adapter(student, folder.path / "adapter"),
+                       doctest::Contains("adapter: was made over a base model with fingerprint"), ConfigError);
+  CHECK(numbers_of(student) == before);
+  CHECK_THROWS_AS(merge_adapter(other, folder.path / "adapter"), ConfigError);
+  CHECK_NOTHROW(load_linearized<Grouped>(other, folder.path, BaseCheck::any));
+
+  // Halves of two writes; and files that do not name a base, as others write them.
+  const auto adapter = folder.path / "adapter";
+  PeftAdapter stranger = read_peft(adapter);
+  stranger.base_fingerprint = "0123456789abcdef";
+  write_peft(adapter, stranger);
+  CHECK_THROWS_WITH_AS(load_linearized<Grouped>(base, folder.path), doctest::Contains("but the maps beside it over"),
+                       ConfigError);
+  stranger.base_fingerprint.clear();
+  write_peft(adapter, stranger);
+  CHECK_NOTHROW(load_linearized<Grouped>(base, folder.path));
+  CHECK_NOTHROW(load_adapter(student, adapter));
 }
 
 TEST_CASE("adapters alone, and a failed load changes nothing") {

@@ -27,6 +27,7 @@ inline std::string window_factors_name(Index layer) {  // (1, H, 1, 1)
 struct MethodCheckpoint {
   std::string method;     ///< the readable name of the model's type
   nlohmann::json recipe;  ///< how it was made; free-form, not interpreted
+  std::string base;       ///< fingerprint of the base it was made over; empty: the file does not say
   TensorStore maps;
 };
 
@@ -35,6 +36,7 @@ namespace detail {
 inline constexpr const char* method_config = "lolcats.json";
 inline constexpr const char* method_tensors = "lolcats.safetensors";
 inline constexpr Index method_version = 1;
+inline constexpr const char* base_fingerprint = "base_fingerprint";  // in lolcats.json and in metadata of tensors
 
 /// Reads lolcats.json and checks its format and version.
 inline nlohmann::json read_method_json(const std::filesystem::path& folder) {
@@ -46,6 +48,7 @@ inline nlohmann::json read_method_json(const std::filesystem::path& folder) {
     object.wrong("version", version, fmt::format("{}", Index{method_version}));
   }
   object.text("method");
+  if (document.contains(base_fingerprint)) object.text(base_fingerprint);
   return document;
 }
 
@@ -78,24 +81,33 @@ inline MethodCheckpoint read_method(const std::filesystem::path& folder, std::st
   require<ConfigError>(inside == method,
                        "{}: checkpoint of another method: __metadata__ 'method' is '{}', expected '{}'", tensors.name(),
                        shown(inside), method);
-  for (const char* key : {"format", "version", "method"}) recipe.erase(key);
-  return {stored, std::move(recipe), TensorStore(tensors)};
+  const std::string base = recipe.value(detail::base_fingerprint, "");
+  const auto made_over = tensors.metadata().find(detail::base_fingerprint);
+  const std::string repeated_base = made_over == tensors.metadata().end() ? "" : made_over->second;
+  require<ConfigError>(base == repeated_base,
+                       "{}: checkpoint of two writes: '{}' is '{}', but in {} it is '{}'; write it again", file,
+                       detail::base_fingerprint, shown(base), tensors.name(), shown(repeated_base));
+  for (const char* key : {"format", "version", "method", detail::base_fingerprint}) recipe.erase(key);
+  return {stored, std::move(recipe), base, TensorStore(tensors)};
 }
 
-/// Writes lolcats.safetensors, then lolcats.json: {"format": "lolcats", "version": 1, "method": method, ...recipe}.
+/// Writes lolcats.safetensors, then lolcats.json: {"format": "lolcats", "version": 1, "method": method,
+/// "base_fingerprint": base, ...recipe}; an empty base is left out.
 ///
-/// `recipe` is an object without these three keys.  Errors: ConfigError, FormatError, FileError.
+/// `recipe` is an object without these four keys.  Errors: ConfigError, FormatError, FileError.
 inline void write_method(const std::filesystem::path& folder, const std::string& method,
                          const std::vector<NamedTensor>& tensors,
-                         const nlohmann::json& recipe = nlohmann::json::object()) {
+                         const nlohmann::json& recipe = nlohmann::json::object(), const std::string& base = "") {
   require<ConfigError>(recipe.is_object(), "write_method: the recipe is {}, expected an object", shown(recipe));
   nlohmann::ordered_json json = {{"format", "lolcats"}, {"version", Index{detail::method_version}}, {"method", method}};
+  std::map<std::string, std::string> metadata{{"format", "pt"}, {"method", method}};
+  if (!base.empty()) json[detail::base_fingerprint] = metadata[detail::base_fingerprint] = base;
   for (const auto& [key, value] : recipe.items()) {
-    require<ConfigError>(!json.contains(key), "write_method: the recipe holds the reserved key '{}'", key);
+    require<ConfigError>(!json.contains(key) && key != detail::base_fingerprint, "write_method: the recipe holds the reserved key '{}'", key);
     json[key] = value;
   }
   create_folder(folder);
-  write_safetensors(folder / detail::method_tensors, tensors, {{"format", "pt"}, {"method", method}});
+  write_safetensors(folder / detail::method_tensors, tensors, metadata);
   write_file_atomically(folder / detail::method_config, std::string_view(json.dump(2) + "\n"));
 }
 

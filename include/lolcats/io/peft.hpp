@@ -33,6 +33,7 @@ struct PeftAdapter {
   bool mixed_ranks = false;                 ///< modules may have ranks of their own (`rank_pattern`)
   std::map<std::string, double> alphas;     ///< of modules that have one of their own (`alpha_pattern`)
   std::string name = "adapter";             ///< its folder, for messages
+  std::string base_fingerprint;             ///< of the base it was trained over; empty: the file does not say
 
   /// What the update of a module is multiplied with: alpha / rank, or alpha / sqrt(rank), of this module.
   double scale(const std::string& module) const {
@@ -126,6 +127,8 @@ inline PeftAdapter parse_peft(std::string_view config, const std::string& file, 
   detail::parse_peft_config(object, adapter);
   const std::map<std::string, double> alphas = std::exchange(adapter.alphas, {});
 
+  const auto base = tensors.metadata().find("base_fingerprint");
+  if (base != tensors.metadata().end()) adapter.base_fingerprint = base->second;
   TensorStore store{tensors};
   constexpr std::string_view suffix_a = ".lora_A.weight", suffix_b = ".lora_B.weight";
   for (const std::string& name : store.names()) {
@@ -179,7 +182,8 @@ inline PeftAdapter read_peft(const std::filesystem::path& folder) {
 
 /// Writes an adapter folder that peft 0.12 and later load, the tensors as F32.
 ///
-/// The config holds only keys that the oldest of these versions knows: it refuses unknown ones.
+/// The config holds only keys that the oldest of these versions knows: it refuses unknown ones.  The base's fingerprint is
+/// metadata of the tensors.
 /// Errors: ShapeError for factors that do not fit `rank`; ConfigError, also for alphas of single modules; FileError.
 inline void write_peft(const std::filesystem::path& folder, const PeftAdapter& adapter,
                        const std::string& base_model = "") {
@@ -223,7 +227,9 @@ inline void write_peft(const std::filesystem::path& folder, const PeftAdapter& a
   json["use_dora"] = false;
   json["use_rslora"] = adapter.rslora;
   create_folder(folder);
-  write_safetensors(folder / "adapter_model.safetensors", tensors);
+  std::map<std::string, std::string> metadata{{"format", "pt"}};
+  if (!adapter.base_fingerprint.empty()) metadata["base_fingerprint"] = adapter.base_fingerprint;
+  write_safetensors(folder / "adapter_model.safetensors", tensors, metadata);
   write_file_atomically(folder / "adapter_config.json", std::string_view(json.dump(2) + "\n"));
 }
 

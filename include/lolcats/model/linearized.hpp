@@ -4,6 +4,7 @@
 #include <lolcats/io/method.hpp>
 #include <lolcats/io/peft.hpp>
 #include <lolcats/model/convert.hpp>
+#include <lolcats/model/fingerprint.hpp>
 #include <lolcats/model/load.hpp>
 
 #include <string>
@@ -33,9 +34,18 @@ inline Shape stored_shape(std::string_view name, const Shape& shape) {
   return name.ends_with(".mlp.bias") ? Shape{1, shape[0], 1, shape[1]} : shape;
 }
 
+/// Of the weights without the model's own adapters, merged or not.
+template <LlamaModel Model>
+std::string base_fingerprint_of(const Model& model) {
+  Model handles = model;
+  handles.unmerge_adapters();
+  return rounded_fingerprint_of(handles.backend(), handles.base_parameters());
+}
+
 }  // namespace detail
 
-/// Writes the adapter as Python's peft does: adapter_config.json and adapter_model.safetensors (F32).
+/// Writes the adapter as Python's peft does: adapter_config.json and adapter_model.safetensors (F32); its metadata names
+/// the base by its fingerprint.
 /// A merged adapter is written all the same.  Errors: FileError.
 template <LlamaModel Model>
   requires(Model::Adapter::targets.bits != 0)
@@ -47,6 +57,7 @@ void save_adapter(const Model& model, const std::filesystem::path& folder, const
   adapter.alpha = P::alpha;
   adapter.dropout = P::dropout;
   adapter.targets = detail::target_names(P::targets);
+  adapter.base_fingerprint = detail::base_fingerprint_of(model);
   for (const auto& [name, parameter] : handles.adapter_parameters()) {
     const std::string module = name.substr(0, name.size() - detail::suffix_a.size());
     LoraPair& pair = adapter.modules[module];
@@ -56,12 +67,13 @@ void save_adapter(const Model& model, const std::filesystem::path& folder, const
 }
 
 /// Reads an adapter folder of peft into the model.  Rank, alpha, targets and every shape must be those of the model's
-/// type; dropout matters in training only and is the type's.  On an error the model is as it was.
+/// type; dropout matters in training only and is the type's.  An adapter that names its base is refused over another.  On
+/// an error the model is as it was.
 /// An adapter of any rank, alpha and targets can be merged into a base instead: model/merge_adapter.hpp.
 /// Errors: FileError, FormatError, ConfigError, ShapeError; Error while merged.
 template <LlamaModel Model>
   requires(Model::Adapter::targets.bits != 0)
-void load_adapter(Model& model, const std::filesystem::path& folder) {
+void load_adapter(Model& model, const std::filesystem::path& folder, BaseCheck check = BaseCheck::same) {
   using P = typename Model::Adapter;
   using T = Scalar<typename Model::Device>;
   require<Error>(!model.merged(), "load_adapter: the model's adapters are merged; unmerge them first");
@@ -92,10 +104,11 @@ void load_adapter(Model& model, const std::filesystem::path& folder) {
   }
   require<FormatError>(2 * adapter.modules.size() == parameters.size(), "{}: holds {} modules, expected the {} of {}",
                        folder.string(), adapter.modules.size(), parameters.size() / 2, P::name());
+  check_base(model, adapter.name, adapter.base_fingerprint, check);
   for (std::size_t i = 0; i < parameters.size(); ++i) *parameters[i].parameter = loaded[i];
 }
 
-/// Writes what the model has beyond its base: lolcats.json (the method, and `recipe`), lolcats.safetensors (maps and
+/// Writes what the model has beyond its base: lolcats.json (the method, the base's fingerprint and `recipe`), lolcats.safetensors (maps and
 /// window factors, in the backend's precision) and, in the folder "adapter", the adapter as peft writes it.
 /// Errors: FileError, ConfigError.
 template <LlamaModel Model>
@@ -110,16 +123,17 @@ void save_linearized(const Model& model, const std::filesystem::path& folder,
     const Shape shape = detail::stored_shape(name, parameter->shape());
     named.emplace_back(name, std::as_const(tensors.back()).view().reshaped(shape));
   }
-  write_method(folder, Model::Attention::name(), named, recipe);
+  write_method(folder, Model::Attention::name(), named, recipe, detail::base_fingerprint_of(model));
   if constexpr (Model::Adapter::targets.bits != 0) save_adapter(model, folder / "adapter");
 }
 
 /// The model that `save_linearized` wrote, over `base`, whose weights it shares.
 ///
-/// Strict: another method, a missing or surplus tensor, another shape, an adapter that does not fit.
+/// Strict: another method, a missing or surplus tensor, another shape, an adapter that does not fit, another base than
+/// the files name.
 /// Errors: FileError, FormatError, ConfigError, ShapeError.
 template <LlamaModel Model, LlamaModel Base>
-Model load_linearized(const Base& base, const std::filesystem::path& folder) {
+Model load_linearized(const Base& base, const std::filesystem::path& folder, BaseCheck check = BaseCheck::same) {
   using T = Scalar<typename Model::Device>;
   MethodCheckpoint checkpoint = read_method(folder, Model::Attention::name());
   Model model = convert<Model>(base);
@@ -128,7 +142,17 @@ Model load_linearized(const Base& base, const std::filesystem::path& folder) {
     *parameter = detail::to_backend(model.backend(), detail::reshaped(std::move(tensor), parameter->shape()));
   }
   checkpoint.maps.require_all_read();
-  if constexpr (Model::Adapter::targets.bits != 0) load_adapter(model, folder / "adapter");
+  check_base(model, (folder / detail::method_config).string(), checkpoint.base, check);
+  if constexpr (Model::Adapter::targets.bits != 0) {
+    const bool known = check == BaseCheck::same && !checkpoint.base.empty();  // already, and it is the same
+    if (known) {
+      const std::string adapted = read_peft(folder / "adapter").base_fingerprint;
+      require<ConfigError>(adapted.empty() || adapted == checkpoint.base,
+                           "{}: was made over a base model with fingerprint {:.64}, but the maps beside it over {}",
+                           (folder / "adapter").string(), adapted, checkpoint.base);
+    }
+    load_adapter(model, folder / "adapter", known ? BaseCheck::any : check);
+  }
   return model;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/io/peft.hpp>
+#include <lolcats/model/fingerprint.hpp>
 #include <lolcats/model/llama.hpp>
 
 #include <filesystem>
@@ -50,10 +51,13 @@ void merge_adapter(Model& model, const PeftAdapter& adapter) {
   for (auto& [weight, sum] : merged) *weight = std::move(sum);
 }
 
-/// The same for an adapter folder of peft.  Errors: also FileError, FormatError, ConfigError of `read_peft`.
+/// The same for an adapter folder of peft, over the base that it names, if it names one.
+/// Errors: also FileError, FormatError, ConfigError of `read_peft`.
 template <LlamaModel Model>
-void merge_adapter(Model& model, const std::filesystem::path& folder) {
-  merge_adapter(model, read_peft(folder));
+void merge_adapter(Model& model, const std::filesystem::path& folder, BaseCheck check = BaseCheck::same) {
+  const PeftAdapter adapter = read_peft(folder);
+  check_base(model, adapter.name, adapter.base_fingerprint, check);
+  merge_adapter(model, adapter);
 }
 
 }  // namespace lolcats
