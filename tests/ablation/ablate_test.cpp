@@ -168,6 +168,61 @@ TEST_CASE("ablate: a variant that diverges, and one that leaves nothing to the m
                               "with keys beyond it");
   CHECK(all.rows[2].status.starts_with("refused: skip<hedgehog<2>>: projects onto 2 features, expected the head size 4"));
   CHECK(all.rows[3].done());
+  // What is refused costs nothing to find again and is not kept; what diverged is.
+  AblationOptions options;
+  const auto shelf = std::make_shared<Shelf>();
+  options.store = shelf;
+  ablate<Diverging, TooWide, WrongSize>(f.teacher, f.train, f.valid, short_procedure(), options);
+  REQUIRE(shelf->rows.size() == 1);
+  CHECK(shelf->rows[0].status.starts_with("diverged: "));
+}
+
+TEST_CASE("ablate: a window may leave one key to the maps, and not none") {
+  CHECK_NOTHROW(detail::refuse_idle_maps<Variant<Hybrid<Map, Sliding<10>>, Lora<2>>>(11));
+  CHECK_THROWS_AS((detail::refuse_idle_maps<Variant<Hybrid<Map, Sliding<11>>, Lora<2>>>(11)), ConfigError);
+  CHECK_NOTHROW(detail::refuse_idle_maps<Control>(11));
+}
+
+TEST_CASE("ablate: every field of a recipe that decides numbers is in a row's recipe and in the key of its states") {
+  const auto text_of = [](const TransferRecipe<>& recipe) {
+    detail::RecipeText text;
+    detail::describe(text, "transfer", recipe, 4);
+    return text;
+  };
+  const TransferRecipe<> plain;
+  int fields = 0;
+  std::vector<std::string> names;
+  visit_fields([&](const char* name, auto, const auto&) { names.emplace_back(name); }, plain);
+  for (const std::string& changed : names) {
+    CAPTURE(changed);
+    TransferRecipe<> other;
+    bool decides = changed == "patience";
+    visit_fields(
+        [&]<FieldKind Kind, class V>(std::string_view name, FieldKindConstant<Kind>, V& value) {
+          if (name != changed) return;
+          decides = decides || (Kind == FieldKind::numbers && name != "seed");  // the seed is the row's
+          if constexpr (std::is_same_v<V, bool>) value = !value;
+          else if constexpr (std::is_arithmetic_v<V>) value = value == 0 ? V(1) : static_cast<V>(2 * value);
+          else if constexpr (std::is_same_v<V, std::string>) value = "other";
+          else if constexpr (std::is_same_v<V, RunIdentity>) value["tokenizer"] = "17";
+          else if constexpr (std::is_same_v<V, ReduceOnPlateau>) value.threshold = 0.5;
+        },
+        other);
+    CHECK((text_of(other) != text_of(plain)) == decides);
+    CHECK((detail::key_of(text_of(other), "transfer", "") != detail::key_of(text_of(plain), "transfer", "")) == decides);
+    fields += decides;
+  }
+  CHECK(fields == 19);
+}
+
+TEST_CASE("ablate: data are told apart by where their rows end") {
+  const auto print = [](std::vector<std::vector<Index>> texts) {
+    std::vector<Row> rows;
+    for (auto& tokens : texts) rows.push_back({.tokens = tokens, .labels = tokens, .starts = {0}});
+    return detail::fingerprint_of_data(DataSet(std::move(rows)));
+  };
+  CHECK(print({{1, 2}, {3}}) != print({{1}, {2, 3}}));
+  CHECK(print({{1, 2}, {3}}) == print({{1, 2}, {3}}));
 }
 
 TEST_CASE("ablate: a checkpoint of the procedure's own is not used, for all variants would share it") {
@@ -227,8 +282,14 @@ TEST_CASE("ablate: a study goes on where it was") {
     ablate<Control>(f.teacher, f.train, tiny::data(3, {11}, 10), short_procedure(), options);
     ablate<Control>(tiny::teacher(2, 2), f.train, f.valid, short_procedure(), options);
     CHECK(shelf->rows.size() == 4);
+    tiny::Teacher near = tiny::teacher(2);  // another number far down in a weight
+    Parameter<tiny::Device>& weight = *near.base_parameters().front().parameter;
+    weight.own(near.backend());
+    weight.mutable_value().data[weight.size() - 5] += 1e-3;
+    ablate<Control>(near, f.train, f.valid, short_procedure(), options);
+    CHECK(shelf->rows.size() == 5);
     ablate<Control>(f.teacher, f.train, f.valid, p, options);
-    CHECK(shelf->rows.size() == 4);
+    CHECK(shelf->rows.size() == 5);
   }
   SUBCASE("in a folder, in the middle of a variant") {
     const tiny::TemporaryFolder folder;

@@ -75,7 +75,6 @@ TEST_CASE_TEMPLATE("an interrupted run goes on with the same bits", T, float, do
     fs::remove(recipe.checkpoint);
     Regression<T> first, second;
     CHECK_THROWS_AS(train(Cpu<T>{}, first.parameters(), data, first, recipe, interrupt_after(cut)), PowerCut);
-    second.w.master().data[0] = T(1234);  // comes from the checkpoint
     const auto got = train(Cpu<T>{}, second.parameters(), data, second, recipe);
     CHECK(second.values() == whole.values());
     CHECK(got.best_validation == want.best_validation);
@@ -111,6 +110,32 @@ TEST_CASE("the best parameters survive an interruption") {
   CHECK(result.best_update == 2);
   CHECK(result.start_validation == 9);
   CHECK(second.values() == whole.values());
+}
+
+TEST_CASE("patience counts on across an interruption") {
+  const Folder folder;
+  const Examples data = some_examples(6);
+  struct Scripted : Regression<double> {
+    std::vector<double> script{9, 5, 6, 7, 8, 9, 9, 9, 9};  // the first of the start
+    std::size_t at = 0;
+    double evaluate() { return script[at++]; }
+  };
+  const Recipe<> recipe{.max_updates = 8,
+                        .batch = 2,
+                        .evaluate_every = 1,
+                        .patience = 3,
+                        .checkpoint = folder.file("state"),
+                        .checkpoint_every = 1};
+  for (const Index cut : {2, 3, 4}) {
+    CAPTURE(cut);
+    fs::remove(recipe.checkpoint);
+    Scripted first, second;
+    CHECK_THROWS_AS(train(Cpu<double>{}, first.parameters(), data, first, recipe, interrupt_after(cut)), PowerCut);
+    second.at = first.at;
+    const auto result = train(Cpu<double>{}, second.parameters(), data, second, recipe);
+    CHECK(result.stopped_early);
+    CHECK(result.updates == 4);
+  }
 }
 
 TEST_CASE("the start stays the best across an interruption") {
@@ -235,17 +260,19 @@ TEST_CASE("the log hears every update once, after what was done before an interr
 TEST_CASE("a finished run can be made longer, as if it had been long from the start") {
   const Folder folder;
   const Examples data = some_examples(9);
-  Regression<double> whole, parts;
+  Regression<double> whole;
   Recipe<> recipe{.max_updates = 11, .batch = 2, .learning_rate = 0.1, .evaluate_every = 3, .restore_best = false};
   const auto want = train(Cpu<double>{}, whole.parameters(), data, whole, recipe);
   recipe.checkpoint = folder.file("state");
   for (const Index updates : {5, 5, 11}) {
     recipe.max_updates = updates;
-    const auto got = train(Cpu<double>{}, parts.parameters(), data, parts, recipe);
+    Regression<double> part;  // each begins as the first did
+    const auto got = train(Cpu<double>{}, part.parameters(), data, part, recipe);
     CHECK(got.updates == updates);
-    if (updates == 11) CHECK(got.best_validation == want.best_validation);
+    if (updates < 11) continue;
+    CHECK(got.best_validation == want.best_validation);
+    CHECK(part.values() == whole.values());
   }
-  CHECK(parts.values() == whole.values());
 }
 
 TEST_CASE("a checkpoint of another recipe, of another model or of other data is refused") {
@@ -300,7 +327,69 @@ TEST_CASE("a checkpoint of another recipe, of another model or of other data is 
   Regression<float> narrow;
   CHECK(message_of([&] {
           train(Cpu<float>{}, narrow.parameters(), data, narrow, longer);
-        }).find("is F64, expected F32") != std::string::npos);
+        }).find("backend 'cpu<double>', expected 'cpu<float>'") != std::string::npos);
+  other.w.master().data[0] = 1234;
+  CHECK(message_of([&] {
+          train(Cpu<double>{}, other.parameters(), data, other, longer);
+        }).find("made with starting parameters '") != std::string::npos);
+
+  // Inputs, by their names, and whether both sides know them or only one.
+  CHECK(refused([](auto& r) { r.inputs["tokenizer"] = "17"; }).find("tokenizer none, expected '17'") != std::string::npos);
+  CHECK(refused([](auto& r) { r.inputs["seed"] = "17"; }).find("inputs names 'seed'") != std::string::npos);
+  Recipe<> known = longer;
+  known.inputs = {{"tokenizer", "17"}};
+  known.checkpoint = folder.file("known");
+  Regression<double> fresh, again;
+  train(Cpu<double>{}, fresh.parameters(), data, fresh, known);
+  known.inputs["tokenizer"] = "18";
+  CHECK(message_of([&] {
+          train(Cpu<double>{}, again.parameters(), data, again, known);
+        }).find("tokenizer '17', expected '18'; remove it") != std::string::npos);
+  known.inputs.clear();
+  CHECK(message_of([&] {
+          train(Cpu<double>{}, again.parameters(), data, again, known);
+        }).find("tokenizer '17', expected none") != std::string::npos);
+}
+
+TEST_CASE("every field that decides numbers is refused when it changes, and no other") {
+  const Folder folder;
+  const Examples data = some_examples(6);
+  Recipe<ReduceOnPlateau> recipe{.epochs = 2, .batch = 2, .micro_batch = 2, .evaluate_every = 2, .checkpoint = folder.file("state")};
+  Regression<double> task;
+  train(Cpu<double>{}, task.parameters(), data, task, recipe);
+  const std::string state = bytes_of(recipe.checkpoint);
+  std::vector<std::string> names;
+  visit_fields([&](const char* name, auto, const auto&) { names.emplace_back(name); }, recipe);
+  for (const std::string& changed : names) {
+    CAPTURE(changed);
+    Recipe<ReduceOnPlateau> other = recipe;
+    bool decides = false;
+    visit_fields(
+        [&]<FieldKind Kind, class V>(std::string_view name, FieldKindConstant<Kind>, V& value) {
+          if (name != changed) return;
+          decides = Kind == FieldKind::numbers;
+          if constexpr (std::is_same_v<V, bool>) value = !value;
+          else if constexpr (std::is_integral_v<V>) value = name == "micro_batch" ? 1 : static_cast<V>(value + 1);
+          else if constexpr (std::is_floating_point_v<V>) value = value == 0 ? 0.5 : value / 2;
+          else if constexpr (std::is_same_v<V, std::string>) value += "x";
+          else if constexpr (std::is_same_v<V, RunIdentity>) value["tokenizer"] = "17";
+          else if constexpr (std::is_same_v<V, ReduceOnPlateau>) value.patience = 3;
+          else if constexpr (std::is_same_v<V, std::function<bool()>>) value = [] { return false; };
+          else if constexpr (std::is_same_v<V, TrainingLog>) value = [](auto, auto) {};
+        },
+        other);
+    Regression<double> resumed;
+    const std::string message =
+        message_of([&] { train(Cpu<double>{}, resumed.parameters(), data, resumed, other); });
+    if (decides) {
+      CHECK(message.find("the checkpoint was made with " + (changed == "inputs" ? "tokenizer" : changed)) !=
+            std::string::npos);
+      CHECK(bytes_of(recipe.checkpoint) == state);
+    } else {
+      CHECK(message == "no error");
+      std::ofstream(recipe.checkpoint, std::ios::binary) << state;  // what was longer went on
+    }
+  }
 }
 
 TEST_CASE("a file that is no checkpoint, or half of one, is refused") {
@@ -351,6 +440,7 @@ TEST_CASE("an interrupted write leaves the old checkpoint and nothing else") {
   const std::string before = bytes_of(recipe.checkpoint);
 
   // The system refuses to write past 512 bytes of any file: a full disk, as far as the writer can tell.
+  Regression<double> again;
   rlimit old{};
   getrlimit(RLIMIT_FSIZE, &old);
   const rlimit small{512, old.rlim_max};
@@ -359,7 +449,7 @@ TEST_CASE("an interrupted write leaves the old checkpoint and nothing else") {
   setrlimit(RLIMIT_FSIZE, &small);
   bool refused = false;
   try {
-    train(Cpu<double>{}, task.parameters(), data, task, recipe);
+    train(Cpu<double>{}, again.parameters(), data, again, recipe);
   } catch (const FileError&) {
     refused = true;
   }

@@ -64,6 +64,17 @@ TEST_CASE("reduce on plateau: what counts as good, and where it ends") {
   CHECK(s.rate(0) == 1e-5);  // the floor
 }
 
+TEST_CASE("reduce on plateau leaves a rate that is nearly at the floor, as torch does") {
+  const auto reduced = [](double rate) {
+    ReduceOnPlateau::State s({.patience = 0}, rate, 0);
+    s.observe(1.0);
+    s.observe(1.0);
+    return s.rate(0);
+  };
+  CHECK(reduced(1e-5 + 0.9e-8) == 1e-5 + 0.9e-8);
+  CHECK(reduced(1e-5 + 1.1e-8) == 1e-5);
+}
+
 TEST_CASE("a good evaluation starts the count of bad ones anew") {
   ReduceOnPlateau::State s({.patience = 1}, 1.0, 0);
   for (const double loss : {5.0, 6.0, 4.0, 6.0}) s.observe(loss);

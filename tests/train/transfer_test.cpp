@@ -199,17 +199,85 @@ TEST_CASE("transfer: training lowers the loss, and nothing but maps and gamma ch
   CHECK(model.base_parameters()[0].parameter->shares_storage_with(*again.base_parameters()[0].parameter));
 }
 
-TEST_CASE("transfer: window dropout draws anew for every micro-batch") {
+TEST_CASE("transfer: adapters are off, whatever they hold") {
+  const DataSet data = tiny::data(4, {11, 7});
+  const TransferRecipe<> recipe{.max_updates = 2, .batch = 4, .evaluate_every = 1};
+  Student fresh = tiny::student<Student>(), adapted = tiny::student<Student>();
+  for (const auto& [name, parameter] : adapted.adapter_parameters()) {
+    parameter->own(adapted.backend());
+    for (Index i = 0; i < parameter->size(); ++i) parameter->mutable_value().data[i] = 0.3 + static_cast<double>(i % 3);
+  }
+  const auto want = transfer_attention(fresh, data, data, recipe);
+  const auto got = transfer_attention(adapted, data, data, recipe);
+  CHECK(got.mse_per_layer == want.mse_per_layer);
+  CHECK(got.blocks[0].history[1].loss == want.blocks[0].history[1].loss);
+  CHECK(tiny::snapshot(adapted.transfer_parameters()) == tiny::snapshot(fresh.transfer_parameters()));
+}
+
+TEST_CASE("a stage freezes what others have trained, while it runs and after") {
+  Student model = tiny::student<Student>(2);
+  for (const auto& all : {model.base_parameters(), model.adapter_parameters()}) {
+    for (const auto& [name, parameter] : all) parameter->train(model.backend());
+  }
+  {
+    const TrainedScope<Student> trained(model, model.transfer_parameters(), "test");
+    CHECK(!tiny::any_trained(model.base_parameters()));
+    CHECK(!tiny::any_trained(model.adapter_parameters()));
+    for (const auto& [name, parameter] : model.transfer_parameters()) CHECK_MESSAGE(parameter->trained(), name);
+  }
+  CHECK(!tiny::any_trained(model.transfer_parameters()));
+}
+
+TEST_CASE("transfer: padding weighs nothing") {
+  const DataSet data = tiny::data(4, {11, 6, 8});
+  /// The same rows, each with `padding` rows behind it that belong to no sequence.
+  struct Padded {
+    const DataSet& data;
+    Index padding;
+    Index size() const { return data.size(); }
+    Batch batch(std::span<const Index> rows) const {
+      const Batch plain = data.batch(rows);
+      Batch padded;
+      std::vector<Extent> extents;
+      for (const Extent& e : plain.sequences.extents()) {
+        extents.push_back({static_cast<Index>(padded.tokens.size()), e.length, e.position});
+        for (Index i = e.row; i < e.row + e.length; ++i) {
+          padded.tokens.push_back(plain.tokens[static_cast<std::size_t>(i)]);
+          padded.labels.push_back(plain.labels[static_cast<std::size_t>(i)]);
+        }
+        padded.tokens.insert(padded.tokens.end(), static_cast<std::size_t>(padding), 0);
+        padded.labels.insert(padded.labels.end(), static_cast<std::size_t>(padding), ignored_label);
+      }
+      padded.sequences = Sequences(static_cast<Index>(padded.tokens.size()), std::move(extents));
+      return padded;
+    }
+  } const padded{data, 3};
+  auto recipe = scale_free();
+  recipe.evaluate_every = 2;
+  Student plain = tiny::student<Student>(), other = tiny::student<Student>();
+  const auto want = transfer_attention(plain, data, data, recipe), got = transfer_attention(other, padded, padded, recipe);
+  for (std::size_t i = 0; i < want.blocks[0].history.size(); ++i) {
+    CHECK(relative(got.blocks[0].history[i].loss, want.blocks[0].history[i].loss) < 1e-9);
+  }
+  for (std::size_t l = 0; l < 3; ++l) CHECK(relative(got.mse_per_layer[l], want.mse_per_layer[l]) < 1e-9);
+}
+
+TEST_CASE("transfer: window dropout draws anew for every micro-batch, and not in an evaluation") {
   // Nothing is learned, so a row's loss is that with its window or that without, by its draw.
   using Dropping = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>, WindowDropout<Ratio{1, 2}>>, Lora<2>>;
   using Far = Llama<Cpu<double>, Linear<Hedgehog<2>>, Lora<2>>;
   const DataSet row = tiny::data(1);
-  TransferRecipe<> recipe{.epochs = 0, .max_updates = 24, .batch = 1, .learning_rate = 0, .evaluate_every = 0};
+  TransferRecipe<> recipe{.epochs = 0, .max_updates = 24, .batch = 1, .learning_rate = 0, .evaluate_every = 1};
+  std::vector<double> evaluated;
   const auto losses = [&]<class Model>(std::type_identity<Model>) {
+    evaluated.clear();
     Model model = tiny::student<Model>(1);
     const TransferResult result = transfer_attention(model, row, row, recipe);
     std::vector<double> all;
-    for (const TrainingPoint& point : result.blocks[0].history) all.push_back(point.loss);
+    for (const TrainingPoint& point : result.blocks[0].history) {
+      all.push_back(point.loss);
+      evaluated.push_back(*point.validation);
+    }
     return all;
   };
   const double near = losses(std::type_identity<Student>())[0], far = losses(std::type_identity<Far>())[0];
@@ -219,6 +287,7 @@ TEST_CASE("transfer: window dropout draws anew for every micro-batch") {
     with += relative(loss, near) < 1e-12;
     without += relative(loss, far) < 1e-12;
   }
+  for (const double loss : evaluated) CHECK(relative(loss, near) < 1e-12);
   CHECK(with + without == 24);
   CHECK(with > 0);
   CHECK(without > 0);

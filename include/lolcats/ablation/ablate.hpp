@@ -7,6 +7,7 @@
 #include <lolcats/ablation/variant.hpp>
 #include <lolcats/eval/perplexity.hpp>
 #include <lolcats/model/convert.hpp>
+#include <lolcats/model/fingerprint.hpp>
 
 #include <algorithm>
 #include <array>
@@ -70,7 +71,7 @@ struct AblationContext {
   const Procedure& procedure;
   const AblationOptions& options;
   std::string data = fingerprint_of_data(train) + "/" + fingerprint_of_data(validation);
-  std::string model = fingerprint_of_model(teacher);
+  std::string model = fingerprint_of(teacher.backend(), Teacher(teacher).base_parameters());
   Index longest = longest_sequence(validation);  // tokens
   std::map<std::string, TransferredMaps<B>> transferred = {};
 
@@ -105,13 +106,9 @@ struct AblationContext {
     if (!options.identity.empty()) text.emplace_back("identity", options.identity);
     if (p.transfers) {
       describe(text, "transfer", p.transfer, planned_updates(p.transfer, rows));
-      text.emplace_back("transfer.mse_factor", fmt::format("{}", p.transfer.mse_factor));
-      text.emplace_back("transfer.xent_factor", fmt::format("{}", p.transfer.xent_factor));
-      text.emplace_back("transfer.block", fmt::format("{}", p.transfer.block));
     }
     if (p.finetunes) {
       describe(text, "finetune", p.finetune, planned_updates(p.finetune, rows));
-      text.emplace_back("finetune.train_maps", fmt::format("{}", p.finetune.train_maps));
     }
     return row;
   }
@@ -230,6 +227,9 @@ class AblationRun {
     recipe.max_updates = planned_updates(recipe, static_cast<Index>(context_.train.size()));
     recipe.epochs = 0;
     recipe.identity = start;
+    recipe.inputs.emplace("base", context_.model);
+    recipe.inputs.emplace("training data", context_.data);
+    recipe.inputs.emplace("validation data", context_.data);
     recipe.checkpoint.clear();
     recipe.checkpoint_every = 0;
     recipe.checkpoint_minutes = 0;
@@ -237,7 +237,8 @@ class AblationRun {
     RowStore* const store = context_.options.store.get();
     if (!store) return;
     const std::string key =
-        key_of(row_.recipe, stage, fmt::format("{} {} {} {}", start, context_.model, context_.data, B::name()));
+        key_of(row_.recipe, stage,
+               fmt::format("{} {} {} {} {}", start, context_.model, context_.data, B::name(), context_.options.identity));
     recipe.checkpoint = store->state(key, recipe.max_updates);
     if (recipe.checkpoint.empty()) return;
     recipe.checkpoint_every = std::max<Index>(1, recipe.max_updates / 4);

@@ -3,11 +3,9 @@
 
 #include <lolcats/core/fingerprint.hpp>
 #include <lolcats/data/batch.hpp>
-#include <lolcats/model/llama.hpp>
 #include <lolcats/train/recipe.hpp>
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -30,45 +28,19 @@ std::string fingerprint_of_data(const Data& data) {
   return print.text();
 }
 
-/// Of the first 1024 numbers of every weight.
-template <LlamaModel Model>
-std::string fingerprint_of_model(const Model& model) {
-  Model handles = model;
-  Fingerprint print;
-  for (const auto& [name, parameter] : handles.base_parameters()) {
-    std::vector<double> values(static_cast<std::size_t>(std::min<Index>(parameter->size(), 1024)));
-    model.backend().to_host(parameter->value().data, values.data(), static_cast<Index>(values.size()));
-    print.add(name);
-    for (const double value : values) print.add(std::bit_cast<std::uint64_t>(value));
-  }
-  return print.text();
-}
-
 /// Fields and their values: AblationRow::recipe.
 using RecipeText = std::vector<std::pair<std::string, std::string>>;
 
-/// What the recipes of both stages have in common and what decides numbers, in words; `updates` as planned.
+/// What decides the numbers of a stage, in words; `updates` as planned.  Its seed is the row's.
 template <class StageRecipe>
 void describe(RecipeText& text, const std::string& stage, const StageRecipe& r, Index updates) {
-  const auto add = [&](const char* field, const auto& value) {
-    text.emplace_back(stage + "." + field, fmt::format("{}", value));
+  const auto add = [&](std::string_view field, const std::string& value) {
+    if (field != "seed") text.emplace_back(fmt::format("{}.{}", stage, field), value);
   };
-  add("updates", updates);
-  add("batch", r.batch);
-  add("micro_batch", r.micro_batch > 0 ? r.micro_batch : r.batch);
-  add("shuffle", r.shuffle);
-  add("learning_rate", r.learning_rate);
-  add("schedule", typename decltype(r.schedule)::State(r.schedule, r.learning_rate, updates).describe());
-  add("beta1", r.optimizer.beta1);
-  add("beta2", r.optimizer.beta2);
-  add("epsilon", r.optimizer.epsilon);
-  add("weight_decay", r.optimizer.weight_decay);
-  add("bf16_masters", r.optimizer.bf16_masters);
-  add("clip", r.clip);
-  add("evaluate_every", r.evaluate_every);
-  add("patience", r.patience);
-  add("restore_best", r.restore_best);
-  add("identity", r.identity);
+  add("updates", fmt::format("{}", updates));
+  add("patience", fmt::format("{}", r.patience));
+  describe_fields(r, updates, add);
+  for (const auto& [name, value] : r.inputs) add(name, value);
 }
 
 /// How many updates a recipe makes on `rows` rows, unless it stops early.

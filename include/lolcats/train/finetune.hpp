@@ -27,6 +27,7 @@ struct FinetuneRecipe {
   std::function<bool()> stop = {};
   TrainingLog log = {};
   std::string identity = {};
+  RunIdentity inputs = {};
 
   /// Trains feature maps and gamma beside the adapters: the paper's baseline without attention transfer.
   bool train_maps = false;
@@ -51,8 +52,13 @@ TrainingResult finetune(Model& model, const Train& data, const Validation& valid
   const TrainedScope<Model> trained(model, std::move(parameters), "finetune");
   NextTokenTask<Model, Validation> task(model, validation, recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch,
                                         recipe.recompute);
-  const auto loop = detail::loop_recipe(recipe, "finetune",
-                                        fmt::format("{}{}", Model::name(), recipe.train_maps ? ", maps trained" : ""));
+  auto loop = detail::loop_recipe(recipe, "finetune");
+  loop.inputs["model"] = Model::name();
+  if (!loop.checkpoint.empty()) {
+    detail::add_model(loop.inputs, model);
+    detail::add_input(loop.inputs, "maps", [&] { return fingerprint_of(model.backend(), model.attention_parameters()); });
+    detail::add_data(loop.inputs, data, validation);
+  }
   return train(model.backend(), trained.parameters(), data, task, loop, progress);
 }
 

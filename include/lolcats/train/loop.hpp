@@ -4,6 +4,7 @@
 #include <lolcats/core/error.hpp>
 #include <lolcats/core/progress.hpp>
 #include <lolcats/core/rng.hpp>
+#include <lolcats/model/fingerprint.hpp>
 #include <lolcats/train/adamw.hpp>
 #include <lolcats/train/batch_order.hpp>
 #include <lolcats/train/early_stopping.hpp>
@@ -84,6 +85,9 @@ UpdateSum accumulate_gradients(const Data& data, std::span<const Index> rows, T&
 /// with the same bits as if it had never stopped, on the same machine.  The number of epochs and updates may differ
 /// from the saved run's, unless the schedule depends on it.
 ///
+/// The file knows what the run was made from: every field of the recipe that decides numbers, its inputs, the number of
+/// rows, the backend, and a fingerprint of the parameters it started with.
+///
 /// Errors: Interrupted when `stop` says so, after the state was saved; ConfigError for an impossible recipe and for a
 /// checkpoint of another recipe or model; DataError for an update without supervised tokens; NumericError for a loss or gradient that is not finite, naming the stage, the
 /// update and, for gradients, the parameter.  The parameters then are those before that update.
@@ -109,8 +113,10 @@ requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, c
   typename S::State schedule(recipe.schedule, recipe.learning_rate, total);
   EarlyStopping<B> stopping(backend, parameters, recipe.patience);
   TrainingResult result;
-  const auto identity = run_identity(recipe, schedule, static_cast<Index>(data.size()));
   const bool saves = !recipe.checkpoint.empty();
+  RunIdentity facts{{"rows", fmt::format("{}", data.size())}, {"backend", std::string(B::name())}};
+  if (saves) facts[detail::starting_parameters] = fingerprint_of(backend, parameters);
+  const RunIdentity identity = run_identity(recipe, total, facts);
   if (saves && std::filesystem::exists(recipe.checkpoint)) {
     load_training_state(recipe.checkpoint, identity, backend, optimizer, schedule, stopping, result.history);
   }

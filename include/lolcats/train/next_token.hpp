@@ -4,11 +4,16 @@
 #include <lolcats/data/batch.hpp>
 #include <lolcats/tape/tape.hpp>
 #include <lolcats/train/loop.hpp>
+#include <lolcats/train/run_inputs.hpp>
 #include <lolcats/train/trained_scope.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace lolcats {
@@ -26,30 +31,19 @@ void for_row_groups(Index rows, Index size, F&& f) {
   }
 }
 
-/// The recipe of the loop from a recipe of a stage: all fields of the same name.
+/// The recipe of the loop from a recipe of a stage: all fields that both have, and as inputs those others that decide
+/// numbers.
 template <class StageRecipe>
-auto loop_recipe(const StageRecipe& from, std::string stage, std::string identity) {
+auto loop_recipe(const StageRecipe& from, std::string stage) {
+  check_fields(stage, from);
   Recipe<decltype(from.schedule)> to;
+  copy_fields(from, to);
   to.stage = std::move(stage);
-  to.identity = std::move(identity) + (from.identity.empty() ? "" : "; " + from.identity);
-  to.epochs = from.epochs;
-  to.max_updates = from.max_updates;
-  to.batch = from.batch;
-  to.micro_batch = from.micro_batch;
-  to.shuffle = from.shuffle;
-  to.seed = from.seed;
-  to.learning_rate = from.learning_rate;
-  to.schedule = from.schedule;
-  to.optimizer = from.optimizer;
-  to.clip = from.clip;
-  to.evaluate_every = from.evaluate_every;
-  to.patience = from.patience;
-  to.restore_best = from.restore_best;
-  to.checkpoint = from.checkpoint;
-  to.checkpoint_every = from.checkpoint_every;
-  to.checkpoint_minutes = from.checkpoint_minutes;
-  to.stop = from.stop;
-  to.log = from.log;
+  std::set<std::string_view> shared;
+  visit_fields([&](std::string_view name, auto, const auto&) { shared.insert(name); }, to);
+  describe_fields(from, from.max_updates, [&](std::string_view name, std::string text) {
+    if (!shared.contains(name)) to.inputs[std::string(name)] = std::move(text);
+  });
   return to;
 }
 

@@ -27,6 +27,7 @@ struct PretrainRecipe {
   std::function<bool()> stop = {};
   TrainingLog log = {};
   std::string identity = {};
+  RunIdentity inputs = {};
 
   /// Runs every layer's forward pass again in the backward pass and keeps only what lies between layers.
   bool recompute = false;
@@ -43,7 +44,12 @@ TrainingResult pretrain(Model& model, const Train& data, const Validation& valid
   const TrainedScope<Model> trained(model, model.base_parameters(), "pretrain");
   NextTokenTask<Model, Validation> task(model, validation, recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch,
                                         recipe.recompute);
-  const auto loop = detail::loop_recipe(recipe, "pretrain", Model::name());
+  auto loop = detail::loop_recipe(recipe, "pretrain");
+  loop.inputs["model"] = Model::name();
+  if (!loop.checkpoint.empty()) {
+    detail::add_config(loop.inputs, model.config());
+    detail::add_data(loop.inputs, data, validation);
+  }
   return train(model.backend(), trained.parameters(), data, task, loop, progress);
 }
 

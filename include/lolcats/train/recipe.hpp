@@ -4,6 +4,7 @@
 #include <lolcats/core/error.hpp>
 #include <lolcats/core/index.hpp>
 #include <lolcats/train/adamw.hpp>
+#include <lolcats/train/recipe_fields.hpp>
 #include <lolcats/train/schedule.hpp>
 
 #include <concepts>
@@ -35,11 +36,12 @@ struct TrainingPoint {
 /// once.  The last update comes after the evaluation that ends the run.
 using TrainingLog = std::function<void(std::string_view stage, std::span<const TrainingPoint>)>;
 
-/// How to train.  The defaults are those that all three kinds of training share.
+/// How to train.  `visit_fields` (train/recipe_fields.hpp) lists all fields here and in the stages' recipes.  The defaults are those that all three kinds of training share.
 template <Schedule S = Constant>
 struct Recipe {
   std::string stage = "training";  // names the run in progress reports, errors and checkpoints
   std::string identity = {};       // any text about model, method and data; a resumed run must bring the same
+  RunIdentity inputs = {};         // the same by names, which errors tell
 
   Index epochs = 0;       // at least one of these two; the one that ends first decides
   Index max_updates = 0;  // 0: no limit
@@ -69,19 +71,7 @@ struct Recipe {
 /// Errors: ConfigError naming the stage, the field, got and expected.
 template <Schedule S>
 void check_recipe(const Recipe<S>& recipe) {
-  const auto at_least = [&](const char* field, auto got, auto least) {
-    require<ConfigError>(got >= least, "Recipe '{}': {} is {}, expected at least {}", recipe.stage, field, got, least);
-  };
-  at_least("epochs", recipe.epochs, 0);
-  at_least("max_updates", recipe.max_updates, 0);
-  at_least("batch", recipe.batch, 1);
-  at_least("micro_batch", recipe.micro_batch, 0);
-  at_least("learning_rate", recipe.learning_rate, 0.0);
-  at_least("clip", recipe.clip, 0.0);
-  at_least("evaluate_every", recipe.evaluate_every, 0);
-  at_least("patience", recipe.patience, 0);
-  at_least("checkpoint_every", recipe.checkpoint_every, 0);
-  at_least("checkpoint_minutes", recipe.checkpoint_minutes, 0.0);
+  check_fields(recipe.stage, recipe);
   require<ConfigError>(recipe.epochs > 0 || recipe.max_updates > 0,
                        "Recipe '{}': epochs and max_updates are 0, expected at least one of them to be positive",
                        recipe.stage);

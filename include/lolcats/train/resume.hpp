@@ -15,33 +15,23 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace lolcats {
 
 /// What a checkpoint must agree with, field by field: everything that decides the numbers of a run except its length.
-using RunIdentity = std::map<std::string, std::string>;
-
+/// `facts` are what the loop itself knows.  Errors: ConfigError for an input that bears another field's name.
 template <Schedule S>
-RunIdentity run_identity(const Recipe<S>& recipe, const typename S::State& schedule, Index rows) {
-  const auto text = [](const auto& value) { return fmt::format("{}", value); };  // of doubles: the shortest exact text
-  RunIdentity identity{{"stage", recipe.stage},
-          {"identity", recipe.identity},
-          {"rows", text(rows)},
-          {"batch", text(recipe.batch)},
-          {"micro_batch", text(recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch)},
-          {"shuffle", text(recipe.shuffle)},
-          {"seed", text(recipe.seed)},
-          {"learning_rate", text(recipe.learning_rate)},
-          {"schedule", std::string(schedule.describe())},
-          {"beta1", text(recipe.optimizer.beta1)},
-          {"beta2", text(recipe.optimizer.beta2)},
-          {"epsilon", text(recipe.optimizer.epsilon)},
-          {"weight_decay", text(recipe.optimizer.weight_decay)},
-          {"clip", text(recipe.clip)},
-          {"evaluate_every", text(recipe.evaluate_every)}};
-  if (recipe.optimizer.bf16_masters) identity["masters"] = "bf16";
+RunIdentity run_identity(const Recipe<S>& recipe, Index updates, const RunIdentity& facts) {
+  RunIdentity identity = facts;
+  describe_fields(recipe, updates, [&](std::string_view name, std::string text) { identity.emplace(name, std::move(text)); });
+  for (const auto& [name, text] : recipe.inputs) {
+    require<ConfigError>(identity.emplace(name, text).second,
+                         "Recipe '{}': inputs names '{}', which is a field of every run", recipe.stage, name);
+  }
   return identity;
 }
 
@@ -126,6 +116,31 @@ class SavedFields {
   const Safetensors& file_;
 };
 
+/// The name of the fingerprint of the parameters that a run began with.
+inline constexpr const char* starting_parameters = "starting parameters";
+
+/// One field of the identity, which either side may lack.
+inline void check_identity_field(const Safetensors& file, const RunIdentity& identity, const std::string& field) {
+  const auto got = file.metadata().find("run." + field);
+  const auto want = identity.find(field);
+  const auto text = [](bool known, const auto& entry) { return known ? "'" + entry->second + "'" : std::string("none"); };
+  const bool saved = got != file.metadata().end(), asked = want != identity.end();
+  require<ConfigError>(saved && asked && got->second == want->second,
+                       "{}: the checkpoint was made with {} {:.200}, expected {:.200}; remove it to start anew",
+                       file.name(), field, text(saved, got), text(asked, want));
+}
+
+/// All fields of both sides but the starting parameters: another set of parameters has a better message.
+inline void check_identity(const Safetensors& file, const RunIdentity& identity) {
+  std::set<std::string> fields;
+  for (const auto& [field, value] : identity) fields.insert(field);
+  for (const auto& [key, value] : file.metadata()) {
+    if (key.starts_with("run.")) fields.insert(key.substr(4));
+  }
+  fields.erase(starting_parameters);
+  for (const std::string& field : fields) check_identity_field(file, identity, field);
+}
+
 }  // namespace detail
 
 /// Writes everything that the next update depends on, whole or not at all.
@@ -179,12 +194,7 @@ void load_training_state(const std::filesystem::path& path, const RunIdentity& i
   require<FormatError>(saved.text("format") == detail::training_state_format,
                        "{}: format is '{:.80}', expected '{}'; remove it to start anew", file.name(),
                        saved.text("format"), detail::training_state_format);
-  for (const auto& [field, want] : identity) {
-    const std::string& got = saved.text("run." + field);
-    require<ConfigError>(got == want,
-                         "{}: the checkpoint was made with {} '{:.200}', expected '{}'; remove it to start anew",
-                         file.name(), field, got, want);
-  }
+  detail::check_identity(file, identity);
   const auto update = saved.count("update");
   const auto best_update = saved.count("best_update");
   const auto without_best = saved.count("without_best");
@@ -220,6 +230,7 @@ void load_training_state(const std::filesystem::path& path, const RunIdentity& i
     require<ConfigError>(expected.contains(name), "{}: tensor '{:.200}' belongs to no trained parameter of this model",
                          file.name(), name);
   }
+  detail::check_identity_field(file, identity, detail::starting_parameters);
   const auto learned = file.read<double>("schedule");
   const auto points = file.read<double>("history", Shape{update, detail::history_columns});
 

@@ -35,6 +35,7 @@ struct TransferRecipe {
   std::function<bool()> stop = {};
   TrainingLog log = {};
   std::string identity = {};
+  RunIdentity inputs = {};
 
   /// loss = mse_factor * mean of squared differences + xent_factor * mean cross-entropy of attention weights, each a
   /// mean over the layers.  The cross-entropy costs O(N^2) time; the 405B run used 1.
@@ -261,6 +262,14 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
   const Index count = (layers + size - 1) / size;
   const Index rows = recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch;
 
+  RunIdentity inputs = recipe.inputs;
+  // Not the adapter, which is off: students that differ in it share the maps.
+  inputs["attention"] = Model::Attention::name();
+  if (!recipe.checkpoint.empty()) {
+    detail::add_model(inputs, student);
+    detail::add_data(inputs, data, validation);
+  }
+
   TransferResult result;
   std::unique_ptr<ResidualFile<B>> train_residuals, validation_residuals;
   for (Index block = 0; block < count; ++block) {
@@ -286,10 +295,9 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
                                                  {first, last, recipe.mse_factor, recipe.xent_factor, rows},
                                                  {train_residuals.get(), validation_residuals.get()});
     auto loop =
-        detail::loop_recipe(recipe, count > 1 ? fmt::format("transfer block {}/{}", block + 1, count) : "transfer",
-                            // Not the adapter, which is off: students that differ in it share the maps.
-                            fmt::format("{} on {}, layers {} to {}, mse {}, xent {}", Model::Attention::name(), B::name(),
-                                        first, last - 1, recipe.mse_factor, recipe.xent_factor));
+        detail::loop_recipe(recipe, count > 1 ? fmt::format("transfer block {}/{}", block + 1, count) : "transfer");
+    loop.inputs.insert(inputs.begin(), inputs.end());
+    loop.inputs["layers"] = fmt::format("{} to {}", first, last - 1);
     if (count > 1 && !loop.checkpoint.empty()) loop.checkpoint += fmt::format(".block{}", block);
     result.blocks.push_back(
         train(student.backend(), trained.parameters(), detail::TransferData<Train>{data}, task, loop, progress));
