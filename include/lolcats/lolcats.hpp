@@ -85,6 +85,7 @@
 #include <lolcats/io/tensor_store.hpp>
 #include <lolcats/model/convert.hpp>
 #include <lolcats/model/cpu.hpp>
+#include <lolcats/model/fingerprint.hpp>
 #include <lolcats/model/linearized.hpp>
 #include <lolcats/model/llama.hpp>
 #include <lolcats/model/load.hpp>
@@ -206,8 +207,10 @@
 #include <lolcats/train/next_token.hpp>
 #include <lolcats/train/pretrain.hpp>
 #include <lolcats/train/recipe.hpp>
+#include <lolcats/train/recipe_fields.hpp>
 #include <lolcats/train/residual_file.hpp>
 #include <lolcats/train/resume.hpp>
+#include <lolcats/train/run_inputs.hpp>
 #include <lolcats/train/schedule.hpp>
 #include <lolcats/train/trained_scope.hpp>
 #include <lolcats/train/transfer.hpp>

@@ -267,6 +267,10 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
   inputs["attention"] = Model::Attention::name();
   if (!recipe.checkpoint.empty()) {
     detail::add_model(inputs, student);
+    // What the attention has beside the parameters that are trained, such as scores that were fitted.
+    Parameters<B> fitted = student.attention_parameters();
+    fitted.erase(fitted.begin(), fitted.begin() + static_cast<std::ptrdiff_t>(student.transfer_parameters().size()));
+    if (!fitted.empty()) detail::add_input(inputs, "fitted", [&] { return fingerprint_of(student.backend(), fitted); });
     detail::add_data(inputs, data, validation);
   }
 
