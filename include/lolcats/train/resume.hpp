@@ -138,6 +138,9 @@ inline void check_identity(const Safetensors& file, const RunIdentity& identity)
     if (key.starts_with("run.")) fields.insert(key.substr(4));
   }
   fields.erase(starting_parameters);
+  for (const char* method : {"model", "attention"}) {  // which explain differences of weights
+    if (fields.contains(method)) check_identity_field(file, identity, method);
+  }
   for (const std::string& field : fields) check_identity_field(file, identity, field);
 }
 
