@@ -49,7 +49,7 @@ TrainingResult finetune(Model& model, const Train& data, const Validation& valid
   NextTokenTask<Model, Validation> task(model, validation, recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch,
                                         recipe.recompute);
   const auto loop = detail::loop_recipe(recipe, "finetune",
-                                        fmt::format("{}{}", Model::name(), recipe.train_maps ? ", maps trained" : ""));
+                                        fmt::format("{}{}{}", Model::name(), PerLayerPolicy<typename Model::Attention> ? " " + model.attention_name() : "", recipe.train_maps ? ", maps trained" : ""));
   return train(model.backend(), trained.parameters(), data, task, loop, progress);
 }
 
