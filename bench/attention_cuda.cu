@@ -1,12 +1,13 @@
 // Times attention on the GPU: LoLCATs students, softmax, and decoding over a key/value cache.
 //
-//   bench_attention_cuda [--op hybrid|students|softmax|decode ...] [--head 128] [--window W] [--repeats 20]
+//   bench_attention_cuda [--op hybrid|students|softmax|sinks|decode ...] [--head 128] [--window W] [--repeats 20]
 //                        [sequences x tokens ...]
 //
 //   hybrid    Hedgehog 64 over terraces of 64: forward, with row statistics saved (as training does) and without; with the
 //             backward pass of either stage
 //   students  the same of five other pairs of map and window
 //   softmax   forward and forward + backward, over everything or a sliding window
+//   sinks     the same over the last 124 keys, without sinks and beside four of them
 //   decode    one query per sequence over `tokens` keys each
 //
 // 32 query and 8 key/value heads, bf16, fresh normal inputs, three sets in turn, the median between CUDA events after
@@ -128,7 +129,7 @@ void measure_hybrid(const Shape2& shape, int repeats) {
 }
 
 template <class W>
-void measure_softmax(const Heads& heads, const Shape2& shape, W window, int repeats) {
+void measure_softmax(const Heads& heads, const Shape2& shape, W window, int repeats, const std::string& name = "softmax") {
   const Index M = shape.sequences * shape.tokens;
   const Shape query{M, heads.queries * heads.size}, key{M, heads.keys * heads.size}, rows{M, heads.queries};
   const auto q = sets_of(query), dy = sets_of(query), k = sets_of(key), v = sets_of(key);
@@ -140,19 +141,21 @@ void measure_softmax(const Heads& heads, const Shape2& shape, W window, int repe
     return AttentionProblem<B, W>{heads, &batch, window, false, q[i].view(), k[i].view(), v[i].view(), {}};
   };
   double pairs = 0;  // of a query and a key it sees
-  for (Index n = 0; n < shape.tokens; ++n) pairs += static_cast<double>(n + 1 - window.begin(n));
+  for (Index n = 0; n < shape.tokens; ++n) {
+    pairs += static_cast<double>(n + 1 - window.begin(n) + std::min(sinks_of<W>, window.begin(n)));
+  }
   const double flops = 4 * pairs * static_cast<double>(shape.sequences * heads.queries * heads.size);
 
   const auto forward = [&](int i) { hopper::softmax_forward(B{}, problem(i), y[i].view(), statistics); };
   double ms = milliseconds(repeats, forward);
-  report("softmax forward", shape, ms, field("tflops", flops / ms * 1e-9));
+  report(name + " forward", shape, ms, field("tflops", flops / ms * 1e-9));
   Tape<B> tape;
   ms = milliseconds(repeats, [&](int i) {
     forward(i);
     hopper::softmax_backward(tape, problem(i), y[i].view(), dy[i].view(), statistics,
                              {{dq[i].view()}, {dk[i].view()}, {dv[i].view()}, {}, {}});
   });
-  report("softmax forward+backward", shape, ms, field("tflops", 3.5 * flops / ms * 1e-9));
+  report(name + " forward+backward", shape, ms, field("tflops", 3.5 * flops / ms * 1e-9));
 }
 
 void measure_decode(const Heads& heads, const Shape2& shape, int repeats) {
@@ -194,6 +197,10 @@ void run(const std::vector<std::string>& ops, const std::vector<Shape2>& given, 
     for (const Shape2& shape : shapes) {
       if (decode) {
         measure_decode(heads, shape, repeats);
+      } else if (op == "sinks") {
+        using W = Sliding<124>;
+        measure_softmax(heads, shape, W{}, repeats, Softmax<W>::name());
+        measure_softmax(heads, shape, Sinks<4, W>{}, repeats, Softmax<Sinks<4, W>>::name());
       } else if (op == "softmax" && window > 0) {
         measure_softmax(heads, shape, Sliding<>(window), repeats);
       } else if (op == "softmax") {
@@ -219,7 +226,7 @@ int main(int count, char** arguments) {
   int repeats = 20;
   CLI::App app{"Times attention on the GPU"};
   app.add_option("--op", ops, "what to time")
-      ->check(CLI::IsMember({"hybrid", "students", "softmax", "decode"}))
+      ->check(CLI::IsMember({"hybrid", "students", "softmax", "sinks", "decode"}))
       ->capture_default_str();
   app.add_option("--head", head, "head size of softmax and decode")->capture_default_str();
   app.add_option("--window", window, "keys that softmax sees; 0: all")->capture_default_str();

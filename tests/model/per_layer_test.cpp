@@ -28,7 +28,7 @@ namespace {
 using B = Cpu<double>;
 using Student = Terraces::Attention;
 using Mixed = Llama<B, PerLayer<Softmax<>, Student>, Terraces::Adapter>;
-using Kept = Llama<B, Softmax<>, Terraces::Adapter>;
+using AllSoftmax = Llama<B, Softmax<>, Terraces::Adapter>;
 
 LlamaConfig deep(Index layers) {
   LlamaConfig config = tiny_config();
@@ -111,7 +111,7 @@ TEST_CASE("with one attention in all layers it is the plain model, bit for bit")
   CHECK(gradients_of(mixed, batch) == gradients_of(student, batch));
   CHECK(numbers_of(mixed) == numbers_of(student));
 
-  auto kept = convert<Kept>(student);  // softmax, the same adapter
+  auto kept = convert<AllSoftmax>(student);  // softmax, the same adapter
   auto all_kept = mixed_of(student, {0, 0});
   CHECK(all_kept.transfer_parameters().empty());
   CHECK(same(logits_of(all_kept, batch.tokens, batch.sequences), logits_of(kept, batch.tokens, batch.sequences)));
@@ -120,7 +120,7 @@ TEST_CASE("with one attention in all layers it is the plain model, bit for bit")
 TEST_CASE("mixed layers are those of the two models, one after the other") {
   const auto base = teacher(3);
   auto student = vivid_student(base);
-  auto kept = convert<Kept>(student);
+  auto kept = convert<AllSoftmax>(student);
   auto mixed = mixed_of(student, {1, 0, 1});
   CHECK(mixed.attention_of_layer() == std::vector<Index>{1, 0, 1});
   const TinyBatch batch = tiny_batch();

@@ -22,6 +22,9 @@ static_assert(GatePolicy<StepGate>);
 using Fixed = Hybrid<Hedgehog<4>, Sliding<5>, Decay<RetentionGate>>;
 using PerGroup = Linear<Hedgehog<4>, Decay<HeadGate>, KeyMapsPerGroup>;
 using Own = Hybrid<Hedgehog<4>, Sinks<2, Terraced<64>>, Affine, Decay<StepGate>>;
+using CacheAlone = Softmax<Sinks<2, Sliding<10>>, Kept<5, LearnedScore>>;
+using CacheLearned = Hybrid<Hedgehog<4>, Sinks<4, Terraced<8>>, Affine, Kept<6, LearnedScore>>;
+using CacheRecall = Hybrid<Hedgehog<4>, Sliding<5>, Kept<7, RecallError>, KeyMapsPerGroup>;
 using SinksAlone = Hybrid<Hedgehog<4>, Sinks<3, Nothing>>;
 }  // namespace
 
@@ -39,19 +42,24 @@ TEST_CASE("gate: fixed, beside a window") { check_attention<Fixed>(); }
 TEST_CASE("gate: one per key/value head, without a window") { check_attention<PerGroup, false>(); }
 TEST_CASE("gate: one's own, of the input, with sinks") { check_attention<Own, false>(); }
 
+TEST_CASE("cache: alone, by given scores") { check_attention<CacheAlone>(); }
+TEST_CASE("cache: beside far keys, by given scores") { check_attention<CacheLearned, false>(); }
+TEST_CASE("cache: beside far keys, by their recall error") { check_attention<CacheRecall, false>(); }
+
 TEST_CASE("memories and windows say their names") {
   CHECK(Softmax<Sinks<4, Sliding<124>>>::name() == "softmax<sinks<4, sliding<124>>>");
   CHECK(Fixed::name() == "hybrid<hedgehog<4>, sliding<5>, decay<retention>>");
 }
 
-TEST_CASE_TEMPLATE("attention weights of sinks and gates are the reference's", A, Softmax<Sinks<4, Sliding<10>>>, Fixed, Own, SinksAlone) {
+TEST_CASE_TEMPLATE("attention weights of sinks and gates are the reference's", A, Softmax<Sinks<4, Sliding<10>>>, Fixed, Own, SinksAlone,
+                   CacheAlone, CacheLearned, CacheRecall) {
   using B = Cpu<double>;
   const auto c = lolcats::testing::random_attention_case<A>({}, {4, 2, 8}, Sequences::rectangular(2, 90), 3);
   std::vector<std::vector<double>> want;
   lolcats::testing::reference_attention(c, &want);
   lolcats::testing::AttentionArguments<B, A> arguments(c, {false, false, false});
   Tape<B> tape;
-  const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k");
+  const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k"), v = arguments.var(tape, "v");
   double worst = 0;
   Index tiles = 0;
   visit_attention_weights<A>(B{}, q.value(), k.value(), c.sequences, c.heads, arguments.weights(tape), c.window,
@@ -67,7 +75,7 @@ TEST_CASE_TEMPLATE("attention weights of sinks and gates are the reference's", A
                                    }
                                  }
                                }
-                             });
+                             }, v.value());
   CHECK(tiles == 2 * 4 * 2);
   CHECK(worst < 1e-13);
 }

@@ -74,7 +74,7 @@ std::vector<AttentionMap> attention_maps(Model& student, std::span<const Index> 
         visit_attention(layer.attention(), [&](const auto& attention) {
           using Policy = typename detail::PolicyOf<std::remove_cvref_t<decltype(attention)>>::type;
           visit_attention_weights<Policy>(tape.backend(), qkv.q.value(), qkv.k.value(), sequences, attention.heads(),
-                                          attention.weights(tape, qkv), attention.window(), f);
+                                          attention.weights(tape, qkv), attention.window(), f, qkv.v.value());
         });
       });
 }

@@ -24,7 +24,7 @@ std::vector<double> near_mass(const B& backend, const Qkv<B>& qkv, const Sequenc
                                    if (is_near(window, first + i, j)) sum += static_cast<double>(a.data[i * a.cols() + j]);
                                  }
                                }
-                             });
+                             }, qkv.v.value());
   std::vector<double> sums(queries, 0.0);
   for (std::size_t i = 0; i < parts.size(); ++i) sums[i % queries] += parts[i];
   return sums;

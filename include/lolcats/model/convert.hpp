@@ -21,6 +21,7 @@ inline constexpr bool same_maps = has_maps<A> && std::is_same_v<typename A::Map,
 /// Does an attention take a parameter of this name from another?
 template <AttentionPolicy From, AttentionPolicy To>
 bool shares(const std::string& name) {
+  if (name.find("memory_") != std::string::npos) return std::is_same_v<MemoryOf<From>, MemoryOf<To>>;
   return name.ends_with("window_factors") ? has_mixing<From> && has_mixing<To> : same_maps<From, To>;
 }
 
@@ -68,7 +69,7 @@ Student convert(const Teacher& teacher, std::uint64_t seed = 0, const std::vecto
     const std::string layer = fmt::format("model.layers.{}.", i);
     visit_attention(source.layer(i).attention(), [&](const auto& from) {
       visit_attention(student.layer(i).attention(), [&](const auto& to) {
-        detail::share_parameters<B>(source.transfer_parameters(), student.transfer_parameters(), [&](const std::string& name) {
+        detail::share_parameters<B>(source.attention_parameters(), student.attention_parameters(), [&](const std::string& name) {
           return name.starts_with(layer) && detail::shares<decltype(detail::policy_of(from)), decltype(detail::policy_of(to))>(name);
         });
       });

@@ -105,7 +105,7 @@ void save_linearized(const Model& model, const std::filesystem::path& folder,
   Model handles = model;
   std::vector<Tensor<T>> tensors;
   std::vector<NamedTensor> named;
-  for (const auto& [name, parameter] : handles.transfer_parameters()) {
+  for (const auto& [name, parameter] : handles.attention_parameters()) {
     tensors.push_back(detail::on_host<T>(model.backend(), *parameter));
     const Shape shape = detail::stored_shape(name, parameter->shape());
     named.emplace_back(name, std::as_const(tensors.back()).view().reshaped(shape));
@@ -130,7 +130,7 @@ Model load_linearized(const Base& base, const std::filesystem::path& folder, con
   require<ConfigError>(!stored.empty() || !PerLayerPolicy<typename Model::Attention>, "{}: '{}' is missing, expected a list of {} numbers",
                        (folder / detail::method_config).string(), detail::method_layers, base.layer_count());
   Model model = convert<Model>(base, 0, stored);
-  for (const auto& [name, parameter] : model.transfer_parameters()) {
+  for (const auto& [name, parameter] : model.attention_parameters()) {
     Tensor<T> tensor = checkpoint.maps.read<T>(name, detail::stored_shape(name, parameter->shape()));
     *parameter = detail::to_backend(model.backend(), detail::reshaped(std::move(tensor), parameter->shape()));
   }

@@ -153,6 +153,16 @@ class Llama {
     return collect(
         [this](auto&& f) { visit_layers([&](auto& layer, const std::string& at) { layer.visit_maps(at, f); }); });
   }
+  /// All that the attention has beyond the base: what stage 1 trains, and what is fitted (eval/fit_scores.hpp).
+  Parameters<B> attention_parameters() {
+    Parameters<B> all = transfer_parameters();
+    visit_layers([&](auto& layer, const std::string& at) {
+      layer.visit_fitted(at, [&](std::string name, const Shape&, Parameter<B>& parameter) {
+        all.push_back({std::move(name), &parameter});
+      });
+    });
+    return all;
+  }
   /// What stage 2 trains: "model.layers.0.self_attn.q_proj.lora_A.weight" and so on.
   Parameters<B> adapter_parameters() {
     return collect(

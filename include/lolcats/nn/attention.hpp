@@ -65,6 +65,7 @@ class AttentionLayer {
   using Window = typename A::Window;
   using Memory = MemoryOf<A>;
   static constexpr bool composed = has_maps<A> && !FeatureMap<Map>;
+  static_assert(!composed || !caches<Memory>, "a cache maps keys again when they leave it, which composed maps cannot");
   static_assert(!composed || ComposedFeatureMap<Map, B>, "neither a FeatureMap nor a ComposedFeatureMap");
   static_assert(!(A::shared_maps && A::key_maps_per_group), "shared maps are per query head");
 
@@ -89,6 +90,15 @@ class AttentionLayer {
     }
     if constexpr (decays<Memory>) {
       gate_ = Gates(backend, heads, A::key_maps_per_group ? heads.keys : heads.queries, width);
+    }
+    if constexpr (caches<Memory>) {
+      cache_sizes_ = detail::make_parameter(backend, Shape{1, heads.keys, 1, 1},
+                                            std::vector<double>(static_cast<std::size_t>(heads.keys), double{Memory::Cache::size}));
+    }
+    if constexpr (projects_scores<Memory>) {
+      require<ConfigError>(width > 0, "attention '{}': the width of the layer's input is {}, expected at least 1", A::name(), width);
+      score_ = detail::make_parameter(backend, Shape{heads.keys, width},
+                                      std::vector<double>(static_cast<std::size_t>(heads.keys * width), 0.0));
     }
   }
 
@@ -132,7 +142,36 @@ class AttentionLayer {
       w.gate_bias = gate_.bias();
       w.gate = gate_(tape, x.hidden, x.unrotated);
     }
+    if constexpr (caches<Memory>) w.cache_sizes = cache_sizes_;
+    if constexpr (projects_scores<Memory>) {
+      require<ShapeError>(static_cast<bool>(x.hidden), "attention '{}': the layer's input is missing", A::name());
+      const typename Tape<B>::NoGradient quiet(tape);
+      w.score = linear(tape, x.hidden, score_);
+    }
     return w;
+  }
+
+  /// The projection (G, C) that scores keys; see fit_scores.
+  void set_scores(const B& backend, const std::vector<double>& projection)
+    requires(projects_scores<Memory>)
+  {
+    require<ShapeError>(static_cast<Index>(projection.size()) == score_.shape().size(),
+                        "set_scores: {} numbers, expected {}", projection.size(), score_.shape().size());
+    score_ = detail::make_parameter(backend, score_.shape(), projection);
+  }
+  /// How many keys each key/value head keeps, 0 to the size in the type.
+  void set_cache_sizes(const B& backend, const std::vector<Index>& sizes)
+    requires(caches<Memory>)
+  {
+    require<ShapeError>(static_cast<Index>(sizes.size()) == heads_.keys, "set_cache_sizes: {} numbers, expected {}, one per key/value head",
+                        sizes.size(), heads_.keys);
+    for (const Index size : sizes) {
+      require<ConfigError>(size >= 0 && size <= Memory::Cache::size, "set_cache_sizes: {} keys, expected 0 to {}", size, Memory::Cache::size);
+      const auto held = static_cast<float>(static_cast<Scalar<B>>(static_cast<float>(size)));
+      require<ConfigError>(static_cast<Index>(held) == size, "set_cache_sizes: {} keys are {} in {}, expected a number that it holds",
+                           size, held, B::name());
+    }
+    cache_sizes_ = detail::make_parameter(backend, cache_sizes_.shape(), std::vector<double>(sizes.begin(), sizes.end()));
   }
 
   /// f(name, shape, parameter) for the maps and gamma, under the published names, and for what gates learn.
@@ -142,6 +181,12 @@ class AttentionLayer {
     if constexpr (has_maps<A> && !A::shared_maps) key_map_.visit_maps(at + "feature_map_k", f);
     if constexpr (has_mixing<A>) f(at + "window_factors", Shape{1, heads_.queries, 1, 1}, window_factors_);
     if constexpr (decays<Memory>) gate_.visit(at + "memory_gate", f);
+  }
+  /// The same for what is fitted, not trained: scores and sizes of a cache.
+  template <class F>
+  void visit_fitted([[maybe_unused]] const std::string& at, [[maybe_unused]] F&& f) {
+    if constexpr (projects_scores<Memory>) f(at + "memory_cache.score", score_.shape(), score_);
+    if constexpr (caches<Memory>) f(at + "memory_cache.sizes", cache_sizes_.shape(), cache_sizes_);
   }
 
  private:
@@ -161,6 +206,7 @@ class AttentionLayer {
   MapLayer key_map_{};
   Parameter<B> window_factors_;  // (1, H, 1, 1)
   [[no_unique_address]] Gates gate_{};
+  Parameter<B> score_, cache_sizes_;  // (G, C), (1, G, 1, 1)
 };
 
 }  // namespace lolcats

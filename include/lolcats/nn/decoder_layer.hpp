@@ -117,6 +117,10 @@ class DecoderLayer {
     attention_.visit_maps(at + "self_attn.", f);
   }
   template <class F>
+  void visit_fitted(const std::string& at, F&& f) {
+    attention_.visit_fitted(at + "self_attn.", f);
+  }
+  template <class F>
   void visit_adapter(const std::string& at, F&& f) {
     visit_projections(at, [&](const std::string& name, auto& projection) { projection.visit_adapter(name, f); });
   }

@@ -87,17 +87,20 @@ inline constexpr bool known_options = ((std::is_same_v<Options, Affine> || std::
 
 /// The checkpoint's own softmax attention: causal, within the sliding window that its config gives, if any.
 ///
-/// Softmax<Window> overrides the window: Softmax<Sliding<64>>.
-template <Window W = Sliding<dynamic>>
+/// Softmax<Window> overrides the window: Softmax<Sliding<64>>.  Keys beyond it are not read, but for those that a memory
+/// with a cache keeps: Softmax<Sinks<4, Sliding<124>>, Kept<384, LearnedScore>>.
+template <Window W = Sliding<dynamic>, MemoryPolicy M = Sum>
+  requires(!decays<M> && (!caches<M> || (W::has_far && projects_scores<M>)))
 struct Softmax {
   using Map = NoMap;
   using Window = W;
-  using Memory = Sum;  // nothing is far
+  using Memory = M;
   static constexpr bool affine = false;
   static constexpr bool shared_maps = false;
   static constexpr bool key_maps_per_group = false;
   static std::string name() {
-    return std::is_same_v<W, Sliding<dynamic>> ? "softmax" : "softmax<" + W::name() + ">";
+    if constexpr (caches<M>) return "softmax<" + W::name() + ", " + M::name() + ">";
+    else return std::is_same_v<W, Sliding<dynamic>> ? "softmax" : "softmax<" + W::name() + ">";
   }
 };
 

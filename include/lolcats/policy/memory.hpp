@@ -1,6 +1,7 @@
 // Memories: how far keys are remembered.
 #pragma once
 
+#include <lolcats/policy/cache.hpp>
 #include <lolcats/policy/gate.hpp>
 
 #include <concepts>
@@ -8,12 +9,6 @@
 #include <type_traits>
 
 namespace lolcats {
-
-/// No far key stays raw.
-struct NoCache {
-  static constexpr Index size = 0;
-  static std::string name() { return "none"; }
-};
 
 /// A memory is a gate, which says how the sums over far keys forget, and a cache, which says which far keys stay raw and
 /// are read by softmax like near ones.
@@ -28,15 +23,13 @@ concept MemoryPolicy = GatePolicy<typename M::Gate> && requires {
 // clang-format on
 
 template <GatePolicy G = NoGate, class C = NoCache>
+  requires(std::is_same_v<G, NoGate> || C::size == 0)  // what a cached key has decayed by when it leaves is not defined
 struct Memory {
   using Gate = G;
   using Cache = C;
   static std::string name() {
-    if constexpr (!std::is_same_v<C, NoCache>) {
-      return C::name() + (std::is_same_v<G, NoGate> ? "" : ", decay<" + G::name() + ">");
-    } else {
-      return std::is_same_v<G, NoGate> ? "sum" : "decay<" + G::name() + ">";
-    }
+    if constexpr (C::size > 0) return C::name();
+    else return std::is_same_v<G, NoGate> ? "sum" : "decay<" + G::name() + ">";
   }
 };
 
@@ -47,10 +40,27 @@ using Sum = Memory<>;
 template <GatePolicy G>
 using Decay = Memory<G>;
 
-static_assert(MemoryPolicy<Sum> && MemoryPolicy<Decay<RetentionGate>>);
+/// Sum, and `Size` far keys stay raw; without feature maps, those alone.
+template <Index Size, ScorePolicy S>
+using Kept = Memory<NoGate, Cache<Size, S>>;
+
+static_assert(MemoryPolicy<Sum> && MemoryPolicy<Kept<8, LearnedScore>> && MemoryPolicy<Decay<RetentionGate>>);
 
 /// Does a memory have a gate?
 template <MemoryPolicy M>
 inline constexpr bool decays = !std::is_same_v<typename M::Gate, NoGate>;
+/// Does it keep far keys raw?
+template <MemoryPolicy M>
+inline constexpr bool caches = (M::Cache::size > 0);
+
+namespace detail {
+template <class C>
+inline constexpr bool scored_by_projection = false;
+template <Index Size, ScorePolicy S>
+inline constexpr bool scored_by_projection<Cache<Size, S>> = S::input == ScoreInput::hidden;
+}  // namespace detail
+/// Does it score keys by a projection of the layer's input?
+template <MemoryPolicy M>
+inline constexpr bool projects_scores = detail::scored_by_projection<typename M::Cache>;
 
 }  // namespace lolcats

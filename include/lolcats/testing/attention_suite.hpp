@@ -89,6 +89,7 @@ std::pair<Index, Index> heads_of(const AttentionCase<A>& c, const std::string& n
   if (name == "y" || name == "dy" || name == "q") return {n.queries, n.size};
   if (name == "k" || name == "v") return {n.keys, n.size};
   const Shape shape = c.shapes().at(name);
+  if (name == "score") return {n.keys, 1};
   const Index heads = name.starts_with("key") || name.starts_with("gate") ? c.key_maps() : n.queries;
   return {heads, name.ends_with("_features") || name == "gate" ? shape.cols() / heads : shape.size() / heads};
 }
@@ -133,10 +134,10 @@ void check_attention_gradients(typename A::Window window, const AttentionSuite& 
   const Heads heads{2, A::shared_maps && A::key_maps_per_group ? 2 : 1, size};
   // Long enough for a few far keys.  A window too wide for that leaves maps and gamma without a gradient to compare,
   // and they stay frozen.
-  constexpr Index sinks = sinks_of<typename A::Window>;
-  Index length = 3 + sinks;
-  while (length < 24 && window.begin(length - 3) <= sinks) ++length;
-  const bool far = window.begin(length - 3) > sinks;
+  constexpr Index kept = sinks_of<typename A::Window> + MemoryOf<A>::Cache::size;
+  Index length = 3 + kept;
+  while (length < 24 + kept && window.begin(length - 3) <= kept) ++length;
+  const bool far = window.begin(length - 3) > kept;
   const auto c =
       random_attention_case<A>(window, heads, Sequences(length + 4, {{1, length, 0}, {length + 2, 2, 0}}), suite.seed);
   const auto shapes = c.shapes();
@@ -150,13 +151,15 @@ void check_attention_gradients(typename A::Window window, const AttentionSuite& 
     variable_names.emplace_back(name);
   }
   for (const auto& [name, shape] : shapes) {
-    if (std::find(variable_names.begin(), variable_names.end(), name) != variable_names.end()) continue;
+    if (name == "score" || std::find(variable_names.begin(), variable_names.end(), name) != variable_names.end()) continue;
     parameters[name] = Parameter<B>(array<B>(shape, c.in.at(name)));
     parameter_names.push_back(name);
   }
   for (const std::string& name : parameter_names) {
     if (far) pointers.push_back(&parameters[name]);
   }
+  Tensor<double> scores;
+  if (shapes.contains("score")) scores = array<B>(shapes.at("score"), c.in.at("score"));
   const auto weight = [&](const char* name) {
     return parameters.contains(name) ? static_cast<Weight<B>>(parameters.at(name)) : Weight<B>{};
   };
@@ -177,6 +180,7 @@ void check_attention_gradients(typename A::Window window, const AttentionSuite& 
                             w.key_features = x[4];
                           }
                           if (shapes.contains("gate")) w.gate = x.back();
+                          if (scores) w.score = tape.constant(View<const double>(scores.view()));
                           return attention<A>(tape, x[0], x[1], x[2], c.sequences, heads, w, window);
                         },
                         {.tolerance = suite.gradient_tolerance}));
@@ -230,7 +234,7 @@ template <AttentionPolicy A>
 void check_attention_endless_window(typename A::Window window, const AttentionSuite& suite) {
   if constexpr (A::Window::has_near) {
     Index length = 0;
-    while (length < 70 && window.begin(length) <= sinks_of<typename A::Window>) ++length;
+    while (length < 70 && window.begin(length) <= sinks_of<typename A::Window> + MemoryOf<A>::Cache::size) ++length;
     INFO(A::name(), " over the ", length, " tokens that its window holds");
     REQUIRE(length > 0);
     const auto c = random_attention_case<A>(window, detail::usual_heads<A>(detail::usual_size<A>(suite)),
@@ -367,7 +371,7 @@ void check_attention_shapes(typename A::Window window, const AttentionSuite& sui
     };
     AttentionWeights<B> w{weight("query_map"),      weight("query_bias"),  weight("key_map"),  weight("key_bias"),
                           weight("window_factors"), var("query_features"), var("key_features"), weight("gate_bias"),
-                          var("gate")};
+                          var("gate"), var("score")};
     if constexpr (A::shared_maps) {
       w.key_map = w.query_map;
       w.key_bias = w.query_bias;

@@ -58,6 +58,7 @@ struct AttentionCase {
     if constexpr (has_mixing<A>) all["window_factors"] = Shape{1, heads.queries, 1, 1};
     if constexpr (decays<MemoryOf<A>>) all["gate_bias"] = Shape{1, key_maps(), 1, 1};
     if constexpr (Gate::input != GateInput::none) all["gate"] = Shape{rows, key_maps()};
+    if constexpr (projects_scores<MemoryOf<A>>) all["score"] = Shape{rows, heads.keys};
     if constexpr (given) {
       all["query_features"] = Shape{rows, heads.queries * projected};
       all["key_features"] = Shape{rows, key_maps() * projected};
@@ -130,7 +131,7 @@ class AttentionArguments {
   Var<B> var(Tape<B>& tape, const std::string& name) {
     if (!values_.contains(name)) return {};
     const View<const Scalar<B>> view = values_.at(name).view();
-    return vars_[name] = wanted_.inputs ? tape.variable(view) : tape.constant(view);
+    return vars_[name] = wanted_.inputs && name != "score" ? tape.variable(view) : tape.constant(view);
   }
   Weight<B> weight(const std::string& name) {
     if (!values_.contains(name)) return {};
@@ -149,6 +150,7 @@ class AttentionArguments {
     w.key_features = var(tape, "key_features");
     w.gate_bias = weight("gate_bias");
     w.gate = var(tape, "gate");
+    w.score = var(tape, "score");
     return w;
   }
 
@@ -218,7 +220,7 @@ std::vector<double> run_attention_steps(const AttentionCase<A>& c, Cut&& cut, At
 
     AttentionCase<A> piece = c;
     piece.sequences = sequences;
-    for (const char* name : {"q", "k", "v", "query_features", "key_features", "gate"}) {
+    for (const char* name : {"q", "k", "v", "query_features", "key_features", "gate", "score"}) {
       if (!c.in.contains(name)) continue;
       const auto& whole = c.in.at(name);
       const std::size_t width = whole.size() / static_cast<std::size_t>(c.sequences.rows());
@@ -249,7 +251,9 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
   using detail::at;
   using Map = typename A::Map;
   AttentionNumbers total;
-  for (const auto& [name, shape] : c.shapes()) total[name].assign(at(shape.size()), 0.0);
+  for (const auto& [name, shape] : c.shapes()) {
+    if (name != "score") total[name].assign(at(shape.size()), 0.0);
+  }
   total["y"].assign(at(c.shapes().at("q").size()), 0.0);
   const Index H = c.heads.queries, G = c.heads.keys, D = c.heads.size;
   const char* key_map = A::shared_maps ? "query_map" : "key_map";
@@ -332,6 +336,49 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
     } else if constexpr (AttentionCase<A>::given) {
       n.query_features = take("query_features", c.projected, H, H);
       n.key_features = take("key_features", c.projected, c.key_maps(), H);
+    }
+
+    // A cache, from what is said of it alone: a key is kept while fewer than `size` of those that have left the window
+    // score higher (or as high, and came before).
+    std::vector<std::vector<double>> scores(at(G), std::vector<double>(at(e.length), 0.0));
+    if constexpr (caches<MemoryOf<A>>) {
+      constexpr Index sinks = sinks_of<typename A::Window>, size = MemoryOf<A>::Cache::size;
+      for (Index g = 0; g < G; ++g) {
+        for (Index j = 0; j < e.length; ++j) {
+          if constexpr (projects_scores<MemoryOf<A>>) {
+            scores[at(g)][at(j)] = c.in.at("score")[at((e.row + j) * G + g)];
+          } else {
+            for (Index h = g * (H / G); h < (g + 1) * (H / G); ++h) {
+              std::vector<double> recalled(at(D), 0.0);
+              double weight = 1e-12, error = 0;
+              for (Index i = sinks; i < j; ++i) {
+                double p = 0;
+                for (Index f = 0; f < n.features; ++f) {
+                  p += n.key_features[at((j * H + h) * n.features + f)] * n.key_features[at((i * H + h) * n.features + f)];
+                }
+                weight += p;
+                for (Index d = 0; d < D; ++d) recalled[at(d)] += p * n.v[at((i * G + g) * D + d)];
+              }
+              for (Index d = 0; d < D; ++d) error += std::pow(n.v[at((j * G + g) * D + d)] - recalled[at(d)] / weight, 2);
+              scores[at(g)][at(j)] += std::sqrt(error);
+            }
+          }
+        }
+      }
+      n.until = [&scores, begin = n.begin, length = e.length](Index g, Index j) {
+        const auto leaves = [&](Index i) {
+          Index at_position = i + 1;
+          while (at_position < length && begin(at_position) <= i) ++at_position;
+          return at_position;
+        };
+        Index above = 0;
+        for (Index i = sinks; i < length; ++i) {
+          const double own = scores[at(g)][at(j)], other = scores[at(g)][at(i)];
+          if (i == j || !(other > own || (other == own && i < j))) continue;
+          if (++above == size) return std::max(leaves(i), leaves(j));
+        }
+        return length;
+      };
     }
 
     const NaiveAttentionResult result = naive_attention(n);

@@ -24,7 +24,12 @@ struct NaiveAttention {
   std::vector<double> gamma_logits;    // (H), or empty: near keys weigh 1
   std::vector<double> log_decay = {};  // (T, H), or empty: far keys j weigh exp(sum of it over j < t <= n)
 
-  bool near(Index n, Index j) const { return j < sinks || j >= begin(n); }
+  /// A cache: key j, whose head's group is g, is near for queries n < until(g, j), too.
+  std::function<Index(Index, Index)> until = {};
+
+  bool near(Index h, Index n, Index j) const {
+    return j < sinks || j >= begin(n) || (until && n < until(h / (heads / groups), j));
+  }
 };
 
 /// What it gives, and with it the gradients of sum(y * dy).
@@ -61,7 +66,7 @@ inline NaiveRow naive_row(const NaiveAttention& c, Index h, Index n) {
   std::vector<double> scores(at(n + 1));
   double largest = -INFINITY;
   for (Index j = 0; j <= n; ++j) {
-    if (!c.near(n, j)) continue;
+    if (!c.near(h, n, j)) continue;
     double s = 0;
     for (Index i = 0; i < c.size; ++i) {
       s += c.q[at((n * c.heads + h) * c.size + i)] * c.k[at((j * c.groups + g) * c.size + i)];
@@ -74,7 +79,7 @@ inline NaiveRow naive_row(const NaiveAttention& c, Index h, Index n) {
   }
   for (Index j = 0; j <= n; ++j) {
     double p = 0;
-    if (c.near(n, j)) {
+    if (c.near(h, n, j)) {
       p = gamma * std::exp(scores[at(j)] - largest);
     } else {
       for (Index f = 0; f < c.features; ++f) {
@@ -153,7 +158,7 @@ inline NaiveAttentionGradients naive_attention_gradients(const NaiveAttention& c
       };
       for (Index j = 0; j <= n; ++j) {
         const double dp = (da[at(j)] - mean) / row.denominator;
-        if (c.near(n, j)) {
+        if (c.near(h, n, j)) {
           dgamma += dp * row.p[at(j)] / gamma;
           add_score(j, dp * row.p[at(j)]);
           add_score(row.largest_at, -dp * row.p[at(j)]);

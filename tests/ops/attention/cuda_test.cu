@@ -87,6 +87,11 @@ TEST_CASE("gates: fixed, learned, of keys and projected, per query head and per 
       Sinks<4, Sliding<>>(10));
 }
 
+TEST_CASE("a cache beside a window and sinks, by given scores") {
+  check_general<Softmax<Sinks<4, Sliding<>>, Kept<6, LearnedScore>>>(Sinks<4, Sliding<>>(10));
+  check_general<Softmax<Terraced<>, Kept<70, LearnedScore>>>(Terraced<>(8), {.lengths = {65, 200, 300}});
+}
+
 TEST_CASE("a gate that forgets all with every token") {
   if (!have_gpu()) return;
   auto c = random_attention_case<Linear<EluPlusOne<3>, KeyMapsPerGroup, Decay<HeadGate>>>(

@@ -34,6 +34,9 @@ struct AttentionWeights {
   /// Of a memory with a gate, one per sum over far keys: per query head, or per key/value head with KeyMapsPerGroup.
   Weight<B> gate_bias{};     // (H) or (G) in any shape
   Var<B> gate{};             // (M, H) or (M, G), where the gate has an input
+  /// Of a memory with a cache, per key/value head:
+  Var<B> score{};            // (M, G), where a projection scores keys; constants
+  Weight<B> cache_sizes{};   // (G) in any shape, at most the size of the cache; null: all have that
 };
 
 /// Row statistics that the backward pass needs; each (M, H).
@@ -127,6 +130,15 @@ void check_attention(const Shape& q, const Shape& k, const Shape& v, const Seque
       require<ShapeError>(static_cast<bool>(w.gate), "attention: gate is missing, expected shape ({}, {})", rows, sums);
       check_shape("attention", "gate", w.gate.shape(), Shape{rows, sums});
     }
+  }
+  if constexpr (projects_scores<MemoryOf<A>>) {
+    require<ShapeError>(static_cast<bool>(w.score), "attention: score is missing, expected shape ({}, {})", rows, heads.keys);
+    check_shape("attention", "score", w.score.shape(), Shape{rows, heads.keys});
+  }
+  if constexpr (caches<MemoryOf<A>>) {
+    require<ShapeError>(!w.cache_sizes || w.cache_sizes.value.size() == heads.keys,
+                        "attention: cache_sizes has {} elements, expected {}, one per key/value head",
+                        w.cache_sizes ? w.cache_sizes.value.size() : 0, heads.keys);
   }
 }
 

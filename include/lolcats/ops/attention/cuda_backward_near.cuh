@@ -28,11 +28,12 @@ struct PullNear {
 /// p / den and ds of one block, from scores and dy . v (64 queries, 64 keys), in place.  Thread row = threadIdx.x / 4.
 template <class T>
 __device__ __forceinline__ void pull_weights(const PullNear<T>& p, float* scores, float* dyv, int head,
-                                             std::int64_t q_row, int first, int count, int offset, int block,
-                                             int keys) {
+                                             const Segment& segment, int first, int count, int block, int keys) {
   const Attend<T>& f = p.forward;
-  const int row = static_cast<int>(threadIdx.x) / 4;
+  const int row = static_cast<int>(threadIdx.x) / 4, offset = segment.offset;
+  const std::int64_t q_row = static_cast<std::int64_t>(segment.q_row) + first;
   const int h = f.heads.query_head(head);
+  const int* const until = f.cached.of(static_cast<std::int64_t>(segment.k_row) + block, f.heads.key_head(head));
   int lo = 0, hi = 0, sinks = 0, at = -1;
   float largest = 0, inverse = 0, delta = 0, far_dot = 0;
   if (row < count) {
@@ -49,7 +50,8 @@ __device__ __forceinline__ void pull_weights(const PullNear<T>& p, float* scores
   const float gamma = gamma_of(f.window_factors, h), scale = rsqrtf(static_cast<float>(f.heads.size));
   for_row([&](int c) {
     float &s = scores[row * tile_stride + c], &g = dyv[row * tile_stride + c];
-    if ((c >= lo || c < sinks) && c < hi) {
+    const bool kept = until && c < hi && first + row < until[static_cast<std::int64_t>(c) * f.cached.heads];
+    if ((c >= lo || c < sinks || kept) && c < hi) {
       s = gamma * expf(s * scale - largest) * inverse;
       g = s * (g - delta) + (c == at ? far_dot : 0.0F);
     } else {
@@ -116,14 +118,13 @@ __global__ void __launch_bounds__(tile_threads, 2) pull_queries(PullNear<T> p, T
     sums[i] = 0;
 
   if (f.near) {
-    const int keys_end = s.offset + first + count, window = f.begins[q_row];
-    for (int block = first_near_block(f.sinks, window), stop; block < keys_end;
-         block = next_near_block(stop, f.sinks, window)) {
-      stop = near_block_end(block, f.sinks, keys_end);
+    const NearBlocks blocks = f.near_blocks(s, head, first, count);
+    for (int block = blocks.begin(), stop; block < blocks.end; block = blocks.next(stop)) {
+      stop = blocks.stop(block);
       const int keys = stop - block;
       row_products<T>(scores, a, b, q, 0, count, k, block, keys);
       row_products<T>(ds, a, b, dy, 0, count, v, block, keys);
-      pull_weights(p, scores, ds, head, q_row, first, count, s.offset, block, keys);
+      pull_weights(p, scores, ds, head, s, first, count, block, keys);
       for (int d = 0; d < size; d += tile) {
         __syncthreads();
         stage(b, k, block, keys, d);
@@ -175,14 +176,15 @@ __global__ void __launch_bounds__(tile_threads) pull_keys(PullNear<T> p, KeySink
 
   for (int head = local * f.heads.group; f.near && head < (local + 1) * f.heads.group; ++head) {
     // Queries from here on see every key of the tile as far.
-    const int queries_end = first_key < f.sinks ? s.queries : p.ends[k_row + keys - 1];
+    int queries_end = first_key < f.sinks ? s.queries : p.ends[k_row + keys - 1];
+    if (f.cached) queries_end = max(queries_end, f.cached.most_of(static_cast<int>(blockIdx.x), key_head));
     for (int first = first_key; first < queries_end; first += tile) {
       const int count = min(tile, queries_end - first);
       const std::int64_t q_row = static_cast<std::int64_t>(s.q_row) + first;
       const Rows<T> q = f.queries(f.q, head, q_row), dy = f.queries(p.dy, head, q_row);
       row_products<T>(weights, a, b, q, 0, count, k, 0, keys);
       row_products<T>(ds, a, b, dy, 0, count, v, 0, keys);
-      pull_weights(p, weights, ds, head, q_row, first, count, s.offset, first_key, keys);
+      pull_weights(p, weights, ds, head, s, first, count, first_key, keys);
       for (int d = 0; d < size; d += tile) {
         __syncthreads();
         if (to.dv) stage(a, dy, 0, count, d);
@@ -273,14 +275,13 @@ __global__ void __launch_bounds__(tile_threads, 2) correct_rows(PullNear<T> p, f
   p.far_dots = nullptr;  // the sum is that of p g alone
   const int row = static_cast<int>(threadIdx.x) / 4;
   float weight = 0, near = 0;
-  const int keys_end = s.offset + first + count, window = f.begins[q_row];
-  for (int block = first_near_block(f.sinks, window), stop; f.near && block < keys_end;
-       block = next_near_block(stop, f.sinks, window)) {
-    stop = near_block_end(block, f.sinks, keys_end);
+  const NearBlocks blocks = f.near_blocks(s, head, first, count);
+  for (int block = blocks.begin(), stop; f.near && block < blocks.end; block = blocks.next(stop)) {
+    stop = blocks.stop(block);
     const int keys = stop - block;
     row_products<T>(weights, a, b, q, 0, count, k, block, keys);
     row_products<T>(ds, a, b, dy, 0, count, v, block, keys);
-    pull_weights(p, weights, ds, head, q_row, first, count, s.offset, block, keys);
+    pull_weights(p, weights, ds, head, s, first, count, block, keys);
     for_row([&](int c) {
       weight += weights[row * tile_stride + c];
       near += ds[row * tile_stride + c];

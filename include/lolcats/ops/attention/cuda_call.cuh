@@ -21,6 +21,8 @@ class Call {
   static constexpr bool far = W::has_far && !std::is_same_v<Map, NoMap>;
   static constexpr bool given = std::is_same_v<Map, GivenFeatures>;
   static constexpr bool gated = far && decays<M>;
+  static constexpr bool cached = caches<M>;
+  static_assert(!cached || (!far && projects_scores<M>), "on a GPU, a cache stands beside softmax alone");
   static constexpr int sinks = static_cast<int>(sinks_of<W>);
 
   Call(const B& backend, const AttentionProblem<B, W>& problem) : backend_(backend), p_(problem) {}
@@ -103,6 +105,25 @@ class Call {
                    phi);
     } else if constexpr (FeatureMap<Map>) {
       map_features<Map>(stream(), in, tiles, phi);
+    }
+  }
+
+  /// Numbers that run_cache computes.
+  Index cache_numbers(const Plan& plan) const { return cached ? (Index{plan.key_rows} + plan.key_tiles) * p_.heads.keys : 0; }
+  /// The cache of whole sequences: `ends` (key rows) and `until` (cache_numbers) are memory for it.
+  CachedKeys run_cache([[maybe_unused]] Segments segments, [[maybe_unused]] const Plan& plan, [[maybe_unused]] int* ends,
+                       [[maybe_unused]] int* until) const {
+    if constexpr (!cached) {
+      return {};
+    } else {
+      const AttentionWeights<B>& w = p_.weights;
+      const unsigned tiles = static_cast<unsigned>(plan.key_tiles);
+      int* const most = until + Index{plan.key_rows} * p_.heads.keys;
+      cuda::launch("attention: window", window_ends<W>, {tiles, tile, stream()}, segments, p_.window, ends);
+      cuda::launch("attention: cache", cache_until<T>, {dim3(tiles, static_cast<unsigned>(p_.heads.keys)), tile, stream()},
+                   segments, static_cast<const int*>(ends), w.score.value().data,
+                   w.cache_sizes ? w.cache_sizes.value.data : nullptr, static_cast<int>(M::Cache::size), sinks, until, most);
+      return {until, most, static_cast<int>(p_.heads.keys)};
     }
   }
 
@@ -190,7 +211,7 @@ inline bool has_padding(const Sequences& sequences) {
 /// where the policy gives them; `running` is the gate's G; S and z of decoding slots, by segment, where there are such.
 template <class T, class Map, Window W, MemoryPolicy M>
 void forward_heads(const Call<T, Map, W, M>& call, const Plan& plan, Segments segments, const HeadRange& r,
-                   const int* begins, const double* running, View<const T> given_keys, View<T> y,
+                   const int* begins, const CachedKeys& cached, const double* running, View<const T> given_keys, View<T> y,
                    const AttentionStatistics<Cuda<T>>& statistics, float* const* slot_sums = nullptr,
                    float* const* slot_weights = nullptr) {
   using C = Call<T, Map, W, M>;
@@ -221,6 +242,7 @@ void forward_heads(const Call<T, Map, W, M>& call, const Plan& plan, Segments se
     launch_far_sum<T>(call.stream(), sum, plan, r.count, chunk_states.data());
   }
   Attend<T> a = call.attend_arguments(segments, r, begins);
+  a.cached = cached;
   a.far = far.data();
   a.far_weights = far_weights.data();
   a.y = y.data;

@@ -1,6 +1,7 @@
 // Attention forward on a GPU, general path: near keys by blocks with a running maximum, far sums mixed in.
 #pragma once
 
+#include <lolcats/ops/attention/cuda_cache.cuh>
 #include <lolcats/ops/attention/cuda_far.cuh>
 #include <lolcats/ops/attention/cuda_segments.cuh>
 
@@ -24,6 +25,7 @@ struct Attend {
   HeadRange heads;
   bool near = true;  // are near keys read?
   int sinks = 0;
+  CachedKeys cached;
   bool affine = false;
   const T *q = nullptr, *k = nullptr, *v = nullptr;  // (M, H * D), (keys, G * D) twice
   const T* window_factors = nullptr;                 // (H) or null
@@ -34,6 +36,11 @@ struct Attend {
   float* inverse_denominator = nullptr;
   std::int32_t* largest_at = nullptr;
 
+  /// The near keys of queries [first, first + count) of a segment.
+  __device__ __forceinline__ NearBlocks near_blocks(const Segment& s, int head, int first, int count) const {
+    const int window = begins[static_cast<std::int64_t>(s.q_row) + first];
+    return {cached, sinks, window, s.offset + first + count, first, s.key_tile, heads.key_head(head)};
+  }
   __device__ __forceinline__ Rows<T> queries(const T* x, int head, std::int64_t row) const {
     const std::int64_t stride = static_cast<std::int64_t>(heads.queries) * heads.size;
     return {x + row * stride + static_cast<std::int64_t>(heads.query_head(head)) * heads.size, stride, heads.size};
@@ -97,20 +104,22 @@ __global__ void __launch_bounds__(tile_threads, 2) attend(Attend<T> p) {
   if (p.near) {
     for (int i = thread; i < (size + tile - 1) / tile * tile_floats; i += tile_threads) sums[i] = 0;
     const int begin = row < count ? p.begins[q_row + row] : 0, end = row < count ? s.offset + first + row + 1 : 0;
-    const int keys_end = s.offset + first + count;
-    const int window = p.begins[q_row];
-    for (int block = first_near_block(p.sinks, window), stop; block < keys_end;
-         block = next_near_block(stop, p.sinks, window)) {
-      stop = near_block_end(block, p.sinks, keys_end);
+    const NearBlocks blocks = p.near_blocks(s, head, first, count);
+    for (int block = blocks.begin(), stop; block < blocks.end; block = blocks.next(stop)) {
+      stop = blocks.stop(block);
       const int keys = stop - block;
       row_products<T>(weights, a, b, q, 0, count, k, block, keys);
 
-      const int lo = block < p.sinks ? 0 : begin - block, hi = min(keys, end - block);
+      const int lo = block < p.sinks && !p.cached ? 0 : begin - block, hi = min(keys, end - block);
+      const int* const until = p.cached.of(s.k_row + block, p.heads.key_head(head));
+      const auto sees = [&](int c) {
+        return c < hi && (c >= lo || (until && first + row < until[static_cast<std::int64_t>(c) * p.cached.heads]));
+      };
       float top = -INFINITY;
       int top_at = 0;
       for_row([&](int c) {
         const float score = weights[row * tile_stride + c] * scale;
-        if (c >= lo && c < hi && score > top) {
+        if (sees(c) && score > top) {
           top = score;
           top_at = c;
         }
@@ -133,7 +142,7 @@ __global__ void __launch_bounds__(tile_threads, 2) attend(Attend<T> p) {
       }
       for_row([&](int c) {
         float& at = weights[row * tile_stride + c];
-        at = c >= lo && c < hi ? expf(at * scale - largest) : 0.0F;
+        at = sees(c) ? expf(at * scale - largest) : 0.0F;
         weight += at;
       });
       if (thread % 4 == 0) shrink[row] = factor;

@@ -20,15 +20,17 @@ void forward(const Cuda<T>& backend, const AttentionProblem<Cuda<T>, W>& p, View
   const Index rows = p.sequences->rows();
   Workspace space(call.stream());
   const auto segment_piece = plan.reserve(space);
-  const auto begins = space.add<int>(rows);
+  const auto begins = space.add<int>(rows), ends = space.add<int>(C::cached ? plan.key_rows : 0),
+             until = space.add<int>(call.cache_numbers(plan));
   const auto running = space.add<double>(rows * call.gate_sums());
   space.allocate();
   const Segments segments = plan.upload(backend, segment_piece);
   call.run_window(segments, plan, begins.data());
   call.run_gate(segments, nullptr, running.data());
+  const CachedKeys cached = call.run_cache(segments, plan, ends.data(), until.data());
   const View<const T> given_keys = C::given ? p.weights.key_features.value() : View<const T>{};
   call.for_heads(rows, C::far ? 2 * call.features() + p.heads.size + 1 : 0, [&](const HeadRange& r) {
-    forward_heads(call, plan, segments, r, begins.data(), running.data(), given_keys, y, statistics);
+    forward_heads(call, plan, segments, r, begins.data(), cached, running.data(), given_keys, y, statistics);
   });
 }
 
@@ -90,6 +92,7 @@ class BackwardOfHeads {
     cuda::launch("attention: dy . y", row_dots<T>, by_query_tile(static_cast<int>(H())), segments_, y.data, dy.data,
                  r_.size, delta_.data());
     near_.forward = call_.attend_arguments(segments_, r_, begins_.data());
+    near_.forward.cached = call_.run_cache(segments_, plan_, ends_.data(), until_.data());
     near_.forward.largest = statistics_.largest.data;
     near_.forward.inverse_denominator = statistics_.inverse_denominator.data;
     near_.forward.largest_at = statistics_.largest_at.data;
@@ -313,6 +316,7 @@ class BackwardOfHeads {
   PullNear<T> near_;
   MapInputs<T> query_inputs_, key_inputs_;
   Workspace::Piece<Segment> segment_piece_;
+  Workspace::Piece<int> until_;                          // with a cache
   Workspace::Piece<int> begins_, ends_;                  // (M)
   Workspace::Piece<float> delta_, betas_;                // (M, H), (H)
   Workspace::Piece<float> phi_q_, dphi_q_, dots_;        // (M, heads, F) both, phi_q . dphi_q (M, heads)

@@ -50,7 +50,9 @@ struct AttentionPaths {
   using Problem = AttentionProblem<Cuda<T>, W>;
 
   /// Words of a policy that no fused kernel knows are refused here and nowhere else.
-  static constexpr bool fused_words = !decays<M> && sinks_of<W> == 0;
+  static constexpr bool fused_sinks =
+      sinks_of<W> == 0 || (std::is_same_v<Map, NoMap> && sinks_of<W> <= hopper::most_fused_sinks);
+  static constexpr bool fused_words = !decays<M> && !caches<M> && fused_sinks;
 
   // What the fused kernels are compiled for; what they take of it is asked at run time.
   static constexpr bool softmax_fits = fused_words && std::is_same_v<T, bf16> && std::is_same_v<Map, NoMap>;
@@ -115,7 +117,10 @@ struct AttentionPaths {
     if (there != AttentionPath::general && back != AttentionPath::general) return text;
     if (cuda::GeneralAttentionOnly::active()) return text + ": asked for";
     if (decays<M>) return text + ": fused kernels know no gates";
-    if (sinks_of<W> > 0) return text + ": fused kernels know no sinks";
+    if (caches<M>) return text + ": fused kernels know no caches";
+    if (!fused_sinks) {
+      return text + fmt::format(": fused kernels know at most {} sinks, and none beside far keys", hopper::most_fused_sinks);
+    }
     if (!std::is_same_v<T, bf16>) return text + ": fused kernels compute in bf16";
     if (cuda::device().capability != 90) return text + ": fused kernels need a Hopper GPU";
     return text + fmt::format(": no fused kernel for {} on heads of size {}", Map::name(), p.heads.size);

@@ -88,6 +88,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
   using Slot = typename State::Slot;
 
   static void step(const B& backend, const Problem& p, State& state, View<T> y) {
+    require<ConfigError>(!caches<M>, "attention_step: {} has no decoding state on a GPU: decode on the CPU", M::name());
     if (general::has_padding(*p.sequences)) backend.zero(y.data, y.size());
     if (p.sequences->count() == 0) return;
     if (!decode(backend, p, state, y)) prefill(backend, p, state, y);
@@ -345,7 +346,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       call.run_window(segments, plan, begins.data());
       call.run_gate(segments, decay_rings.data(), running.data());
       call.for_heads(std::max(rows, key_rows), far ? 2 * F + D + 1 : 0, [&](const general::HeadRange& r) {
-        general::forward_heads(call, plan, segments, r, begins.data(), running.data(), given_keys, y, {},
+        general::forward_heads(call, plan, segments, r, begins.data(), {}, running.data(), given_keys, y, {},
                                far ? slot_pointers.data() : nullptr, far ? slot_pointers.data() + count : nullptr);
       });
     }
@@ -378,7 +379,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       std::vector<hopper::Resumed> resumed;
       for (std::size_t n = 0; n < plan.segments.size(); ++n) {
         const general::Segment& s = plan.segments[n];
-        if (!hopper::sees_the_same(p.window, state.slots[n].first, s.offset, s.keys)) return false;
+        if (!hopper::sees_the_same(p.window, state.slots[n].first - s.apart, s.offset, s.keys)) return false;
         extents.push_back({s.k_row, s.keys, 0});
         resumed.push_back({s.q_row - s.offset, s.offset, s.leaving, after[n].sums.data(), after[n].normalizer.data()});
       }

@@ -42,7 +42,9 @@ __device__ __forceinline__ void weight_block(float* weights, float* a, float* b,
   const std::int64_t q_row = static_cast<std::int64_t>(s.q_row) + first;
   const int row = static_cast<int>(threadIdx.x) / 4, h = f.heads.query_head(head);
   const int first_begin = f.begins[q_row], last_begin = f.begins[q_row + count - 1];
-  const bool some_near = f.near && (first_begin < block + keys || block < f.sinks), some_far = p.phi_q && block < last_begin;
+  const bool some_near = f.near && (first_begin < block + keys || block < f.sinks || f.cached);
+  const bool some_far = p.phi_q && block < last_begin;
+  const int* const until = f.cached.of(static_cast<std::int64_t>(s.k_row) + block, f.heads.key_head(head));
   if (some_near) {
     row_products<T>(weights, a, b, f.queries(f.q, head, q_row), 0, count, f.keys(f.k, f.heads.key_head(head), s.k_row),
                     block, keys);
@@ -68,7 +70,7 @@ __device__ __forceinline__ void weight_block(float* weights, float* a, float* b,
     float& at = weights[row * tile_stride + c];
     if (c >= hi) {
       at = 0;
-    } else if (c < lo && c >= sinks) {
+    } else if (c < lo && c >= sinks && !(until && first + row < until[static_cast<std::int64_t>(c) * f.cached.heads])) {
       at = some_far ? beta * far[row * tile_stride + c] * inverse : 0.0F;
       if (p.decay) at *= expf(static_cast<float>(here - p.decay.of(static_cast<std::int64_t>(s.k_row) + block + c, head)));
     } else {
@@ -110,6 +112,7 @@ class WeightPass {
     const auto segment_piece = plan_.reserve(space_);
     begins_ = space_.template add<int>(rows);
     ends_ = space_.template add<int>(rows);
+    until_ = space_.template add<int>(call_.cache_numbers(plan_));
     largest_ = space_.template add<float>(rows * H);
     inverse_ = space_.template add<float>(rows * H);
     largest_at_ = space_.template add<std::int32_t>(rows * H);
@@ -126,6 +129,7 @@ class WeightPass {
     cuda::launch("attention: window", window_ends<W>, {static_cast<unsigned>(plan_.key_tiles), tile, backend.stream()},
                  segments_, p.window, ends_.data());
     inputs_.forward = call_.attend_arguments(segments_, all, begins_.data());
+    inputs_.forward.cached = call_.run_cache(segments_, plan_, ends_.data(), until_.data());
     inputs_.forward.largest = largest_.data();
     inputs_.forward.inverse_denominator = inverse_.data();
     inputs_.forward.largest_at = largest_at_.data();
@@ -156,7 +160,7 @@ class WeightPass {
   C call_;
   Plan plan_;
   Workspace space_;
-  Workspace::Piece<int> begins_, ends_;
+  Workspace::Piece<int> begins_, ends_, until_;
   Workspace::Piece<float> largest_, inverse_, phi_q_, phi_k_;
   Workspace::Piece<std::int32_t> largest_at_;
   Workspace::Piece<double> running_;

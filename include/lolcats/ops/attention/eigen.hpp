@@ -18,7 +18,7 @@ struct AttentionKernel<Cpu<T>, Map, W, M> {
       Columns key_phi;
       for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {
         const auto head = eigen::training_head<Map, M>(p, e, h);
-        if (h == g * p.heads.group() || !shares_key_features(p)) key_phi = eigen::all_features(head.key_features.get(), e.length);
+        if (h == g * p.heads.group() || !shares_key_features(p)) key_phi = eigen::all_features(head.key_features.get(), head.far_v.rows());
         eigen::FarState<T> storage(key_phi.cols(), p.heads.size);
         eigen::FarSums<T> state = storage.sums();
         eigen::attend<T, kind>(head, key_phi, state, head_rows(y, p, e, h), head_statistics(statistics, p, e, h));

@@ -45,9 +45,9 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
   const bool decays = far && !head.decay.empty();
   const T scale = head.score_scale();
 
-  const Columns<T> key_phi = all_features(head.key_features.get(), head.k.rows());  // (keys, F)
+  const Columns<T> key_phi = all_features(head.key_features.get(), head.far_v.rows());  // (far rows, F)
   Columns<T> query_phi(far ? queries : 0, key_phi.cols());                    // (queries, F)
-  Columns<T> key_dphi = Columns<T>::Zero(far ? head.k.rows() : 0, key_phi.cols());
+  Columns<T> key_dphi = Columns<T>::Zero(far ? head.far_v.rows() : 0, key_phi.cols());
   FarState<T> storage(key_phi.cols(), size);
   FarSums<T> state = storage.sums();
   Column<T> delta(queries);    // dy_n . y_n
@@ -57,6 +57,15 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
     inverse(n) = saved.inverse_denominator[n * saved.stride];
   }
   const auto window_of = [&](T* data, const ConstRows<T>& like) { return rows(data, like.rows(), size, like.outerStride()); };
+  // Adds to the gradients of far rows [first, ...), which are rows of k in another order where a cache is.
+  const auto add_far = [&](T* data, Index first, const auto& x) {
+    auto to_rows = window_of(data, head.v);
+    if (head.far.empty()) {
+      to_rows.middleRows(first, x.rows()) += x;
+    } else {
+      for (Index i = 0; i < x.rows(); ++i) to_rows.row(head.far[static_cast<std::size_t>(first + i)]) += x.row(i);
+    }
+  };
 
   struct Tile {
     Index first, last, far_end;
@@ -65,14 +74,15 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
   ScoreTile<T> p, g;
   Columns<T> dphi;
   RowMatrix<T> q;
-  Index folded = head.behind_sinks();
+  Index folded = head.far_begin();
   T gamma_sum = 0;
 
   for_query_tiles(head.period, head.q_position, queries, [&](Index first, Index last) {
     const Index tile = last - first;
-    const Index mixed_begin = std::min(head.begin(first), std::max(head.behind_sinks(), head.end(last - 1)));
-    const Index mixed_end = head.begin(last - 1);
     const Index keys_end = head.end(last - 1);
+    const Index near_begin = std::min(head.begin(first), std::max(head.behind_sinks(), keys_end));
+    const Index mixed_begin = head.cached() ? head.far_end(first) : near_begin;
+    const Index mixed_end = head.far_end(last - 1);
     const auto dy_tile = dy.middleRows(first, tile);           // (tile, D)
     const auto inverse_tile = inverse.segment(first, tile);    // (tile)
     const auto delta_tile = delta.segment(first, tile);        // (tile)
@@ -84,11 +94,9 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
       set_product(g.leftCols(width), dy_tile, v.transpose());
       for (Index i = 0; i < tile; ++i) g.row(i).head(width) = (g.row(i).head(width) - delta_tile(i)) * inverse_tile(i);
     };
-    // dv += (p / den)^T dy; spoils p
-    const auto pull_values = [&](Index block, Index width) {
-      if (!to.v) return;
+    // p / den, whose transpose times dy is the gradient of the values
+    const auto normalize = [&](Index width) {
       for (Index i = 0; i < tile; ++i) p.row(i).head(width) *= inverse_tile(i);
-      add_product(window_of(to.v, head.v).middleRows(block, width), p.leftCols(width).transpose(), dy_tile);
     };
 
     if constexpr (far) {
@@ -106,11 +114,11 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
       }
       for (Index block = mixed_begin; block < mixed_end; block += key_block) {
         const Index width = std::min(key_block, mixed_end - block);
-        weight_gradient(head.v.middleRows(block, width), width);
+        weight_gradient(head.far_v.middleRows(block, width), width);
         p.resize(tile, key_block);
         set_product(p.leftCols(width), phi, key_phi.middleRows(block, width).transpose());
         for (Index i = 0; i < tile; ++i) {
-          const Index hi = std::clamp<Index>(head.begin(first + i) - block, 0, width);
+          const Index hi = std::clamp<Index>(head.far_end(first + i) - block, 0, width);
           p.row(i).segment(hi, width - hi).setZero();
           g.row(i).segment(hi, width - hi).setZero();
         }
@@ -122,44 +130,63 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
         }
         add_product(dphi, g.leftCols(width), key_phi.middleRows(block, width));
         add_product(key_dphi.middleRows(block, width), g.leftCols(width).transpose(), phi);
-        pull_values(block, width);
+        if (to.v) {
+          normalize(width);
+          RowMatrix<T> dv = RowMatrix<T>::Zero(width, size);
+          add_product(dv, p.leftCols(width).transpose(), dy_tile);
+          add_far(to.v, block, dv);
+        }
       }
     }
 
     if (near_wanted) {
       q = head.q.middleRows(first, tile) * scale;
-      // Near keys [block, block + width), of the sinks or of the window.
-      const auto pull_near = [&](Index block, Index width, auto&& lo_of, auto&& hi_of) {
+      // `width` near keys with rows k and v, their scores in p; `mask(row)` leaves those that it reads.  `add(to, product)`
+      // adds (width, D) to their gradients.
+      const auto pull_near = [&](const auto& k, const auto& v, Index width, auto&& mask, auto&& add) {
         const Index wide = padded(width);
         p.resize(tile, key_block);
-        set_product(p.leftCols(width), q, head.k.middleRows(block, width).transpose());
+        set_product(p.leftCols(width), q, k.transpose());
         for (Index i = 0; i < tile; ++i) {
-          const Index lo = std::clamp<Index>(lo_of(first + i) - block, 0, width);
-          const Index hi = std::max(lo, std::clamp<Index>(hi_of(first + i) - block, 0, width));
           auto row = p.row(i);
           row.head(wide) = head.gamma * (row.head(wide) - saved.largest[(first + i) * saved.stride]).exp();
-          row.head(lo).setZero();
-          row.segment(hi, wide - hi).setZero();
+          mask(i, wide);
         }
         if (to.q || to.k) {
-          weight_gradient(head.v.middleRows(block, width), width);
+          weight_gradient(v, width);
           g.leftCols(width) *= p.leftCols(width);  // ds
-          if (to.q) {
-            add_product(window_of(to.q, head.q).middleRows(first, tile), g.leftCols(width), head.k.middleRows(block, width), scale);
-          }
-          if (to.k) {
-            add_product(window_of(to.k, head.k).middleRows(block, width), g.leftCols(width).transpose(), q);
-          }
+          if (to.q) add_product(window_of(to.q, head.q).middleRows(first, tile), g.leftCols(width), k, scale);
+          if (to.k) add(window_of(to.k, head.k), g.leftCols(width).transpose(), q);
         }
-        pull_values(block, width);
+        if (to.v) {
+          normalize(width);
+          add(window_of(to.v, head.v), p.leftCols(width).transpose(), dy_tile);
+        }
       };
-      for (Index block = 0; block < head.sinks_of(last - 1); block += key_block) {
-        pull_near(block, std::min(key_block, head.sinks_of(last - 1) - block), [](Index) { return Index{0}; },
-                  [&](Index i) { return head.sinks_of(i); });
-      }
-      for (Index block = mixed_begin; block < keys_end; block += key_block) {
-        pull_near(block, std::min(key_block, keys_end - block), [&](Index i) { return head.begin(i); },
-                  [&](Index i) { return head.end(i); });
+      const std::vector<KeptKey> kept = head.kept_by(first, last);
+      for_kept_blocks<T>(head, kept, [&](const KeptKey* keys, const RowMatrix<T>& k, const RowMatrix<T>& v) {
+        const Index width = k.rows();
+        pull_near(k, v, width, [&](Index i, Index wide) {
+          for (Index c = 0; c < width; ++c) {
+            if (!head.keeps(keys[c], first + i)) p(i, c) = 0;
+          }
+          p.row(i).segment(width, wide - width).setZero();
+        }, [&](auto&& to_rows, const auto& left, const auto& right) {
+          RowMatrix<T> some = RowMatrix<T>::Zero(width, size);
+          add_product(some, left, right);
+          for (Index c = 0; c < width; ++c) to_rows.row(keys[c].key) += some.row(c);
+        });
+      });
+      for (Index block = near_begin; block < keys_end; block += key_block) {
+        const Index width = std::min(key_block, keys_end - block);
+        pull_near(head.k.middleRows(block, width), head.v.middleRows(block, width), width, [&](Index i, Index wide) {
+          const Index lo = std::clamp<Index>(head.begin(first + i) - block, 0, width);
+          const Index hi = std::max(lo, std::clamp<Index>(head.end(first + i) - block, 0, width));
+          p.row(i).head(lo).setZero();
+          p.row(i).segment(hi, wide - hi).setZero();
+        }, [&](auto&& to_rows, const auto& left, const auto& right) {
+          add_product(to_rows.middleRows(block, width), left, right);
+        });
       }
     }
 
@@ -197,7 +224,7 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
     const auto pull_keys = [&](Index first, Index last) {
       if (first >= last) return;
       const Index count = last - first;
-      const auto v = head.v.middleRows(first, count);
+      const auto v = head.far_v.middleRows(first, count);
       Columns<T> phi = key_phi.middleRows(first, count);
       Columns<T> dphi_k = Columns<T>::Zero(count, phi.cols());
       add_product(dphi_k, v, sums.transpose(), head.beta);
@@ -210,7 +237,13 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
         }
       }
       key_dphi.middleRows(first, count) += dphi_k;
-      if (to.v) add_product(window_of(to.v, head.v).middleRows(first, count), phi, sums, head.beta);
+      if (to.v && head.far.empty()) {
+        add_product(window_of(to.v, head.v).middleRows(first, count), phi, sums, head.beta);
+      } else if (to.v) {
+        RowMatrix<T> dv = RowMatrix<T>::Zero(count, size);
+        add_product(dv, phi, sums, head.beta);
+        add_far(to.v, first, dv);
+      }
     };
     for (std::size_t t = tiles.size(); t-- > 0;) {
       const auto [first, last, tile_far_end] = tiles[t];
@@ -230,17 +263,21 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
       add_product(sums, weighted.transpose(), dy.middleRows(first, tile));
       add_product(normalizer, weighted.transpose(), delta.segment(first, tile));
     }
-    pull_keys(head.behind_sinks(), far_end);
+    pull_keys(head.far_begin(), far_end);
     if (to.decay) {
       for (Index j = 0; j < head.k.rows(); ++j) {
         (*to.decay)[static_cast<std::size_t>(j)] -= static_cast<double>(key_phi.row(j).dot(key_dphi.row(j)));
       }
     }
     if (to.key_features.x || to.key_features.map || to.key_features.bias) {
-      for (Index first = 0; first < head.k.rows(); first += query_tile) {
-        const Index n = std::min(query_tile, head.k.rows() - first);
-        head.key_features->backward(first, n, key_dphi.middleRows(first, n), to.key_features);
+      FeatureGradients<T> features = to.key_features;
+      RowMatrix<T> dx = RowMatrix<T>::Zero(features.x && !head.far.empty() ? head.far_v.rows() : 0, size);
+      if (dx.rows() > 0) features.x = dx.data();
+      for (Index first = 0; first < head.far_v.rows(); first += query_tile) {
+        const Index n = std::min(query_tile, head.far_v.rows() - first);
+        head.key_features->backward(first, n, key_dphi.middleRows(first, n), features);
       }
+      if (dx.rows() > 0) add_far(to.key_features.x, 0, dx);
     }
   }
 }

@@ -19,9 +19,10 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     parallel_for(sequences * heads.keys, [&](Index item) {
       const Index n = item / heads.keys;
       const Index g = item % heads.keys;
-      for (Index h = g * heads.group(); h < (g + 1) * heads.group(); ++h) {
-        read(p, n, h, state.slots[static_cast<std::size_t>(n)], y);
-      }
+      Slot& slot = state.slots[static_cast<std::size_t>(n)];
+      const Beside beside = rows_beside(p, n, g, slot);
+      for (Index h = g * heads.group(); h < (g + 1) * heads.group(); ++h) read(p, n, h, slot, beside, y);
+      if constexpr (caches<M>) store_cache(slot, beside, g);
     });
     for (Index n = 0; n < sequences; ++n) {
       Slot& slot = state.slots[static_cast<std::size_t>(n)];
@@ -69,9 +70,34 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
       const View<const T> features = p.weights.key_features.value();
       extend(slot.features, features, features.cols() / count_given(p));
     }
-    if constexpr (decays<M>) append_decays(p, e, slot, kept, move && resize ? 2 * needed : capacity, move);
+    // Numbers of the new tokens beside their keys, (count, capacity).
+    const auto append_numbers = [&](Tensor<T>& numbers, Index count, auto&& of) {
+      const Index size = move && resize ? 2 * needed : capacity;
+      Tensor<T> target = numbers && numbers.shape()[1] == size ? numbers : Tensor<T>(Shape{count, size});
+      for (Index s = 0; s < count; ++s) {
+        T* const to = target.data() + s * size;
+        if (move && kept > 0) std::copy_n(numbers.data() + s * numbers.shape()[1] + slot.begin, kept, to);
+        for (Index n = 0; n < e.length; ++n) to[(move ? kept : slot.begin + kept) + n] = of(e.row + n, s);
+      }
+      numbers = target;
+    };
+    if constexpr (decays<M>) {
+      append_numbers(slot.decays, p.weights.gate_bias.value.size(), [&](Index row, Index s) {
+        return static_cast<T>(M::Gate::log_decay(eigen::gate_input<typename M::Gate>(p, row, s)));
+      });
+    }
+    if constexpr (projects_scores<M>) {
+      const View<const T> score = p.weights.score.value();
+      append_numbers(slot.scores, p.heads.keys, [&](Index row, Index g) { return score.data[row * score.cols() + g]; });
+    }
     if constexpr (sinks > 0) append_sinks(p, e, slot);
     if (move) slot.begin = 0;
+    if (caches<M> && !slot.cache_keys) {
+      const Index size = p.heads.size, most = M::Cache::size;
+      slot.cache_keys = Tensor<T>(Shape{p.heads.keys, most, size});
+      slot.cache_values = Tensor<T>(Shape{p.heads.keys, most, size});
+      slot.cache_scores = Tensor<T>(Shape{p.heads.keys, most});
+    }
     if (far && !slot.sums) {
       const Index features = given ? count_given(p) : count(p.weights.query_map);
       slot.sums = Tensor<T>(Shape{states(p, features), features, p.heads.size});
@@ -81,21 +107,6 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     }
   }
 
-  /// log a of the new tokens (sums, capacity) beside their keys.
-  static void append_decays(const AttentionProblem<B, W>& p, const Extent& e, Slot& slot, Index kept, Index capacity, bool move) {
-    const Index count = p.weights.gate_bias.value.size();
-    Tensor<T> target = slot.decays;
-    if (!target || target.shape()[1] != capacity) target = Tensor<T>(Shape{count, capacity});
-    for (Index s = 0; s < count; ++s) {
-      T* const to = target.data() + s * capacity;
-      if (move && kept > 0) std::copy_n(slot.decays.data() + s * slot.decays.shape()[1] + slot.begin, kept, to);
-      T* const fresh = to + (move ? kept : slot.begin + kept);
-      for (Index n = 0; n < e.length; ++n) {
-        fresh[n] = static_cast<T>(M::Gate::log_decay(eigen::gate_input<typename M::Gate>(p, e.row + n, s)));
-      }
-    }
-    slot.decays = target;
-  }
   /// Those of the first tokens of the sequence that are among the new ones.
   static void append_sinks(const AttentionProblem<B, W>& p, const Extent& e, Slot& slot) {
     const Index size = p.heads.size;
@@ -156,13 +167,96 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     return eigen::rows(static_cast<const T*>(x.data()) + (head * capacity + slot.begin) * size, keys, size, size);
   }
 
-  /// The sinks of one head that have been read after `length` tokens.
-  static eigen::ConstRows<T> sink_rows(const Tensor<T>& x, Index length, Index head) {
-    const Index size = x.shape()[2];
-    return eigen::rows(static_cast<const T*>(x.data()) + head * sinks * size, std::min(length, sinks), size, size);
+  /// What a key/value head keeps beside its window: sinks, cached keys, and keys that leave the window in this call.
+  struct Beside {
+    eigen::RowMatrix<T> k, v;          // (sinks + cached + leaving, D)
+    std::vector<eigen::KeptKey> kept;  // rows of k
+    // With a cache:
+    eigen::CachePlan plan;             // its keys are rows of k
+    std::vector<double> scores;        // of the rows behind the sinks
+    Index sinks = 0;                   // that have been read
+    std::vector<Index> far_counts;
+  };
+
+  static Beside rows_beside(const AttentionProblem<B, W>& p, Index n, Index g, const Slot& slot) {
+    Beside beside;
+    if constexpr (sinks == 0 && !caches<M>) return beside;
+    const Extent& e = (*p.sequences)[n];
+    const Index size = p.heads.size, end = slot.length + e.length;
+    beside.sinks = std::min(sinks, end);
+    Index cached = 0;
+    std::vector<Index> leaves;  // when the keys that leave do so
+    if constexpr (caches<M>) {
+      const Index most = eigen::cache_size<M>(p, g);
+      cached = std::min(most, std::max<Index>(0, slot.first - sinks));
+      for (Index at = slot.length, j = std::max(slot.first, sinks); at <= end; ++at) {
+        for (; j < std::min(p.window.begin(at), end); ++j) leaves.push_back(at);
+      }
+    }
+    const Index leaving = static_cast<Index>(leaves.size());
+    const auto collect = [&](const Tensor<T>& sink_rows, const Tensor<T>& cache_rows, const Tensor<T>& ring) {
+      eigen::RowMatrix<T> all(beside.sinks + cached + leaving, size);
+      const auto part = [&](const Tensor<T>& x, Index first, Index count) {
+        return eigen::rows(static_cast<const T*>(x.data()) + (g * x.shape()[1] + first) * size, count, size, size);
+      };
+      if (beside.sinks > 0) all.topRows(beside.sinks) = part(sink_rows, 0, beside.sinks);
+      if (cached > 0) all.middleRows(beside.sinks, cached) = part(cache_rows, 0, cached);
+      if (leaving > 0) all.bottomRows(leaving) = part(ring, slot.begin + std::max<Index>(0, sinks - slot.first), leaving);
+      return all;
+    };
+    beside.k = collect(slot.sink_keys, slot.cache_keys, slot.keys);
+    beside.v = collect(slot.sink_values, slot.cache_values, slot.values);
+    for (Index j = 0; j < beside.sinks; ++j) beside.kept.push_back({j, j, end});
+    if constexpr (caches<M>) {
+      for (Index c = 0; c < cached; ++c) beside.scores.push_back(static_cast<double>(slot.cache_scores.data()[g * M::Cache::size + c]));
+      const std::vector<double> fresh = scores_of(p, g, slot, beside, cached, leaving);
+      beside.scores.insert(beside.scores.end(), fresh.begin(), fresh.end());
+      beside.plan = eigen::plan_cache(beside.scores, cached, leaves, eigen::cache_size<M>(p, g), slot.length, end);
+      for (auto* rows : {&beside.plan.far, &beside.plan.left}) {
+        for (Index& row : *rows) row += beside.sinks;
+      }
+      for (eigen::KeptKey key : beside.plan.kept) beside.kept.push_back({key.key + beside.sinks, key.from, key.until});
+      beside.far_counts = eigen::far_counts(beside.plan, slot.length, e.length);
+    }
+    return beside;
   }
 
-  static void read(const AttentionProblem<B, W>& p, Index n, Index h, Slot& slot, View<T> y) {
+  static std::vector<double> scores_of(const AttentionProblem<B, W>& p, Index g, const Slot& slot, const Beside& beside,
+                                       Index cached, Index leaving) {
+    std::vector<double> scores;
+    if constexpr (projects_scores<M>) {
+      const T* ring = slot.scores.data() + g * slot.scores.shape()[1] + slot.begin + std::max<Index>(0, sinks - slot.first);
+      for (Index i = 0; i < leaving; ++i) scores.push_back(static_cast<double>(ring[i]));
+    } else if constexpr (FeatureMap<Map>) {
+      eigen::RecallInputs<T> x;
+      x.v = beside.v.bottomRows(cached + leaving);
+      const eigen::RowMatrix<T> k = beside.k.bottomRows(cached + leaving);
+      for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {
+        const Extent here{0, cached + leaving, 0};
+        const auto source = eigen::feature_source<Map, false>(p, eigen::rows(k.data(), k.rows(), k.cols(), k.cols()), here, h);
+        x.phi.push_back(eigen::all_features(source.get(), cached + leaving));
+        const Index features = slot.normalizer.shape()[1];
+        const Index s = slot.normalizer.shape()[0] == p.heads.queries ? h : g;
+        const T *sums = slot.sums.data() + s * features * p.heads.size, *normalizer = slot.normalizer.data() + s * features;
+        x.sums.push_back(eigen::rows(sums, features, p.heads.size, p.heads.size));
+        x.normalizers.push_back(Eigen::Map<const eigen::Column<T>>(normalizer, features));
+      }
+      scores = eigen::recall_errors(x, cached);
+    }
+    return scores;
+  }
+
+  static void store_cache(Slot& slot, const Beside& beside, Index g) {
+    const Index size = beside.k.cols();
+    Index to = g * M::Cache::size;
+    for (const Index row : beside.plan.left) {
+      std::copy_n(beside.k.data() + row * size, size, slot.cache_keys.data() + to * size);
+      std::copy_n(beside.v.data() + row * size, size, slot.cache_values.data() + to * size);
+      slot.cache_scores.data()[to++] = static_cast<T>(beside.scores[static_cast<std::size_t>(row - beside.sinks)]);
+    }
+  }
+
+  static void read(const AttentionProblem<B, W>& p, Index n, Index h, Slot& slot, const Beside& beside, View<T> y) {
     const Extent& e = (*p.sequences)[n];
     const Index size = p.heads.size;
     const Index g = h / p.heads.group();
@@ -170,13 +264,23 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     const auto k = kept(slot, slot.keys, g, keys);
     const auto v = kept(slot, slot.values, g, keys);
     auto here = eigen::training_head<Map, Sum>(p, e, h);
+    const auto rows_of = [&](const eigen::RowMatrix<T>& x, const eigen::ConstRows<T>& otherwise) {
+      return x.size() > 0 ? eigen::rows(x.data(), x.rows(), size, size) : otherwise;
+    };
+    std::vector<eigen::RowMatrix<T>> storage;
+    if constexpr (caches<M> && far) storage = {eigen::gather<T>(beside.k, beside.plan.far), eigen::gather<T>(beside.v, beside.plan.far)};
+    const auto far_rows = [&](std::size_t i, const eigen::ConstRows<T>& otherwise) {
+      return storage.empty() ? otherwise
+                             : eigen::rows(static_cast<const T*>(storage[i].data()), storage[i].rows(), size, size);
+    };
+    const auto far_k = far_rows(0, k);
+    const auto far_v = far_rows(1, v);
     eigen::Head<T> head{.q = here.q, .k = k, .v = v, .q_position = slot.length, .k_position = slot.first,
                         .begins = eigen::begins_of(p.window, slot.length, e.length), .period = here.period,
                         .gamma = here.gamma, .beta = here.beta, .affine = here.affine,
-                        .query_features = std::move(here.query_features), .key_features = key_source(p, slot, k, e, h),
-                        .sinks = sinks,
-                        .sink_k = sinks > 0 ? sink_rows(slot.sink_keys, slot.length + e.length, g) : k,
-                        .sink_v = sinks > 0 ? sink_rows(slot.sink_values, slot.length + e.length, g) : v};
+                        .query_features = std::move(here.query_features), .key_features = key_source(p, slot, far_k, e, h),
+                        .sinks = sinks, .kept_k = rows_of(beside.k, k), .kept_v = rows_of(beside.v, v), .kept = beside.kept,
+                        .far_v = far_v, .far_counts = beside.far_counts, .storage = std::move(storage)};
     if constexpr (decays<M>) head.decay = running_decay(slot, eigen::sum_of(p, h), slot.length - slot.first, keys);
     auto out = eigen::rows(y.data + e.row * y.cols() + h * size, e.length, size, y.cols());
     if constexpr (far) {
@@ -195,14 +299,15 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
       eigen::FarSums<T> state{{sums, features, size}, {normalizer, features}};
       // Only keys that are far for someone, or will be when this call ends, need features.
       const Index length = slot.length + e.length;
-      const Index leaving = std::clamp<Index>(std::min(length, p.window.begin(length)) - slot.first, 0, keys);
+      const Index leaving = caches<M> ? far_v.rows()
+                                      : std::clamp<Index>(std::min(length, p.window.begin(length)) - slot.first, 0, keys);
       const eigen::Columns<T> phi = eigen::all_features(head.key_features.get(), leaving);
       const Index folded = eigen::attend<T, kind>(head, phi, state, out, {});
       if constexpr (decays<M>) state.advance(head.decay.back());
       eigen::fold(head, phi, folded, leaving, state);
     } else {
-      eigen::FarState<T> storage(0, size);
-      eigen::FarSums<T> none = storage.sums();
+      eigen::FarState<T> nothing(0, size);
+      eigen::FarSums<T> none = nothing.sums();
       eigen::attend<T, kind>(head, eigen::Columns<T>(keys, 0), none, out, {});
     }
   }

@@ -20,39 +20,42 @@ void tile_weights(Kind kind, const Head<T>& head, const Columns<T>& key_phi, Ind
   if (far) {
     phi.resize(tile, key_phi.cols());
     head.query_features->forward(first, tile, phi);
-    const Index far_end = std::min(keys, head.begin(last - 1));
-    add_product(p.leftCols(far_end), phi, key_phi.topRows(far_end).transpose(), head.beta);
-    if (!head.decay.empty()) decay_pairs(head, first, tile, 0, far_end, p);
+    const Index far_end = std::min(head.far_end(last - 1), key_phi.rows());
+    RowMatrix<T> weights = RowMatrix<T>::Zero(tile, far_end);
+    add_product(weights, phi, key_phi.topRows(far_end).transpose(), head.beta);
+    if (!head.decay.empty()) decay_pairs(head, first, tile, 0, far_end, weights);
+    for (Index i = 0; i < tile; ++i) {
+      for (Index j = head.far_begin(); j < std::min(far_end, head.far_end(first + i)); ++j) {
+        p(i, head.far.empty() ? j : head.far[static_cast<std::size_t>(j)]) = weights(i, j);
+      }
+    }
   }
-  RowMatrix<T> scores, sink_scores;
   const Index near_begin = std::min(keys, head.begin(first));
-  const Index sinks = std::min(keys, head.sinks_of(last - 1));
-  if (near && sinks > 0) {
-    sink_scores.setZero(tile, sinks);
-    add_product(sink_scores, head.q.middleRows(first, tile), head.sink_k.topRows(sinks).transpose(), head.score_scale());
-  }
+  const std::vector<KeptKey> kept = near ? head.kept_by(first, last) : std::vector<KeptKey>{};
+  RowMatrix<T> scores, kept_scores;
   if (near) {
+    std::vector<Index> kept_rows;
+    for (const KeptKey& key : kept) kept_rows.push_back(key.key);
+    const auto q = head.q.middleRows(first, tile);
+    kept_scores.setZero(tile, static_cast<Index>(kept.size()));
+    if (!kept.empty()) add_product(kept_scores, q, gather<T>(head.kept_k, kept_rows).transpose(), head.score_scale());
     scores.setZero(tile, keys - near_begin);
-    add_product(scores, head.q.middleRows(first, tile), head.k.middleRows(near_begin, keys - near_begin).transpose(),
-                head.score_scale());
+    if (keys > near_begin) add_product(scores, q, head.k.middleRows(near_begin, keys - near_begin).transpose(), head.score_scale());
   }
   inverse.resize(tile);
   for (Index i = 0; i < tile; ++i) {
-    const Index lo = std::min(keys, head.begin(first + i));
-    const Index hi = head.end(first + i);
-    auto row = p.row(i);
-    row.segment(lo, keys - lo).setZero();
     if (near) {
-      const Index seen = std::min(sinks, hi);
-      const auto s = scores.row(i).segment(lo - near_begin, std::max<Index>(0, hi - lo)).array();
       T largest = -std::numeric_limits<T>::infinity();
-      if (lo < hi) largest = s.maxCoeff();
-      if (seen > 0) largest = std::max(largest, sink_scores.row(i).head(seen).maxCoeff());
-      if (lo < hi) row.segment(lo, hi - lo) = (head.gamma * (s - largest).exp()).matrix();
-      row.head(sinks).setZero();
-      if (seen > 0) row.head(seen) = (head.gamma * (sink_scores.row(i).head(seen).array() - largest).exp()).matrix();
+      const auto for_near = [&](auto&& f) {
+        for (std::size_t c = 0; c < kept.size(); ++c) {
+          if (head.keeps(kept[c], first + i)) f(kept[c].key, kept_scores(i, static_cast<Index>(c)));
+        }
+        for (Index j = std::min(keys, head.begin(first + i)); j < head.end(first + i); ++j) f(j, scores(i, j - near_begin));
+      };
+      for_near([&](Index, T score) { largest = std::max(largest, score); });
+      for_near([&](Index j, T score) { p(i, j) = head.gamma * std::exp(score - largest); });
     }
-    inverse(i) = T(1) / (row.sum() + (near ? T(0) : static_cast<T>(linear_epsilon)));
+    inverse(i) = T(1) / (p.row(i).sum() + (near ? T(0) : static_cast<T>(linear_epsilon)));
   }
 }
 
@@ -67,7 +70,7 @@ struct AttentionWeightsKernel<Cpu<T>, Map, W, M> {
       const Index h = item % p.heads.queries;
       const Extent& e = (*p.sequences)[n];
       const auto head = eigen::training_head<Map, M>(p, e, h);
-      const eigen::Columns<T> key_phi = eigen::all_features(head.key_features.get(), e.length);
+      const eigen::Columns<T> key_phi = eigen::all_features(head.key_features.get(), head.far_v.rows());
       eigen::RowMatrix<T> weights;  // (tile, keys)
       eigen::Columns<T> phi;
       eigen::Column<T> inverse;

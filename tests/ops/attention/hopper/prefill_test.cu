@@ -108,6 +108,13 @@ TEST_CASE("softmax in pieces") {
   check_pieces<Softmax<>>(Sliding<>(100), {128});
 }
 
+TEST_CASE("softmax with sinks in pieces, which go on behind sinks that lie apart") {
+  using A = Softmax<Sinks<4, Sliding<>>>;
+  check_pieces<A>(Sinks<4, Sliding<>>(124), {64, 128}, {1, 3, 5, 128, 200, 600});
+  check_pieces<A>(Sinks<4, Sliding<>>(128), {128}, {600});
+  check_loops<A>(Sinks<4, Sliding<>>(60), {4, 2, 128});
+}
+
 TEST_CASE("long prompts are cut into chunks") {
   if (!have_hopper()) return;
   const Sequences sequences(5003, {{0, 4000, 0}, {4000, 1003, 0}});
@@ -169,6 +176,9 @@ TEST_CASE("which kernels a prefill takes") {
   if (!have_hopper()) return;
   CHECK(prefill_path<Hybrid<Hedgehog<64>, Terraced<64>>>({}, {4, 2, 128}) == AttentionPath::fused);
   CHECK(prefill_path<Softmax<>>(Sliding<>(unlimited), {4, 2, 64}) == AttentionPath::softmax);
+  CHECK(prefill_path<Softmax<Sinks<4, Sliding<124>>>>({}, {4, 2, 64}) == AttentionPath::softmax);
+  CHECK(prefill_path<Softmax<Sinks<65, Sliding<124>>>>({}, {4, 2, 64}) == AttentionPath::general);
+  CHECK(prefill_path<Hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>>>({}, {4, 2, 128}) == AttentionPath::general);
   CHECK(prefill_path<Hybrid<Hedgehog<64>, Terraced<64>>>({}, {4, 2, 72}) == AttentionPath::general);
   CHECK(prefill_path<Hybrid<Hedgehog<64>, Sliding<16>>>({}, {4, 2, 128}) == AttentionPath::general);
   // A terrace is the same only behind whole terraces.

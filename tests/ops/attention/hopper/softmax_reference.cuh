@@ -17,6 +17,7 @@ struct Inputs {
   long window = 1L << 40;       // near keys of query n: [max(0, n - window + 1), n]
   std::vector<double> q, k, v;  // (M, H * D), (M, G * D), (M, G * D)
   std::vector<double> dy;       // (M, H * D)
+  long sinks = 0;               // keys before this are near, too
 };
 
 /// Outputs; rows outside every extent are zero.
@@ -45,21 +46,25 @@ inline Outputs run(const Inputs& in, bool gradients) {
       for (long n = 0; n < e.length; ++n) {
         const long begin = std::max(0L, n - in.window + 1);
         const auto size = static_cast<std::size_t>(D);
+        const auto near = [&](long j) { return j < in.sinks || j >= begin; };
         p.assign(static_cast<std::size_t>(n + 1), 0);
         g = p;
         double largest = -1e300, sum = 0;
-        for (long j = begin; j <= n; ++j) {
+        for (long j = 0; j <= n; ++j) {
+          if (!near(j)) continue;
           double s = 0;
           for (std::size_t i = 0; i < size; ++i) s += in.q[query(n) + i] * in.k[key(j) + i];
           p[static_cast<std::size_t>(j)] = s /= std::sqrt(static_cast<double>(D));
           largest = std::max(largest, s);
         }
-        for (long j = begin; j <= n; ++j) {
+        for (long j = 0; j <= n; ++j) {
+          if (!near(j)) continue;
           double& x = p[static_cast<std::size_t>(j)];
           x = std::exp(x - largest);
           sum += x;
         }
-        for (long j = begin; j <= n; ++j) {
+        for (long j = 0; j <= n; ++j) {
+          if (!near(j)) continue;
           p[static_cast<std::size_t>(j)] /= sum;
           for (std::size_t i = 0; i < size; ++i)
             out.y[query(n) + i] += p[static_cast<std::size_t>(j)] * in.v[key(j) + i];
@@ -68,12 +73,13 @@ inline Outputs run(const Inputs& in, bool gradients) {
         out.inverse_denominator[static_cast<std::size_t>((e.row + n) * H + h)] = 1 / sum;
         if (!gradients) continue;
         double mean = 0;
-        for (long j = begin; j <= n; ++j) {
+        for (long j = 0; j <= n; ++j) {
           double& x = g[static_cast<std::size_t>(j)];
           for (std::size_t i = 0; i < size; ++i) x += in.dy[query(n) + i] * in.v[key(j) + i];
           mean += p[static_cast<std::size_t>(j)] * x;
         }
-        for (long j = begin; j <= n; ++j) {
+        for (long j = 0; j <= n; ++j) {
+          if (!near(j)) continue;
           const double weight = p[static_cast<std::size_t>(j)];
           const double ds = weight * (g[static_cast<std::size_t>(j)] - mean) / std::sqrt(static_cast<double>(D));
           for (std::size_t i = 0; i < size; ++i) {

@@ -62,6 +62,7 @@ struct Case {
   std::vector<Extent> extents;
   Index rows;
   Index window = unlimited;
+  Index sinks = 0;
 };
 
 Case plain(Heads heads, Index length, Index window = unlimited) { return {heads, {{0, length, 0}}, length, window}; }
@@ -69,13 +70,13 @@ Case plain(Heads heads, Index length, Index window = unlimited) { return {heads,
 std::string text(const Case& c) {
   std::string lengths;
   for (const Extent& e : c.extents) lengths += fmt::format(" {}+{}", e.row, e.length);
-  return fmt::format("H {} G {} D {} rows {} extents{} window {}", c.heads.queries, c.heads.keys, c.heads.size, c.rows,
-                     lengths, c.window);
+  return fmt::format("H {} G {} D {} rows {} extents{} window {} sinks {}", c.heads.queries, c.heads.keys, c.heads.size,
+                     c.rows, lengths, c.window, c.sinks);
 }
 
 /// Random inputs, rounded to bf16, with NaN in the rows that belong to nobody.
 Inputs random_inputs(const Case& c, Rng& rng) {
-  Inputs in{c.heads, c.extents, c.rows, c.window, {}, {}, {}, {}};
+  Inputs in{c.heads, c.extents, c.rows, c.window, {}, {}, {}, {}, c.sinks};
   std::vector<bool> used(static_cast<std::size_t>(c.rows), false);
   for (const Extent& e : c.extents) std::fill_n(used.begin() + e.row, e.length, true);
   const auto fill = [&](std::vector<double>& x, Index heads, double scale) {
@@ -261,6 +262,43 @@ TEST_CASE("softmax on Hopper: backward is the double loop, at every length, wind
       check_backward(c, Sliding<>(c.window), rng);
     }
   }
+}
+
+// Fetched in place of keys that nobody reads (124, 60, 252), or as a tile of their own (128, 200 with 37 sinks).
+TEST_CASE("softmax on Hopper: sinks") {
+  if (!hopper_here()) return;
+  Rng rng(16);
+  const auto check = [&]<Index Count>(Case c, Index width) {
+    c.window = width;
+    c.sinks = Count;
+    check_forward(c, Sinks<Count, Sliding<>>(width), rng);
+    check_backward(c, Sinks<Count, Sliding<>>(width), rng);
+  };
+  for (const Index size : {Index{64}, Index{128}}) {
+    for (const Index width : {1, 60, 124, 128, 252}) check.template operator()<4>(plain({4, 2, size}, 700), width);
+    check.template operator()<4>({{4, 1, size}, {{5, 300, 0}, {350, 3, 0}, {353, 129, 0}, {482, 500, 0}}, 1000}, 124);
+    check.template operator()<37>({{2, 1, size}, {{0, 30, 0}, {40, 600, 0}}, 640}, 200);
+  }
+}
+
+TEST_CASE("softmax on Hopper: gradients of sinks are added where the sink says so, and are the same bits every time") {
+  if (!hopper_here()) return;
+  Rng rng(17);
+  using W = Sinks<4, Sliding<>>;
+  const Case c{{4, 2, 128}, {{0, 500, 0}, {510, 290, 0}}, 800, 124, 4};
+  OnDevice<W> device(c, random_inputs(c, rng), W(124));
+  device.forward();
+  device.backward(device.sinks());
+  const std::vector<double> dq = device.dq.host(), dk = device.dk.host(), dv = device.dv.host();
+  device.backward(device.sinks());
+  CHECK((device.dq.host() == dq && device.dk.host() == dk && device.dv.host() == dv));
+  AttentionSinks<B> values;
+  values.v = device.sinks(true).v;
+  device.backward(values);
+  CHECK((device.dq.host() == dq && device.dk.host() == dk));
+  std::vector<double> doubled = dv;
+  for (double& x : doubled) x *= 2;
+  CHECK(distance(device.dv.host(), doubled) <= 3e-3);
 }
 
 TEST_CASE("softmax on Hopper: gradients are added where the sink says so, and only those that are wanted are written") {

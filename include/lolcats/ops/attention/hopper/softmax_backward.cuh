@@ -6,7 +6,7 @@
 // One block holds a tile of 128 keys of a key/value head and walks over the query tiles that see it, all query heads of
 // the group at each.  dk and dv stay in registers (two warpgroups, 64 keys each) and no key is repeated.  Its share of dq
 // goes through shared memory to fp32 sums in device memory; the key tiles of a query tile add in order, each waiting
-// for its turn, so that the sums do not depend on timing.
+// for its turn, so that the sums do not depend on timing.  Sinks: softmax_sinks.cuh.
 // After FlashAttention-3: Shah et al. 2024, arXiv:2407.08608.
 #pragma once
 
@@ -289,6 +289,13 @@ void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>,
     scratch.turn = tape.template scratch<int>(Shape{heads.queries, tiles}).data;
     if (Queries) scratch.dq = tape.template scratch<float>(Shape{heads.queries * tiles, softmax_query_tile * D}).data;
     const float scale = 1 / std::sqrt(static_cast<float>(D));
+    constexpr Index count = sinks_of<W>;
+    const bool keys = sinks.k.gradient || sinks.v.gradient;
+    SoftmaxSinks first{p.q.data, p.k.data, p.v.data, static_cast<int>(heads.queries), static_cast<int>(heads.group()), scale};
+    if constexpr (count > 0) {
+      if (Queries) first.ds = tape.template scratch<float>(Shape{heads.queries * tiles, softmax_query_tile * count}).data;
+      if (keys) first.parts = tape.template scratch<float>(Shape{heads.queries * tiles, 2 * count * D}).data;
+    }
     const CUtensorMap q = tensor_map(p.q.data, rows, p.q.cols(), softmax_query_tile);
     const CUtensorMap k = tensor_map(p.k.data, rows, p.k.cols(), softmax_tile);
     const CUtensorMap v = tensor_map(p.v.data, rows, p.v.cols(), softmax_tile);
@@ -297,7 +304,7 @@ void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>,
     for (const TiledExtents& extents : tiled_extents(p.sequences->extents())) {
       cuda::launch("softmax_backward_begin", detail::softmax_backward_begin<D, W>,
                    {by_query_tile, 256, backend.stream()}, extents, p.window, y.data, dy.data, statistics.largest.data,
-                   statistics.inverse_denominator.data, scratch);
+                   statistics.inverse_denominator.data, scratch, first);
       const SoftmaxBackwardArguments<W> arguments{
           extents,     p.window,   static_cast<int>(heads.keys), static_cast<int>(heads.group()),
           scale,       scratch,    sinks.k.gradient.data,        sinks.v.gradient.data,
@@ -309,8 +316,17 @@ void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>,
                    {blocks, 3 * warpgroup, backend.stream(), sizeof(SoftmaxBackwardShared<D>)}, arguments, q, k, v,
                    dy_map);
       if constexpr (Queries) {
-        cuda::launch("softmax_backward_end", detail::softmax_backward_end<D>, {by_query_tile, 256, backend.stream()},
-                     extents, scratch, scale, sinks.q.gradient.data, sinks.q.add);
+        cuda::launch("softmax_backward_end", detail::softmax_backward_end<D, W>, {by_query_tile, 256, backend.stream()},
+                     extents, p.window, scratch, first, scale, sinks.q.gradient.data, sinks.q.add);
+      }
+      if constexpr (count > 0) {
+        const dim3 by_sink(static_cast<unsigned>(extents.count), static_cast<unsigned>(heads.keys),
+                           static_cast<unsigned>(2 * count));
+        if (keys) {
+          cuda::launch("softmax_backward_sinks", detail::softmax_backward_sinks<D, W>,
+                       {by_sink, detail::sink_threads, backend.stream()}, extents, p.window, first, static_cast<int>(tiles),
+                       sinks.k.gradient.data, sinks.v.gradient.data);
+        }
       }
     }
   };

@@ -3,12 +3,9 @@
 
 #include <lolcats/backend/cuda.cuh>
 #include <lolcats/ops/attention/hopper/fragment.cuh>
-#include <lolcats/ops/attention/hopper/softmax_tiles.cuh>
+#include <lolcats/ops/attention/hopper/softmax_sinks.cuh>
 
 namespace lolcats::hopper {
-
-/// Rows of a query tile of the backward pass; its key tiles have softmax_tile rows.
-inline constexpr int softmax_query_tile = 64;
 
 /// What the backward pass knows about the rows of one query tile of one head; rows behind the sequence have zeros.
 ///   p_nj / den_n = exp2(s_nj log2(e) - shift_n),   ds_nj = p_nj / den_n (dy_n.v_j - delta_n)
@@ -46,12 +43,12 @@ __device__ __forceinline__ int find_extent(const TiledExtents& extents, int tile
   return -1;
 }
 
-/// One block per (query tile, head) of the extents: shift, delta and the first turn.
+/// One block per (query tile, head) of the extents: shift, delta and the first turn; the share of sinks, if there are any.
 template <int D, class W>
-__global__ __launch_bounds__(256) void softmax_backward_begin(const __grid_constant__ TiledExtents extents,
+__global__ __launch_bounds__(256, sinks_of<W> > 0 ? 2 : 1) void softmax_backward_begin(const __grid_constant__ TiledExtents extents,
                                                               const W window, const bf16* y, const bf16* dy,
                                                               const float* largest, const float* inverse_denominator,
-                                                              SoftmaxScratch scratch) {
+                                                              SoftmaxScratch scratch, SoftmaxSinks sinks) {
   const int n = find_extent(extents, static_cast<int>(blockIdx.x));
   if (n < 0) return;
   const auto& e = extents.entries[n];
@@ -82,12 +79,18 @@ __global__ __launch_bounds__(256) void softmax_backward_begin(const __grid_const
     scratch.turn[scratch.at(head, e, tile)] =
         static_cast<int>(window.begin(static_cast<Index>(tile) * softmax_query_tile) / softmax_tile);
   }
+  if constexpr (sinks_of<W> > 0) {
+    if (!sees_sinks(window, e.length, tile)) return;
+    __syncthreads();
+    pull_sinks<D>(sinks, window, e, tile, head, dy, rows.shift, rows.delta, scratch.at(head, e, tile));
+  }
 }
 
 /// One block per (query tile, head): dq (M, H * D) from its sums.
-template <int D>
-__global__ __launch_bounds__(256) void softmax_backward_end(const __grid_constant__ TiledExtents extents,
-                                                            SoftmaxScratch scratch, float scale, bf16* dq, bool add) {
+template <int D, class W>
+__global__ __launch_bounds__(256) void softmax_backward_end(const __grid_constant__ TiledExtents extents, const W window,
+                                                            SoftmaxScratch scratch, SoftmaxSinks sinks, float scale,
+                                                            bf16* dq, bool add) {
   __shared__ float tile_rows[softmax_query_tile][D + 4];
   const int n = find_extent(extents, static_cast<int>(blockIdx.x));
   if (n < 0) return;
@@ -112,8 +115,16 @@ __global__ __launch_bounds__(256) void softmax_backward_end(const __grid_constan
         dq + (static_cast<Index>(e.row + tile * softmax_query_tile + row) * heads + head) * D)[column / 8];
     cuda::Pack<bf16> words{};
     if (add) words = out;
+    float sum[8];
 #pragma unroll
-    for (int j = 0; j < 8; ++j) words.set(j, fmaf(tile_rows[row][column + j], scale, add ? words[j] : 0.0F));
+    for (int j = 0; j < 8; ++j) sum[j] = tile_rows[row][column + j];
+    if constexpr (sinks_of<W> > 0) {
+      if (sees_sinks(window, e.length, tile)) {
+        add_sinks_dq<D, W>(sum, sinks, e, head, scratch.at(head, e, tile), row, column);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < 8; ++j) words.set(j, fmaf(sum[j], scale, add ? words[j] : 0.0F));
     out = words;
   }
 }

@@ -1,6 +1,6 @@
 // Causal softmax attention on Hopper: forward.
 //
-//   y_n = sum_j p_nj v_j / den_n,    p_nj = exp(s_nj - c_n),    j in [begin(n), n]
+//   y_n = sum_j p_nj v_j / den_n,    p_nj = exp(s_nj - c_n),    j in [begin(n), n] or among the sinks
 //   s_nj = q_n.k_j / sqrt(D),        c_n = max_j s_nj
 //
 // One block walks over (query tile, head): two warpgroups hold 64 query rows each, y in registers, and meet the key
@@ -20,6 +20,9 @@
 #include <limits>
 
 namespace lolcats::hopper {
+
+/// Sinks that the fused kernels take at most.
+inline constexpr Index most_fused_sinks = 64;
 
 /// Shared memory of the forward kernel; tiles are panels of (128, 64), swizzled.
 template <int D>
@@ -63,15 +66,81 @@ struct SoftmaxQueries {
   __device__ __forceinline__ bool skip(int query_tile) const { return (query_tile + 1) * softmax_tile <= first; }
 };
 
-/// The first key tile that a query tile reads.
+/// The key tiles that a query tile reads: its own, `query_tile`, down to `first`, and the sinks, if they are not among them.
+///
+/// Where the window of the tile's first query starts behind as many keys of tile `first` as there are sinks, these are in
+/// nobody's window, and sinks are fetched in their place.  Else tile 0 comes last.
 template <class W>
-__device__ __forceinline__ int first_key_tile(const W& window, int query_tile) {
-  return static_cast<int>(window.begin(static_cast<Index>(query_tile) * softmax_tile) / softmax_tile);
+struct KeyTiles {
+  static constexpr int sinks = static_cast<int>(sinks_of<W>);
+  int first;
+  bool in_place = false;  // of keys that nobody reads
+  bool apart = false;     // in tile 0
+
+  __device__ __forceinline__ KeyTiles(const W& window, int query_tile) {
+    const int begin = static_cast<int>(window.begin(static_cast<Index>(query_tile) * softmax_tile));
+    first = begin / softmax_tile;
+    if constexpr (sinks > 0) {
+      in_place = first > 0 && first < query_tile && begin - first * softmax_tile >= sinks;
+      apart = first > 0 && !in_place;
+    }
+  }
+  __device__ __forceinline__ int behind(int tile) const {
+    if constexpr (sinks > 0) {
+      if (apart && tile == first) return 0;
+    }
+    return tile - 1;
+  }
+  __device__ __forceinline__ bool has(int tile) const {
+    if constexpr (sinks > 0) return tile >= (apart ? 0 : first);
+    return tile >= first;
+  }
+  /// Are the first keys of this tile sinks?
+  __device__ __forceinline__ bool starts_with_sinks(int tile) const {
+    if constexpr (sinks > 0) return tile == 0 || (in_place && tile == first);
+    return false;
+  }
+};
+
+/// Keys and values in boxes: a whole tile, and one that starts with sinks, in two pieces.
+template <bool Sinks>
+struct KeyBoxes {
+  CUtensorMap whole;
+};
+template <>
+struct KeyBoxes<true> {
+  CUtensorMap whole, sinks, rest;
+};
+
+template <class W>
+KeyBoxes<(sinks_of<W> > 0)> key_boxes(View<const bf16> x) {
+  const auto boxes = [&](Index rows) { return tensor_map(x.data, x.rows(), x.cols(), static_cast<int>(rows)); };
+  if constexpr (sinks_of<W> > 0)
+    return {boxes(softmax_tile), boxes(sinks_of<W>), boxes(softmax_tile - sinks_of<W>)};
+  else
+    return {boxes(softmax_tile)};
 }
 
-template <int D, class W>
+/// One thread fetches a tile of keys or values; `row` is that of the sequence's first key.  The pattern of the swizzle goes by
+/// addresses, so a box may start in any row of a tile.
+template <int D, class W, class Boxes>
+__device__ __forceinline__ void load_key_tile(bf16* to, const Boxes& boxes, const KeyTiles<W>& tiles, int tile, int row,
+                                              int column, Barrier& full) {
+  const int first = row + tile * softmax_tile;
+  if constexpr (KeyTiles<W>::sinks > 0) {
+    if (tile > 0 && tiles.starts_with_sinks(tile)) {
+      constexpr int sinks = KeyTiles<W>::sinks;
+      load_panels<softmax_tile, D>(to, boxes.sinks, row, column, full);
+      load_panels<softmax_tile, D>(to + sinks * panel_columns, boxes.rest, first + sinks, column, full);
+      return;
+    }
+  }
+  load_panels<softmax_tile, D>(to, boxes.whole, first, column, full);
+}
+
+template <int D, class W, class Boxes>
 __device__ __forceinline__ void feed_softmax_forward(const SoftmaxForwardArguments<W>& a, const CUtensorMap& q,
-                                                     const CUtensorMap& k, const CUtensorMap& v,
+                                                     const Boxes& k, const Boxes& v,
                                                      SoftmaxForwardShared<D>& shared) {
   using Shared = SoftmaxForwardShared<D>;
   constexpr int tile_bytes = Shared::tile_size * static_cast<int>(sizeof(bf16));
@@ -84,13 +153,13 @@ __device__ __forceinline__ void feed_softmax_forward(const SoftmaxForwardArgumen
     const SoftmaxQueries queries(a, extent);
     if (queries.skip(item.query_tile())) continue;
     const int query_column = item.head() * D, key_column = item.head() / a.group * D;
-    const int last = item.query_tile(), first = first_key_tile(a.window, last);
+    const int last = item.query_tile();
+    const KeyTiles tiles(a.window, last);
     const auto load_keys = [&](int tile) {
       shared.k_empty[k_at.stage].wait(k_at.phase ^ 1);
       if (leader) {
         shared.k_full[k_at.stage].arrive_expecting(tile_bytes);
-        load_panels<softmax_tile, D>(shared.k[k_at.stage], k, extent.row + tile * softmax_tile, key_column,
-                                     shared.k_full[k_at.stage]);
+        load_key_tile<D>(shared.k[k_at.stage], k, tiles, tile, extent.row, key_column, shared.k_full[k_at.stage]);
       }
       k_at.advance();
     };
@@ -103,7 +172,7 @@ __device__ __forceinline__ void feed_softmax_forward(const SoftmaxForwardArgumen
       if (leader) {
         Barrier& arrived = whole ? full : shared.raw;
         arrived.arrive_expecting(tile_bytes);
-        load_panels<softmax_tile, D>(to, v, extent.row + tile * softmax_tile, key_column, arrived);
+        load_key_tile<D>(to, v, tiles, tile, extent.row, key_column, arrived);
       }
       if (!whole) {
         shared.raw.wait(raw_phase);
@@ -121,8 +190,8 @@ __device__ __forceinline__ void feed_softmax_forward(const SoftmaxForwardArgumen
     }
     q_at.advance();
     load_keys(last);
-    for (int tile = last; tile >= first; --tile) {
-      if (tile > first) load_keys(tile - 1);
+    for (int tile = last; tiles.has(tile); tile = tiles.behind(tile)) {
+      if (tiles.has(tiles.behind(tile))) load_keys(tiles.behind(tile));
       load_values(tile);
     }
   }
@@ -184,7 +253,8 @@ __device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArgu
 
   for (DearestFirst item(a.extents, a.query_heads); item; item.advance()) {
     if (SoftmaxQueries(a, item.extent()).skip(item.query_tile())) continue;
-    const int last = item.query_tile(), first = first_key_tile(a.window, last);
+    const int last = item.query_tile();
+    const KeyTiles tiles(a.window, last);
     const int top_row = last * softmax_tile + 64 * consumer;     // first query of this warpgroup
     const int own_row = top_row + 16 * warp + (lane_id() >> 2);  // first query of this thread; the other is 8 below
     const int begin[2] = {static_cast<int>(a.window.begin(own_row)), static_cast<int>(a.window.begin(own_row + 8))};
@@ -235,10 +305,11 @@ __device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArgu
       const int key = tile * softmax_tile;
       if (key + softmax_tile - 1 <= top_row && key >= edge) return;
       const int lane = lane_id();
+      const int sinks_end = tiles.starts_with_sinks(tile) ? key + KeyTiles<W>::sinks : 0;
 #pragma unroll
       for (int i = 0; i < 64; ++i) {
         const int r = fragment_row(i), at = key + fragment_column(i, lane);
-        if (at > own_row + 8 * r || at < begin[r]) s[i] = -std::numeric_limits<float>::infinity();
+        if (at > own_row + 8 * r || (at < begin[r] && at >= sinks_end)) s[i] = -std::numeric_limits<float>::infinity();
       }
     };
     const auto pack_weights = [&] {
@@ -256,7 +327,7 @@ __device__ __forceinline__ void consume_softmax_forward(const SoftmaxForwardArgu
     softmax.weigh<true>(s, scale_log2);
     pack_weights();
 #pragma unroll 1
-    for (int tile = last - 1; tile >= first; --tile) {
+    for (int tile = tiles.behind(last); tiles.has(tile); tile = tiles.behind(tile)) {
       take_turn();
       begin_scores();
       begin_values();
@@ -305,8 +376,8 @@ template <int D, class W>
 __global__ __launch_bounds__(3 * warpgroup,
                              1) void softmax_forward_kernel(const __grid_constant__ SoftmaxForwardArguments<W> a,
                                                             const __grid_constant__ CUtensorMap q,
-                                                            const __grid_constant__ CUtensorMap k,
-                                                            const __grid_constant__ CUtensorMap v) {
+                                                            const __grid_constant__ KeyBoxes<(sinks_of<W> > 0)> k,
+                                                            const __grid_constant__ KeyBoxes<(sinks_of<W> > 0)> v) {
   using Shared = SoftmaxForwardShared<D>;
   extern __shared__ __align__(1024) std::uint8_t memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
@@ -342,8 +413,7 @@ void softmax_forward(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16
                      const Resumed* resumed, View<bf16> y, const AttentionStatistics<Cuda<bf16>>& statistics) {
   const auto run = [&]<int D>() {
     const CUtensorMap q = tensor_map(p.q.data, p.q.rows(), p.q.cols(), softmax_tile);
-    const CUtensorMap k = tensor_map(p.k.data, p.k.rows(), p.k.cols(), softmax_tile);
-    const CUtensorMap v = tensor_map(p.v.data, p.v.rows(), p.v.cols(), softmax_tile);
+    const auto k = key_boxes<W>(p.k), v = key_boxes<W>(p.v);
     for (const TiledExtents& extents : tiled_extents(all)) {
       const SoftmaxForwardArguments<W> arguments{extents,
                                                  p.window,
@@ -370,10 +440,10 @@ void softmax_forward(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16
 
 }  // namespace detail
 
-/// Can `softmax_forward` and `softmax_backward` do this problem?  Heads of 64 or 128, on a Hopper GPU.
+/// Can `softmax_forward` and `softmax_backward` do this problem?  Heads of 64 or 128, on a Hopper GPU; sinks beside a window.
 template <class W>
 bool softmax_takes(const AttentionProblem<Cuda<bf16>, W>& p) {
-  return W::has_near && cuda::device().capability == 90 && (p.heads.size == 64 || p.heads.size == 128) &&
+  return W::has_near && sinks_of<W> <= most_fused_sinks && p.window.span() > 0 && cuda::device().capability == 90 && (p.heads.size == 64 || p.heads.size == 128) &&
          p.q.rows() > 0 && p.q.rows() < std::numeric_limits<int>::max() - softmax_tile;
 }
 

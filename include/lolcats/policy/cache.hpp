@@ -1,0 +1,60 @@
+// Caches: which far keys stay raw.
+#pragma once
+
+#include <lolcats/core/index.hpp>
+
+#include <concepts>
+#include <string>
+
+namespace lolcats {
+
+/// What scores a key when it leaves the window.
+enum class ScoreInput {
+  hidden,  // a projection of the layer's normed input at the key's token
+  recall,  // how badly the maps' sums over all earlier keys recall the key's value
+};
+
+/// A score says which keys are worth their place in a cache.  A key gets one score, when it leaves the window, and it does
+/// not change; so which keys a query finds in the cache depends on the keys alone, and training, prefill at any split and
+/// decoding agree.
+// clang-format off
+template <class S>
+concept ScorePolicy = requires {
+  { S::input } -> std::convertible_to<ScoreInput>;
+  { S::name() } -> std::convertible_to<std::string>;
+};
+// clang-format on
+
+/// A linear function of the layer's input, one per key/value head; `fit_scores` (eval/fit_scores.hpp) makes it predict how
+/// much attention a key will get from beyond the window.  Without a fit it scores all keys alike, and the first ones stay.
+struct LearnedScore {
+  static constexpr ScoreInput input = ScoreInput::hidden;
+  static std::string name() { return "learned"; }
+};
+
+/// The self-recall error: | v - (phi_k^T S) / (phi_k^T z) |, summed over the query heads of a key/value head, with S and z over
+/// all earlier keys (LoLA, arXiv:2505.23666).  Needs feature maps, and no training.
+struct RecallError {
+  static constexpr ScoreInput input = ScoreInput::recall;
+  static std::string name() { return "recall error"; }
+};
+
+static_assert(ScorePolicy<LearnedScore> && ScorePolicy<RecallError>);
+
+/// Per key/value head, the `Size` far keys of the highest score stay raw and are read by softmax like near ones; of
+/// equals, the earlier one.  A layer may give its heads less (`cache_sizes`).
+template <Index Size, ScorePolicy S>
+struct Cache {
+  static_assert(Size > 0, "a cache holds at least one key");
+  static constexpr Index size = Size;
+  using Score = S;
+  static std::string name() { return "kept<" + std::to_string(Size) + ", " + S::name() + ">"; }
+};
+
+/// No far key stays raw.
+struct NoCache {
+  static constexpr Index size = 0;
+  static std::string name() { return "none"; }
+};
+
+}  // namespace lolcats
