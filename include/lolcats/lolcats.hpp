@@ -40,6 +40,7 @@
 #include <lolcats/eval/attention_map.hpp>
 #include <lolcats/eval/effective_length.hpp>
 #include <lolcats/eval/language_model.hpp>
+#include <lolcats/eval/layer_sensitivity.hpp>
 #include <lolcats/eval/log_likelihood.hpp>
 #include <lolcats/eval/multiple_choice.hpp>
 #include <lolcats/eval/per_head.hpp>
@@ -98,6 +99,7 @@
 #include <lolcats/nn/feature_map.hpp>
 #include <lolcats/nn/mlp.hpp>
 #include <lolcats/nn/norm.hpp>
+#include <lolcats/nn/per_layer.hpp>
 #include <lolcats/nn/projection.hpp>
 #include <lolcats/ops/arg_max/arg_max.hpp>
 #include <lolcats/ops/arg_max/eigen.hpp>
@@ -114,6 +116,8 @@
 #include <lolcats/ops/attention/weights.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
 #include <lolcats/ops/cross_entropy/eigen.hpp>
+#include <lolcats/ops/divergence/divergence.hpp>
+#include <lolcats/ops/divergence/eigen.hpp>
 #include <lolcats/ops/dropout/dropout.hpp>
 #include <lolcats/ops/dropout/eigen.hpp>
 #include <lolcats/ops/dropout/mask.hpp>
@@ -149,6 +153,7 @@
 #include <lolcats/policy/feature_map/relu.hpp>
 #include <lolcats/policy/feature_map/row_algebra.hpp>
 #include <lolcats/policy/lora.hpp>
+#include <lolcats/policy/per_layer.hpp>
 #include <lolcats/policy/ratio.hpp>
 #include <lolcats/policy/window.hpp>
 #include <lolcats/tape/arena.hpp>

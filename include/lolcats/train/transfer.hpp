@@ -10,6 +10,7 @@
 
 #include <memory>
 #include <optional>
+#include <type_traits>
 
 namespace lolcats {
 
@@ -83,14 +84,6 @@ inline constexpr bool compares_weights = FeatureMap<typename A::Map>;
 template <AttentionPolicy... A>
 inline constexpr bool compares_weights<PerLayer<A...>> = ((!has_maps<A> || FeatureMap<typename A::Map>) && ...);
 
-/// Has a layer anything that stage 1 trains?
-template <class Layer>
-bool learns(Layer& layer) {
-  bool any = false;
-  layer.visit_maps("", [&](auto&&...) { any = true; });
-  return any;
-}
-
 /// Tokens that belong to a sequence; padding does not count.
 inline Index count_tokens(const Sequences& sequences) {
   Index tokens = 0;
@@ -110,6 +103,7 @@ class TransferTask {
     Index first = 0, last = 0;  // layers
     double mse_factor = 1000, xent_factor = 0;
     Index rows = 8;  // per forward pass of an evaluation
+    std::vector<bool> learns = {};  // of each layer; one that does not has no loss.  Empty: all
   };
   /// Where the stream that enters `first` comes from, if not from the layers below.
   struct Residuals {
@@ -119,7 +113,7 @@ class TransferTask {
 
   TransferTask(Model& model, const Validation& validation, const Options& options, const Residuals& residuals)
       : model_(model), validation_{validation}, options_(options), residuals_(residuals), tape_(model.backend()) {
-    for (Index i = options.first; i < options.last; ++i) learns_.push_back(learns(model.layer(i)));
+    if (options_.learns.empty()) options_.learns.assign(static_cast<std::size_t>(layers()), true);
     require<ConfigError>(options.xent_factor == 0 || weights_can_be_compared,
                          "transfer: xent_factor is {}, expected 0 for {}, whose map is composed of operations",
                          options.xent_factor, A::name());
@@ -151,7 +145,7 @@ class TransferTask {
 
  private:
   Index layers() const { return options_.last - options_.first; }
-  Index learning() const { return std::ranges::count(learns_, true); }
+  Index learning() const { return std::ranges::count(options_.learns, true); }
 
   Index all_tokens() {
     if (validation_tokens_ == 0) {
@@ -185,7 +179,7 @@ class TransferTask {
     tape_.backend().zero(losses_.data(), losses_.size());
     while (stream.layer() < options_.last) {
       const Index index = stream.layer();
-      if (!learns_[static_cast<std::size_t>(index - options_.first)]) {
+      if (!options_.learns[static_cast<std::size_t>(index - options_.first)]) {
         stream.advance();
         continue;
       }
@@ -197,8 +191,7 @@ class TransferTask {
         Loss<B> loss = lolcats::scale(tape_, squared, options_.mse_factor);
         if constexpr (weights_can_be_compared) {
           if (options_.xent_factor != 0) {
-            visit_attention(layer.attention(), [&](const auto& attention) {
-              using Policy = decltype(policy_of(attention));
+            const auto compare = [&]<class Policy>(std::type_identity<Policy>, const auto& attention) {
               if constexpr (has_maps<Policy>) {
                 const Loss<B> entropy = weight_cross_entropy<Policy>(
                     tape_, qkv.q, qkv.k, b.batch.sequences, attention.heads(), attention.weights(tape_, qkv), attention.window(),
@@ -206,7 +199,12 @@ class TransferTask {
                     share * options_.xent_factor / heads);
                 loss = add(tape_, loss, entropy);
               }
-            });
+            };
+            if constexpr (PerLayerPolicy<A>) {
+              visit_attention(layer.attention(), [&](const auto& attention) { compare(std::type_identity<decltype(policy_of(attention))>{}, attention); });
+            } else {
+              compare(std::type_identity<A>{}, layer.attention());
+            }
           }
         }
         if (backward) tape_.backward(loss);
@@ -233,7 +231,6 @@ class TransferTask {
   Residuals residuals_;
   Tape<B> tape_;
   Array<B, Real<B>> losses_;  // (2, layers): the whole loss, and its squared error
-  std::vector<bool> learns_;        // layers without maps have no loss
   Index validation_tokens_ = 0;
   std::vector<double> mse_;
 };
@@ -298,11 +295,14 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
     }
 
     Parameters<B> parameters;
+    std::vector<bool> learns;
     for (Index layer = first; layer < last; ++layer) {
       const std::string prefix = fmt::format("model.layers.{}.", layer);
+      const std::size_t before = parameters.size();
       for (const auto& p : student.transfer_parameters()) {
         if (p.name.starts_with(prefix)) parameters.push_back(p);
       }
+      learns.push_back(parameters.size() > before);
     }
     if (parameters.empty() && !student.transfer_parameters().empty()) {  // layers without maps only
       if (validation.size() > 0) result.mse_per_layer.insert(result.mse_per_layer.end(), static_cast<std::size_t>(last - first), 0.0);
@@ -310,7 +310,7 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
     }
     const TrainedScope<Model> trained(student, std::move(parameters), "transfer");
     detail::TransferTask<Model, Validation> task(student, validation,
-                                                 {first, last, recipe.mse_factor, recipe.xent_factor, rows},
+                                                 {first, last, recipe.mse_factor, recipe.xent_factor, rows, learns},
                                                  {train_residuals.get(), validation_residuals.get()});
     auto loop =
         detail::loop_recipe(recipe, count > 1 ? fmt::format("transfer block {}/{}", block + 1, count) : "transfer",
