@@ -1,6 +1,8 @@
 // Typed errors.  Every message names the function or file, what it got and what it expected.
 #pragma once
 
+#include <lolcats/core/index.hpp>
+
 #include <fmt/format.h>
 
 #include <stdexcept>
@@ -55,6 +57,19 @@ class NumericError : public Error {
 class CudaError : public Error {
  public:
   using Error::Error;
+};
+
+/// A training run was asked to stop, and did after an update; its state is saved where its recipe names a file.
+class Interrupted : public Error {
+ public:
+  Interrupted(const std::string& message, std::string stage, Index update)
+      : Error(message), stage_(std::move(stage)), update_(update) {}
+  const std::string& stage() const { return stage_; }
+  Index update() const { return update_; }  // the last one that was finished
+
+ private:
+  std::string stage_;
+  Index update_;
 };
 
 /// Throws E with a formatted message.

@@ -89,12 +89,6 @@ class Llama {
     }
     for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].attention().choose(backend_, attention_of_layer[i]);
   }
-  /// A::name(), with the list where layers differ: "per_layer<softmax, linear<elu>>, layers 0 1 1".
-  std::string attention_name() const {
-    std::string text = A::name();
-    if constexpr (PerLayerPolicy<A>) text += fmt::format(", layers {}", fmt::join(attention_of_layer(), " "));
-    return text;
-  }
 
   Index layer_count() const { return static_cast<Index>(layers_.size()); }
   DecoderLayer<B, A, P>& layer(Index i) { return layers_.at(static_cast<std::size_t>(i)); }

@@ -23,6 +23,9 @@ struct FinetuneRecipe {
   bool restore_best = true;
   std::filesystem::path checkpoint = {};
   Index checkpoint_every = 0;
+  double checkpoint_minutes = 0;
+  std::function<bool()> stop = {};
+  TrainingLog log = {};
   std::string identity = {};
 
   /// Trains feature maps and gamma beside the adapters: the paper's baseline without attention transfer.
@@ -49,7 +52,7 @@ TrainingResult finetune(Model& model, const Train& data, const Validation& valid
   NextTokenTask<Model, Validation> task(model, validation, recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch,
                                         recipe.recompute);
   const auto loop = detail::loop_recipe(recipe, "finetune",
-                                        fmt::format("{}{}{}", Model::name(), PerLayerPolicy<typename Model::Attention> ? " " + model.attention_name() : "", recipe.train_maps ? ", maps trained" : ""));
+                                        fmt::format("{}{}{}", Model::name(), detail::places_of(model), recipe.train_maps ? ", maps trained" : ""));
   return train(model.backend(), trained.parameters(), data, task, loop, progress);
 }
 

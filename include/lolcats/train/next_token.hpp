@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/data/batch.hpp>
+#include <lolcats/policy/per_layer.hpp>
 #include <lolcats/tape/tape.hpp>
 #include <lolcats/train/loop.hpp>
 #include <lolcats/train/trained_scope.hpp>
@@ -47,7 +48,17 @@ auto loop_recipe(const StageRecipe& from, std::string stage, std::string identit
   to.restore_best = from.restore_best;
   to.checkpoint = from.checkpoint;
   to.checkpoint_every = from.checkpoint_every;
+  to.checkpoint_minutes = from.checkpoint_minutes;
+  to.stop = from.stop;
+  to.log = from.log;
   return to;
+}
+
+/// Where a model's layers differ in their attention, which has which; as part of an identity.
+template <class Model>
+std::string places_of([[maybe_unused]] const Model& model) {
+  if constexpr (PerLayerPolicy<typename Model::Attention>) return fmt::format(", layers {}", fmt::join(model.attention_of_layer(), " "));
+  else return "";
 }
 
 /// A stage that evaluates needs rows to evaluate on.

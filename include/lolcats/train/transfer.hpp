@@ -32,6 +32,9 @@ struct TransferRecipe {
   bool restore_best = true;
   std::filesystem::path checkpoint = {};  // block-wise: one file per block, with ".block<i>" appended
   Index checkpoint_every = 0;
+  double checkpoint_minutes = 0;
+  std::function<bool()> stop = {};
+  TrainingLog log = {};
   std::string identity = {};
 
   /// loss = mse_factor * mean of squared differences + xent_factor * mean cross-entropy of attention weights, each a
@@ -315,7 +318,7 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
     auto loop =
         detail::loop_recipe(recipe, count > 1 ? fmt::format("transfer block {}/{}", block + 1, count) : "transfer",
                             // Not the adapter, which is off: students that differ in it share the maps.
-                            fmt::format("{} on {}, layers {} to {}, mse {}, xent {}", student.attention_name(), B::name(),
+                            fmt::format("{}{} on {}, layers {} to {}, mse {}, xent {}", Model::Attention::name(), detail::places_of(student), B::name(),
                                         first, last - 1, recipe.mse_factor, recipe.xent_factor));
     if (count > 1 && !loop.checkpoint.empty()) loop.checkpoint += fmt::format(".block{}", block);
     result.blocks.push_back(
