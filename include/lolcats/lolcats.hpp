@@ -204,6 +204,7 @@
 #include <lolcats/train/any_schedule.hpp>
 #include <lolcats/train/batch_order.hpp>
 #include <lolcats/train/cpu.hpp>
+#include <lolcats/train/distillation.hpp>
 #include <lolcats/train/early_stopping.hpp>
 #include <lolcats/train/finetune.hpp>
 #include <lolcats/train/gradients.hpp>

@@ -112,6 +112,9 @@ struct AblationContext {
     if (p.finetunes) {
       describe(text, "finetune", p.finetune, planned_updates(p.finetune, rows));
       text.emplace_back("finetune.train_maps", fmt::format("{}", p.finetune.train_maps));
+      if (p.finetune.maps_learning_rate > 0) text.emplace_back("finetune.maps_learning_rate", fmt::format("{}", p.finetune.maps_learning_rate));
+      const Distillation& d = p.finetune.distillation;
+      if (d.share > 0) text.emplace_back("finetune.distillation", fmt::format("{} at {}", d.share, d.temperature));
     }
     return row;
   }
