@@ -5,6 +5,10 @@
 #include "any_model.hpp"
 
 #include <lolcats/eval/fit_scores.hpp>
+#include <lolcats/model/convert.hpp>
+#include <lolcats/model/linearized.hpp>
+#include <lolcats/model/merge_adapter.hpp>
+#include <lolcats/model/zoo.hpp>
 
 #include <numeric>
 

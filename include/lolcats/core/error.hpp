@@ -72,16 +72,24 @@ class Interrupted : public Error {
   Index update_;
 };
 
+namespace detail {
+/// Apart from the types of the arguments, so that a message costs the compiler as little as it can: there are hundreds.
+template <class E>
+[[noreturn]] void throw_formatted(fmt::string_view format, fmt::format_args args) {
+  throw E(fmt::vformat(format, args));
+}
+}  // namespace detail
+
 /// Throws E with a formatted message.
 template <class E = Error, class... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
-  throw E(fmt::format(format, std::forward<Args>(args)...));
+  detail::throw_formatted<E>(format, fmt::make_format_args(args...));
 }
 
 /// Throws E with a formatted message unless `condition` holds.  The message is only built on failure.
 template <class E = Error, class... Args>
 void require(bool condition, fmt::format_string<Args...> format, Args&&... args) {
-  if (!condition) [[unlikely]] throw E(fmt::format(format, std::forward<Args>(args)...));
+  if (!condition) [[unlikely]] detail::throw_formatted<E>(format, fmt::make_format_args(args...));
 }
 
 }  // namespace lolcats
