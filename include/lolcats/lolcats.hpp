@@ -41,6 +41,7 @@
 #include <lolcats/eval/effective_length.hpp>
 #include <lolcats/eval/fit_scores.hpp>
 #include <lolcats/eval/language_model.hpp>
+#include <lolcats/eval/layer_sensitivity.hpp>
 #include <lolcats/eval/log_likelihood.hpp>
 #include <lolcats/eval/multiple_choice.hpp>
 #include <lolcats/eval/per_head.hpp>
@@ -101,6 +102,7 @@
 #include <lolcats/nn/gate.hpp>
 #include <lolcats/nn/mlp.hpp>
 #include <lolcats/nn/norm.hpp>
+#include <lolcats/nn/per_layer.hpp>
 #include <lolcats/nn/projection.hpp>
 #include <lolcats/ops/arg_max/arg_max.hpp>
 #include <lolcats/ops/arg_max/eigen.hpp>
@@ -120,6 +122,8 @@
 #include <lolcats/ops/attention/weights.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
 #include <lolcats/ops/cross_entropy/eigen.hpp>
+#include <lolcats/ops/divergence/divergence.hpp>
+#include <lolcats/ops/divergence/eigen.hpp>
 #include <lolcats/ops/dropout/dropout.hpp>
 #include <lolcats/ops/dropout/eigen.hpp>
 #include <lolcats/ops/dropout/mask.hpp>
@@ -158,6 +162,7 @@
 #include <lolcats/policy/gate.hpp>
 #include <lolcats/policy/lora.hpp>
 #include <lolcats/policy/memory.hpp>
+#include <lolcats/policy/per_layer.hpp>
 #include <lolcats/policy/ratio.hpp>
 #include <lolcats/policy/window.hpp>
 #include <lolcats/tape/arena.hpp>
@@ -200,6 +205,7 @@
 #include <lolcats/train/any_schedule.hpp>
 #include <lolcats/train/batch_order.hpp>
 #include <lolcats/train/cpu.hpp>
+#include <lolcats/train/distillation.hpp>
 #include <lolcats/train/early_stopping.hpp>
 #include <lolcats/train/finetune.hpp>
 #include <lolcats/train/gradients.hpp>

@@ -32,7 +32,7 @@ constexpr std::size_t field_count() {
   if constexpr (takes<T>(std::make_index_sequence<N + 1>())) return field_count<T, N + 1>();
   else return N;
 }
-static_assert(field_count<AdamWOptions>() == 5 && field_count<Cosine>() == 3);
+static_assert(field_count<AdamWOptions>() == 6 && field_count<Cosine>() == 3);
 
 /// Gives a field another value than its default.
 template <class V>
@@ -41,6 +41,7 @@ void change(V& value) {
   else if constexpr (std::is_arithmetic_v<V>) value = value == 0 ? V(3) : static_cast<V>(value * 2);
   else if constexpr (std::is_same_v<V, std::string> || std::is_same_v<V, std::filesystem::path>) value = "changed";
   else if constexpr (std::is_same_v<V, RunIdentity>) value["tokenizer"] = "17";
+  else if constexpr (std::is_same_v<V, std::vector<double>>) value = {1, 2};
   else if constexpr (std::is_same_v<V, Cosine>) value.warmup = 7;
   else if constexpr (std::is_same_v<V, std::function<bool()>>) value = [] { return false; };
   else value = [](std::string_view, std::span<const TrainingPoint>) {};
@@ -50,6 +51,7 @@ template <class V>
 std::string shown(const V& value) {
   if constexpr (std::is_arithmetic_v<V> || std::is_same_v<V, std::string>) return fmt::format("{}", value);
   else if constexpr (std::is_same_v<V, std::filesystem::path>) return value.string();
+  else if constexpr (std::is_same_v<V, std::vector<double>>) return fmt::format("{}", fmt::join(value, " "));
   else if constexpr (std::is_same_v<V, RunIdentity>) return value.empty() ? "none" : value.begin()->second;
   else if constexpr (Schedule<V>) return typename V::State(value, 1, 10).describe();
   else return value ? "a function" : "none";
@@ -76,7 +78,9 @@ TEST_CASE_TEMPLATE("no field of a recipe is forgotten", R, Recipe<Cosine>, Trans
   const R plain{};
   const auto names = all_fields(plain);
   // The optimizer is listed by its parts.  A field that fails here is missing in visit_fields.
-  CHECK(names.size() == field_count<R>() - 1 + field_count<AdamWOptions>());
+  const bool distills = names.contains("distillation_share");  // listed by its parts, too
+  CHECK(names.size() ==
+        field_count<R>() - 1 + field_count<AdamWOptions>() + (distills ? field_count<Distillation>() - 1 : 0));
   for (const auto& [changed, value] : names) {
     CAPTURE(changed);
     R other{};
@@ -113,7 +117,11 @@ TEST_CASE("a stage's own fields become inputs of the loop's recipe") {
   FinetuneRecipe<> tuning;
   tuning.train_maps = true;
   tuning.inputs = {{"tokenizer", "17"}};
-  CHECK(detail::loop_recipe(tuning, "finetune").inputs == RunIdentity{{"tokenizer", "17"}, {"train_maps", "true"}});
+  CHECK(detail::loop_recipe(tuning, "finetune").inputs == RunIdentity{{"tokenizer", "17"},
+                                                                      {"train_maps", "true"},
+                                                                      {"maps_learning_rate", "0"},
+                                                                      {"distillation_share", "0"},
+                                                                      {"distillation_temperature", "1"}});
 }
 
 TEST_CASE("numbers that no recipe can have are refused by the field's name") {

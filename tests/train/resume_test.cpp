@@ -373,6 +373,7 @@ TEST_CASE("every field that decides numbers is refused when it changes, and no o
           else if constexpr (std::is_floating_point_v<V>) value = value == 0 ? 0.5 : value / 2;
           else if constexpr (std::is_same_v<V, std::string>) value += "x";
           else if constexpr (std::is_same_v<V, RunIdentity>) value["tokenizer"] = "17";
+          else if constexpr (std::is_same_v<V, std::vector<double>>) value = {1, 2};
           else if constexpr (std::is_same_v<V, ReduceOnPlateau>) value.patience = 3;
           else if constexpr (std::is_same_v<V, std::function<bool()>>) value = [] { return false; };
           else if constexpr (std::is_same_v<V, TrainingLog>) value = [](auto, auto) {};

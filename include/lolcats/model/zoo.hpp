@@ -16,7 +16,7 @@ namespace lolcats {
 /// Each entry is a type of its own, so that a program can compile each in its own unit: declare
 /// `template <class Method> Report run(const Options&);`, define and instantiate it in the unit of one entry, and let
 /// `visit_student` call it.
-template <AttentionPolicy A, AdapterPolicy P = Lora<8>>
+template <ModelAttention A, AdapterPolicy P = Lora<8>>
 struct Method {
   using Attention = A;
   using Adapter = P;

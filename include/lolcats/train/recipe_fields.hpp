@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 namespace lolcats {
 
@@ -29,12 +30,12 @@ using RunIdentity = std::map<std::string, std::string>;
 namespace detail {
 template <class R> concept HasStage = requires(const R& r) { r.stage; };
 template <class R> concept HasTransferFields = requires(const R& r) { r.mse_factor; };
-template <class R> concept HasTrainMaps = requires(const R& r) { r.train_maps; };
+template <class R> concept HasFinetuneFields = requires(const R& r) { r.train_maps; };
 template <class R> concept HasRecompute = requires(const R& r) { r.recompute; };
 }  // namespace detail
 
 /// Calls f(name, FieldKindConstant<kind>, the field of each recipe...) for every field that all of these recipes have.  A field with fields
-/// of its own, the optimizer's, is visited by parts.
+/// of its own, such as the optimizer, is visited by parts.
 template <class F, class... R>
 void visit_fields(F&& f, R&... r) {
   constexpr FieldKindConstant<FieldKind::numbers> numbers;
@@ -55,6 +56,7 @@ void visit_fields(F&& f, R&... r) {
   f("beta2", numbers, r.optimizer.beta2...);
   f("epsilon", numbers, r.optimizer.epsilon...);
   f("weight_decay", numbers, r.optimizer.weight_decay...);
+  f("rates", numbers, r.optimizer.rates...);
   f("bf16_masters", numbers, r.optimizer.bf16_masters...);
   f("clip", numbers, r.clip...);
   f("evaluate_every", numbers, r.evaluate_every...);
@@ -71,7 +73,12 @@ void visit_fields(F&& f, R&... r) {
     f("block", numbers, r.block...);
     f("residuals", handling, r.residuals...);
   }
-  if constexpr ((detail::HasTrainMaps<R> && ...)) f("train_maps", numbers, r.train_maps...);
+  if constexpr ((detail::HasFinetuneFields<R> && ...)) {
+    f("train_maps", numbers, r.train_maps...);
+    f("maps_learning_rate", numbers, r.maps_learning_rate...);
+    f("distillation_share", numbers, r.distillation.share...);
+    f("distillation_temperature", numbers, r.distillation.temperature...);
+  }
   if constexpr ((detail::HasRecompute<R> && ...)) f("recompute", handling, r.recompute...);
 }
 // clang-format on
@@ -96,6 +103,8 @@ void describe_fields(const R& recipe, Index updates, F&& f) {
           return;
         } else if constexpr (Schedule<T>) {
           f(name, std::string(typename T::State(value, recipe.learning_rate, updates).describe()));
+        } else if constexpr (std::is_same_v<T, std::vector<double>>) {
+          f(name, fmt::format("{}", fmt::join(value, " ")));
         } else if (name == "micro_batch" && recipe.micro_batch == 0) {
           f(name, fmt::format("{}", recipe.batch));
         } else {
