@@ -129,7 +129,7 @@ TEST_CASE("over a base with one other number, checkpoint and adapter are refused
                        doctest::Contains("adapter: was made over a base model with fingerprint"), ConfigError);
   CHECK(numbers_of(student) == before);
   CHECK_THROWS_AS(merge_adapter(other, folder.path / "adapter"), ConfigError);
-  CHECK_NOTHROW(load_linearized<Grouped>(other, folder.path, BaseCheck::any));
+  CHECK_NOTHROW(load_linearized<Grouped>(other, folder.path, {}, BaseCheck::any));
 
   // Halves of two writes; and files that do not name a base, as others write them.
   const auto adapter = folder.path / "adapter";
