@@ -7,7 +7,7 @@
 //             backward pass of either stage
 //   students  the same of five other pairs of map and window
 //   softmax   forward and forward + backward, over everything or a sliding window
-//   sinks     the same over the last 124 keys, without sinks and beside four of them
+//   sinks     softmax over the last 124 keys, and hybrid, both without sinks and beside four of them
 //   decode    one query per sequence over `tokens` keys each
 //
 // 32 query and 8 key/value heads, bf16, fresh normal inputs, three sets in turn, the median between CUDA events after
@@ -201,6 +201,8 @@ void run(const std::vector<std::string>& ops, const std::vector<Shape2>& given, 
         using W = Sliding<124>;
         measure_softmax(heads, shape, W{}, repeats, Softmax<W>::name());
         measure_softmax(heads, shape, Sinks<4, W>{}, repeats, Softmax<Sinks<4, W>>::name());
+        measure_hybrid<Hedgehog<64>, Terraced<64>>(shape, repeats);
+        measure_hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>>(shape, repeats);
       } else if (op == "softmax" && window > 0) {
         measure_softmax(heads, shape, Sliding<>(window), repeats);
       } else if (op == "softmax") {

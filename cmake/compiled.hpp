@@ -4,11 +4,30 @@
 // models (lolcats_precompile).  The declarations below then keep a unit from instantiating, again, what does not depend
 // on a student's policies, which is half of what it would have to compile.  The library knows nothing of it.
 //
+// Included is what most of these units train with, not the umbrella: a precompiled header saves parsing, but every unit
+// instantiates whatever templates its inline functions use.  Those of readers and tokenizers take five seconds.
+//
 // Listed are function templates, the outermost of what calls what: members that are defined in their class are inline,
 // and would be instantiated in spite of a declaration.
 #pragma once
 
-#include <lolcats/lolcats.hpp>
+#include <lolcats/data/dataset.hpp>
+#include <lolcats/eval/perplexity.hpp>
+#include <lolcats/eval/recall.hpp>
+#include <lolcats/generate/generate.hpp>
+#include <lolcats/model/convert.hpp>
+#include <lolcats/model/cpu.hpp>
+#include <lolcats/model/load.hpp>
+#include <lolcats/model/random.hpp>
+#include <lolcats/ops/attention/eigen_weights.hpp>
+#include <lolcats/ops/squared_error/eigen.hpp>
+#include <lolcats/ops/weight_cross_entropy/eigen.hpp>
+#include <lolcats/train/any_schedule.hpp>
+#include <lolcats/train/cpu.hpp>
+#include <lolcats/train/finetune.hpp>
+#include <lolcats/train/pretrain.hpp>
+#include <lolcats/train/resume.hpp>
+#include <lolcats/train/transfer.hpp>
 
 #ifndef LOLCATS_COMPILED
 #define LOLCATS_COMPILED extern template

@@ -11,6 +11,9 @@ namespace examples {
 
 namespace {
 
+/// Sequences that scores of a cache are fitted on.
+constexpr Index rows_for_scores = 96;
+
 Stage measure(const std::string& name, AnyModel& model, const Job& job, nlohmann::ordered_json& json) {
   Stage stage{name, {}, {}};
   auto& entry = json[name];
@@ -92,6 +95,12 @@ Report linearize(Job& job) {
   json["student_type"] = student.type_name();
   report.stages.push_back(measure("swapped", student, job, json));
 
+  if (student.has_scores()) {
+    const double explained = student.fit_scores(job.train.first(std::min<Index>(job.train.size(), rows_for_scores)), o.batch);
+    json["scores_explained"] = explained;
+    fmt::print(stderr, "scores of the cache explain {:.2f} of the variance of the attention from afar\n", explained);
+    report.stages.push_back(measure("fitted", student, job, json));
+  }
   const Index per_epoch = (job.train.size() + o.batch - 1) / o.batch;
   double transfer_speed = 0, finetune_speed = 0;
   if (student.has_maps()) {

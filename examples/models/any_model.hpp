@@ -44,6 +44,10 @@ class AnyModel {
   virtual lolcats::Generation generate(const lolcats::TokenLists& prompts, const lolcats::GenerationOptions& options,
                                        const lolcats::TokenCallback& on_token = {}) = 0;
 
+  /// Does its cache score keys by a projection that is to be fitted?  What the fit explains, on average over layers.
+  virtual bool has_scores() const = 0;
+  virtual double fit_scores(const lolcats::DataSet& data, Index rows) = 0;
+
   /// Stages 1 and 2.  Errors: as the library's functions; ConfigError where the type has nothing to train.
   virtual lolcats::TransferResult transfer(const lolcats::DataSet& train, const lolcats::DataSet& valid,
                                            const lolcats::TransferRecipe<lolcats::AnySchedule>& recipe,

@@ -4,6 +4,14 @@
 #include "../support/device.hpp"
 #include "any_model.hpp"
 
+#include <lolcats/eval/fit_scores.hpp>
+#include <lolcats/model/convert.hpp>
+#include <lolcats/model/linearized.hpp>
+#include <lolcats/model/merge_adapter.hpp>
+#include <lolcats/model/zoo.hpp>
+
+#include <numeric>
+
 namespace examples {
 
 using Teacher = lolcats::Llama<Device>;
@@ -13,6 +21,7 @@ class AnyModelOf final : public AnyModel {
  public:
   static constexpr bool adapted = Model::Adapter::targets.bits != 0;
   static constexpr bool maps = lolcats::has_maps<typename Model::Attention>;
+  static constexpr bool scores = lolcats::projects_scores<lolcats::MemoryOf<typename Model::Attention>>;
 
   explicit AnyModelOf(Model model) : model_(std::move(model)) {}
 
@@ -35,6 +44,15 @@ class AnyModelOf final : public AnyModel {
   lolcats::Generation generate(const lolcats::TokenLists& prompts, const lolcats::GenerationOptions& options,
                                const lolcats::TokenCallback& on_token) override {
     return lolcats::generate(model_, prompts, options, on_token);
+  }
+
+  bool has_scores() const override { return scores; }
+  double fit_scores(const lolcats::DataSet& data, Index rows) override {
+    if constexpr (scores) {
+      const auto explained = lolcats::fit_scores(model_, data, {.rows = rows}).explained;
+      return std::accumulate(explained.begin(), explained.end(), 0.0) / static_cast<double>(explained.size());
+    }
+    lolcats::fail<lolcats::ConfigError>("{} has no scores to fit", Model::name());
   }
 
   lolcats::TransferResult transfer(const lolcats::DataSet& train, const lolcats::DataSet& valid,

@@ -4,8 +4,13 @@
 #ifdef __CUDACC__
 #include <lolcats/cuda.cuh>
 #else
-#include <lolcats/lolcats.hpp>
+#include <lolcats/model/cpu.hpp>
+#include <lolcats/ops/attention/eigen_weights.hpp>
+#include <lolcats/ops/squared_error/eigen.hpp>
+#include <lolcats/ops/weight_cross_entropy/eigen.hpp>
+#include <lolcats/train/cpu.hpp>
 #endif
+#include <lolcats/model/llama.hpp>
 
 namespace examples {
 

@@ -39,7 +39,9 @@
 #include <lolcats/eval/attention_error.hpp>
 #include <lolcats/eval/attention_map.hpp>
 #include <lolcats/eval/effective_length.hpp>
+#include <lolcats/eval/fit_scores.hpp>
 #include <lolcats/eval/language_model.hpp>
+#include <lolcats/eval/layer_sensitivity.hpp>
 #include <lolcats/eval/log_likelihood.hpp>
 #include <lolcats/eval/multiple_choice.hpp>
 #include <lolcats/eval/per_head.hpp>
@@ -96,16 +98,21 @@
 #include <lolcats/nn/decoder_layer.hpp>
 #include <lolcats/nn/embedding.hpp>
 #include <lolcats/nn/feature_map.hpp>
+#include <lolcats/nn/gate.hpp>
 #include <lolcats/nn/mlp.hpp>
 #include <lolcats/nn/norm.hpp>
+#include <lolcats/nn/per_layer.hpp>
 #include <lolcats/nn/projection.hpp>
 #include <lolcats/ops/arg_max/arg_max.hpp>
 #include <lolcats/ops/arg_max/eigen.hpp>
 #include <lolcats/ops/attention/attention.hpp>
 #include <lolcats/ops/attention/eigen.hpp>
 #include <lolcats/ops/attention/eigen_backward.hpp>
+#include <lolcats/ops/attention/eigen_cache.hpp>
 #include <lolcats/ops/attention/eigen_features.hpp>
 #include <lolcats/ops/attention/eigen_forward.hpp>
+#include <lolcats/ops/attention/eigen_gate.hpp>
+#include <lolcats/ops/attention/eigen_head.hpp>
 #include <lolcats/ops/attention/eigen_partials.hpp>
 #include <lolcats/ops/attention/eigen_rows.hpp>
 #include <lolcats/ops/attention/eigen_state.hpp>
@@ -114,6 +121,8 @@
 #include <lolcats/ops/attention/weights.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
 #include <lolcats/ops/cross_entropy/eigen.hpp>
+#include <lolcats/ops/divergence/divergence.hpp>
+#include <lolcats/ops/divergence/eigen.hpp>
 #include <lolcats/ops/dropout/dropout.hpp>
 #include <lolcats/ops/dropout/eigen.hpp>
 #include <lolcats/ops/dropout/mask.hpp>
@@ -139,6 +148,7 @@
 #include <lolcats/ops/weight_cross_entropy/eigen.hpp>
 #include <lolcats/ops/weight_cross_entropy/weight_cross_entropy.hpp>
 #include <lolcats/policy/attention.hpp>
+#include <lolcats/policy/cache.hpp>
 #include <lolcats/policy/feature_map/elu.hpp>
 #include <lolcats/policy/feature_map/feature_map.hpp>
 #include <lolcats/policy/feature_map/hedgehog.hpp>
@@ -148,7 +158,10 @@
 #include <lolcats/policy/feature_map/modifiers.hpp>
 #include <lolcats/policy/feature_map/relu.hpp>
 #include <lolcats/policy/feature_map/row_algebra.hpp>
+#include <lolcats/policy/gate.hpp>
 #include <lolcats/policy/lora.hpp>
+#include <lolcats/policy/memory.hpp>
+#include <lolcats/policy/per_layer.hpp>
 #include <lolcats/policy/ratio.hpp>
 #include <lolcats/policy/window.hpp>
 #include <lolcats/tape/arena.hpp>
@@ -191,6 +204,7 @@
 #include <lolcats/train/any_schedule.hpp>
 #include <lolcats/train/batch_order.hpp>
 #include <lolcats/train/cpu.hpp>
+#include <lolcats/train/distillation.hpp>
 #include <lolcats/train/early_stopping.hpp>
 #include <lolcats/train/finetune.hpp>
 #include <lolcats/train/gradients.hpp>

@@ -243,6 +243,23 @@ TEST_CASE("ablate: a study goes on where it was") {
   }
 }
 
+TEST_CASE("ablate: a study that is told to stop has saved what it did") {
+  const Fixture f;
+  const auto whole = ablate<Sharp, Control>(f.teacher, f.train, f.valid, short_procedure(), {.seeds = {0}});
+  const tiny::TemporaryFolder folder;
+  AblationOptions options{.seeds = {0}, .store = std::make_shared<RowFolder>(folder / "rows")};
+  int updates = 0, asked = 0;
+  options.progress = [&](const Progress&) { ++updates; };
+  for (const int when : {6, 9}) {  // in stage 2 of the first row; behind that row
+    options.stop = [&] { return ++asked == when; };
+    CHECK_THROWS_AS((ablate<Sharp, Control>(f.teacher, f.train, f.valid, short_procedure(), options)), Interrupted);
+  }
+  options.stop = {};
+  const auto again = ablate<Sharp, Control>(f.teacher, f.train, f.valid, short_procedure(), options);
+  CHECK(updates == 12);  // none twice: 4 and 4 of the first row, 4 of the control
+  for (std::size_t i = 0; i < whole.rows.size(); ++i) check_same(again.rows[i], whole.rows[i]);
+}
+
 TEST_CASE("ablate: with a folder, a variant takes the maps that another left there before the interruption") {
   const Fixture f;
   const auto whole = ablate<Sharp, ValuesOnly>(f.teacher, f.train, f.valid, short_procedure(), {.seeds = {0}});

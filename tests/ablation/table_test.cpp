@@ -98,6 +98,11 @@ TEST_CASE("rows in files: they come back as they were") {
     std::ofstream(entry.path()) << "{\"variant\": 3}";
   }
   CHECK_THROWS_AS(rows.find(original), FormatError);
+  for (const char* seed : {"1e300", "-1", "0.5"}) {  // which no seed can hold
+    nlohmann::ordered_json hostile = to_json(original);
+    hostile["seed"] = nlohmann::json::parse(seed);
+    CHECK_THROWS_WITH_AS(row_from_json(hostile, "rows"), doctest::Contains("rows: 'seed' is"), FormatError);
+  }
 
   CHECK(to_csv({{original}}) ==
         "group,variant,seed,status,perplexity,diverged,unknown,teacher,transfer.schedule\n"

@@ -3,19 +3,12 @@
 #include <lolcats/eval/tasks/mmlu.hpp>
 #include <lolcats/eval/tasks/prompts.hpp>
 
-#include <unistd.h>
-
-#include <cstdint>
-#include <cstdio>
+#include "scratch.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
-  static const std::filesystem::path path =
-      std::filesystem::temp_directory_path() / ("lolcats-fuzz-" + std::to_string(::getpid()) + ".jsonl");
-  std::FILE* file = std::fopen(path.c_str(), "wb");
-  if (!file) return 0;
-  std::fwrite(data + 1, 1, size - 1, file);
-  std::fclose(file);
+  static const std::filesystem::path path = fuzz::scratch_folder() / "task.jsonl";
+  fuzz::write(path, std::string_view(reinterpret_cast<const char*>(data) + 1, size - 1));
   try {
     lolcats::Benchmark task;
     switch (data[0] % 5) {

@@ -52,12 +52,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   try {
     require_text(text, "fuzz");
-    switch (data[0] % 5) {
+    switch (data[0] % 6) {
       case 0: read(text, TextKind::Documents); break;
       case 1: read(text, TextKind::Lines); break;
       case 2: read(text, TextKind::JsonLines); break;
       case 3: read(text, TextKind::JsonArray); break;
-      default: parse_alpaca(text, "fuzz");
+      case 4: parse_alpaca(text, "fuzz"); break;
+      default:
+        for (const std::string& document : split_documents(text, "fuzz")) require_true(!document.empty());
     }
   } catch (const lolcats::Error&) {
     // refusing is what bad bytes deserve; any other exception is a finding

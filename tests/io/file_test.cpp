@@ -163,3 +163,43 @@ TEST_CASE("a folder is created with its parents, unless a file is in the way") {
   CHECK(path_exists(folder / "file"));
   CHECK_FALSE(path_exists(folder / "none"));
 }
+
+TEST_CASE("threads that write one file in different ways never meet in a temporary") {
+  const TemporaryFolder folder;
+  // Each kind of writer is a type of its own; their temporaries lie there at the same time.
+  std::size_t seen = 0;
+  write_file_atomically(folder / "a", [&](FileWriter& outer) {
+    outer.write(std::string_view("outer"));
+    write_file_atomically(folder / "a", [&](FileWriter& inner) {
+      inner.write(std::string_view("inner"));
+      seen = folder.count();
+    });
+    CHECK(get(folder / "a") == "inner");
+  });
+  CHECK(get(folder / "a") == "outer");
+  CHECK(seen == 2);
+  CHECK(folder.count() == 1);
+}
+
+TEST_CASE("an output is tried before the work: its folder is made, nothing is left behind") {
+  const TemporaryFolder folder;
+  put(folder / "old", "kept");
+  try_writing(folder / "old");
+  CHECK(get(folder / "old") == "kept");
+  try_writing(folder / "new" / "below" / "name");
+  CHECK(std::filesystem::is_empty(folder / "new" / "below"));
+  CHECK_THROWS_WITH_AS(try_writing(folder / "new"), ((folder / "new").string() + ": is a folder, expected the name of a file").c_str(),
+                       FileError);
+  CHECK_THROWS_AS(try_writing(folder / "old" / "name"), FileError);
+}
+
+TEST_CASE("temporaries of killed processes are removed, and nothing that looks alike") {
+  const TemporaryFolder folder;
+  for (const char* name : {"state.tmp.1.0", "a.state.tmp.4711.12"}) put(folder / name, "half");
+  const std::vector<std::string> kept{".tmp", "a.tmp.", "a.tmp.1", "a.tmp.1.", "a.tmp.1.x", "a.tmp.x.1", "a.txt.1.1", "tmp.1.1"};
+  for (const std::string& name : kept) put(folder / name, "whole");
+  remove_temporaries(folder);
+  for (const std::string& name : kept) CHECK(get(folder / name) == "whole");
+  CHECK(folder.count() == kept.size());
+  remove_temporaries(folder / "not there");
+}

@@ -4,6 +4,8 @@
 #include <lolcats/ops/arg_max/arg_max.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
 #include <lolcats/ops/cross_entropy/naive.hpp>
+#include <lolcats/ops/divergence/divergence.hpp>
+#include <lolcats/ops/divergence/naive.hpp>
 #include <lolcats/ops/dropout/dropout.hpp>
 #include <lolcats/ops/dropout/naive.hpp>
 #include <lolcats/ops/elementwise/elementwise.hpp>
@@ -29,6 +31,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -272,6 +275,38 @@ void check_cross_entropy() {
     CHECK(close(naive::token_losses(host(B{}, hidden.view()), host(B{}, head.view()), labels, vocabulary, cols),
                 host(tape.backend(), token_losses<B>(tape, hidden.view(), head.view(), labels)),
                 64 * static_cast<double>(std::numeric_limits<Real<B>>::epsilon())));  // also where Scalar is narrow
+  }
+}
+
+template <Backend B>
+void check_divergence() {
+  const std::array<Index, 3> sizes[] = {{1, 1, 2}, {3, 65, 3}, {63, 64, 65}, {65, 63, 64}, {1, 5, 3000}, {20, 8, 4099}, {600, 4, 65}};
+  for (const auto& [rows, cols, vocabulary] : sizes) {
+    const std::vector<Index> labels = labels_for(rows, vocabulary);
+    CAPTURE(rows);
+    CAPTURE(cols);
+    CAPTURE(vocabulary);
+    Rng rng(3);
+    const auto head = normal<B>(Shape{vocabulary, cols}, rng), teacher = normal<B>(Shape{rows, cols}, rng);
+    const std::vector<double> h = host(B{}, head.view()), t = host(B{}, teacher.view());
+    for (const double temperature : {1.0, 2.5}) {
+      const auto rows_of = [&](const std::vector<double>& x) { return naive::token_divergences(x, t, h, labels, vocabulary, cols, temperature); };
+      CHECK(check_operation<B>(
+          {{Shape{rows, cols}}},
+          [&](Tape<B>& tape, Vars<B> x, Weights<B>) {
+            return divergence<B>(tape, x[0], teacher.view(), Weight<B>{head.view(), {}}, labels, temperature, 0.3);
+          },
+          [&](Numbers a) {
+            const auto of_rows = rows_of(a[0]);
+            return std::vector{0.3 * std::accumulate(of_rows.begin(), of_rows.end(), 0.0)};
+          }));
+      const auto hidden = normal<B>(Shape{rows, cols}, rng);
+      Tape<B> tape;
+      poison(tape);
+      CHECK(close(rows_of(host(B{}, hidden.view())),
+                  host(tape.backend(), token_divergences<B>(tape, hidden.view(), teacher.view(), head.view(), labels, temperature)),
+                  256 * static_cast<double>(std::numeric_limits<Real<B>>::epsilon())));
+    }
   }
 }
 

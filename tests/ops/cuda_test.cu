@@ -3,6 +3,7 @@
 
 #include <lolcats/ops/arg_max/cuda.cuh>
 #include <lolcats/ops/cross_entropy/cuda.cuh>
+#include <lolcats/ops/divergence/cuda.cuh>
 #include <lolcats/ops/dropout/cuda.cuh>
 #include <lolcats/ops/elementwise/cuda.cuh>
 #include <lolcats/ops/embedding/cuda.cuh>
@@ -30,6 +31,7 @@ LOLCATS_CHECK_ON_GPU(rope)
 LOLCATS_CHECK_ON_GPU(swiglu)
 LOLCATS_CHECK_ON_GPU(squared_error)
 LOLCATS_CHECK_ON_GPU(cross_entropy)
+LOLCATS_CHECK_ON_GPU(divergence)
 LOLCATS_CHECK_ON_GPU(dropout)
 LOLCATS_CHECK_ON_GPU(arg_max)
 
@@ -107,6 +109,34 @@ TEST_CASE("large logits neither overflow nor cost digits") {
   const std::vector<Index> labels = {0, 1};
   CHECK(close(std::vector{std::log(2.0), 10000.0},
               host(tape.backend(), token_losses<B>(tape, hidden.view(), head.view(), labels)), 1e-7));
+}
+
+TEST_CASE_TEMPLATE("many tiles and chunks of a vocabulary on both sides of a divergence", B, Cuda<float>, Cuda<bf16>) {
+  if (!have_gpu()) return;
+  Rng rng(2);
+  const Index rows = 2600, cols = 5, vocabulary = 8300;
+  const auto hidden = normal<B>(Shape{rows, cols}, rng), teacher = normal<B>(Shape{rows, cols}, rng);
+  const auto head = normal<B>(Shape{vocabulary, cols}, rng);
+  std::vector<Index> labels(static_cast<std::size_t>(rows), 1);  // more than one tile of rows
+  labels[3] = labels[2048] = ignored_label;
+  Tape<B> tape;
+  poison(tape);
+  const B& backend = tape.backend();
+  const auto h = host(backend, hidden.view()), t = host(backend, teacher.view()), w = host(backend, head.view());
+  const auto x = tape.variable(hidden.view());
+  const auto got = host(backend, token_divergences<B>(tape, hidden.view(), teacher.view(), head.view(), labels, 1.5));
+  CHECK(close(naive::token_divergences(h, t, w, labels, vocabulary, cols, 1.5), got, 1e-5));
+  tape.backward(divergence<B>(tape, x, teacher.view(), Weight<B>{head.view(), {}}, labels, 1.5, 0.5));
+  const auto dx = host(backend, x.gradient());
+  std::vector<double> want(dx.size(), 0.0);
+  for (std::size_t m = 0; m < labels.size(); ++m) {
+    if (labels[m] == ignored_label) continue;
+    const auto q = naive::log_probabilities(h, m, w, vocabulary, cols, 1.5), p = naive::log_probabilities(t, m, w, vocabulary, cols, 1.5);
+    for (std::size_t v = 0; v < q.size(); ++v) {
+      for (std::size_t c = 0; c < 5; ++c) want[5 * m + c] += 0.5 / 1.5 * (std::exp(q[v]) - std::exp(p[v])) * w[5 * v + c];
+    }
+  }
+  CHECK(close(want, dx, std::is_same_v<B, Cuda<float>> ? 1e-4 : 2e-2));
 }
 
 TEST_CASE_TEMPLATE("many tiles and chunks of a vocabulary", B, Cuda<float>, Cuda<bf16>) {

@@ -172,3 +172,24 @@ TEST_CASE("AdamW refuses frozen parameters and impossible options") {
   CHECK_THROWS_AS(AdamW<B>(B{}, {{"p", &p}}, {.epsilon = 0.0}), ConfigError);
   CHECK_THROWS_AS(AdamW<B>(B{}, {{"p", &p}}, {.weight_decay = -1.0}), ConfigError);
 }
+
+TEST_CASE("parameters of different rates are optimised as if alone at these rates") {
+  using B = Cpu<double>;
+  const std::vector<double> start{1.0, -0.5, 0.25};
+  Parameter<B> a = parameter_of<B>(start), b = parameter_of<B>(start), c = parameter_of<B>(start);
+  const Parameters<B> all{{"a", &a}, {"b", &b}, {"c", &c}};
+  for (Parameter<B>* p : {&a, &b, &c}) p->train(B{});
+  AdamW<B> optimizer(B{}, all, {.weight_decay = 0.1, .rates = {1, 0.25, 1}});
+  for (int t = 1; t <= 5; ++t) {
+    for (Parameter<B>* p : {&a, &b, &c}) set_gradient(*p, t);
+    optimizer.step(1e-2);
+  }
+  const auto whole = plain_adamw(start, 5, 1e-2, 0.9, 0.999, 1e-8, 0.1), quarter = plain_adamw(start, 5, 0.25e-2, 0.9, 0.999, 1e-8, 0.1);
+  for (std::size_t i = 0; i < start.size(); ++i) {
+    CHECK(a.value().data[i] == doctest::Approx(whole[i]).epsilon(1e-12));
+    CHECK(b.value().data[i] == doctest::Approx(quarter[i]).epsilon(1e-12));
+    CHECK(c.value().data[i] == doctest::Approx(whole[i]).epsilon(1e-12));
+  }
+  CHECK_THROWS_WITH_AS(AdamW<B>(B{}, all, {.rates = {1, 1}}), "AdamW: 2 rates, expected 3, one per parameter", ConfigError);
+  CHECK_THROWS_AS(AdamW<B>(B{}, all, {.rates = {1, 1, -1}}), ConfigError);
+}

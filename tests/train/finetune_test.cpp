@@ -1,5 +1,6 @@
 #include "tiny_llama.hpp"
 
+#include <lolcats/ops/divergence/naive.hpp>
 #include <lolcats/train/finetune.hpp>
 
 #include <doctest/doctest.h>
@@ -180,4 +181,82 @@ TEST_CASE("finetune: what cannot be trained or evaluated is an error") {
   CHECK_THROWS_AS(finetune(model, none, data), DataError);
   tiny::Teacher teacher = tiny::teacher();
   CHECK_THROWS_AS(finetune(teacher, data, data), ConfigError);
+}
+
+TEST_CASE("distillation: the divergence from the softmax base and the text's loss in the shares given") {
+  using Plain = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>>, Lora<2>>;
+  Plain model = tiny::student<Plain>();
+  for (const auto& [name, parameter] : model.adapter_parameters()) {
+    if (name.ends_with("lora_B.weight")) *parameter = lolcats::detail::make_parameter(Cpu<double>{}, parameter->shape(), std::vector<double>(static_cast<std::size_t>(parameter->size()), 0.1));
+  }
+  const DataSet data = counting(3);
+  const std::vector<Index> rows{0, 1, 2};
+  const Batch batch = data.batch(rows);
+  auto teacher = tiny::teacher();
+  const double temperature = 1.7;
+  const auto numbers = [](View<const double> x) { return std::vector<double>(x.data, x.data + x.size()); };
+  Tape<Cpu<double>> tape;
+  const auto hidden = numbers(model.hidden(tape, batch.tokens, batch.sequences).value());
+  const auto other = numbers(teacher.hidden(tape, batch.tokens, batch.sequences).value());
+  double apart = 0;
+  for (const double x : naive::token_divergences(hidden, other, numbers(model.head().value), batch.labels, 19, 16, temperature)) apart += x;
+
+  const TrainedScope<Plain> trained(model, model.adapter_parameters(), "test");
+  const auto step = [&](double share) {
+    zero_gradients(model.backend(), trained.parameters());
+    DistillationTask<Plain, DataSet> task(model, data, 2, share < 0.5, {share, temperature});
+    const double loss = task.step(batch, {.scale = 0.5});
+    std::vector<double> gradient;
+    for (const auto& [name, parameter] : trained.parameters()) {
+      const auto g = numbers(parameter->gradient());
+      gradient.insert(gradient.end(), g.begin(), g.end());
+    }
+    return std::pair{loss, gradient};
+  };
+  const auto [text, text_gradient] = step(0);
+  const auto [taught, taught_gradient] = step(1);
+  const auto [mixed, mixed_gradient] = step(0.3);
+  CHECK(text == doctest::Approx(0.5 * static_cast<double>(batch.supervised()) * plain_loss(model, data)));
+  CHECK(taught == doctest::Approx(0.5 * temperature * temperature * apart));
+  CHECK(mixed == doctest::Approx(0.7 * text + 0.3 * taught));
+  double most = 0;
+  for (std::size_t i = 0; i < mixed_gradient.size(); ++i) {
+    CHECK(mixed_gradient[i] == doctest::Approx(0.7 * text_gradient[i] + 0.3 * taught_gradient[i]).epsilon(1e-9));
+    most = std::max(most, std::abs(taught_gradient[i] - text_gradient[i]));
+  }
+  CHECK(most > 1e-3);
+
+  const DataSet none;
+  CHECK_THROWS_WITH_AS(finetune(model, data, none, {.evaluate_every = 0, .distillation = {1.5, 1}}), "distillation: share is 1.5, expected 0 to 1", ConfigError);
+  CHECK_THROWS_WITH_AS(finetune(model, data, none, {.evaluate_every = 0, .distillation = {0.5, 0}}), "distillation: temperature is 0, expected more than 0", ConfigError);
+}
+
+TEST_CASE("maps have a learning rate of their own, and what a run goes on from says which") {
+  const tiny::TemporaryFolder folder;
+  const DataSet data = counting(4), none;
+  FinetuneRecipe<> recipe{.epochs = 0, .max_updates = 1, .learning_rate = 1e-2, .evaluate_every = 0};
+  const auto moved = [&](double maps_rate) {
+    Student model = tiny::student<Student>();
+    const auto maps = tiny::snapshot(model.transfer_parameters());
+    const auto adapters = tiny::snapshot(model.adapter_parameters());
+    recipe.maps_learning_rate = maps_rate;
+    finetune(model, data, none, recipe);
+    const auto most = [](const tiny::Snapshot& before, const tiny::Snapshot& after) {
+      double largest = 0;
+      for (std::size_t i = 0; i < before.size(); ++i) {
+        for (std::size_t j = 0; j < before[i].second.size(); ++j) largest = std::max(largest, std::abs(before[i].second[j] - after[i].second[j]));
+      }
+      return largest;
+    };
+    CHECK(most(adapters, tiny::snapshot(model.adapter_parameters())) == doctest::Approx(1e-2).epsilon(1e-3));
+    return most(maps, tiny::snapshot(model.transfer_parameters()));
+  };
+  CHECK(moved(0) == 0);
+  CHECK(moved(1e-4) == doctest::Approx(1e-4).epsilon(1e-3));  // the first step of Adam is as long as the rate
+  CHECK(moved(0.1) == doctest::Approx(0.1).epsilon(1e-3));
+  CHECK_THROWS_AS(moved(-1), ConfigError);
+
+  recipe.checkpoint = folder / "state";
+  CHECK(moved(1e-3) > 0);
+  CHECK_THROWS_AS(moved(1e-4), ConfigError);
 }

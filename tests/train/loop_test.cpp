@@ -138,7 +138,7 @@ TEST_CASE("the schedule decides the learning rate of every update, and hears eve
 TEST_CASE("a run stops early and ends with its best parameters") {
   const Examples data = some_examples(6);
   struct Scripted : Regression<double> {
-    std::vector<double> script{5, 3, 4, 3.5, 6, 1};
+    std::vector<double> script{7, 5, 3, 4, 3.5, 6, 1};  // the first of the start
     std::vector<std::vector<double>> seen;
     double evaluate() {
       seen.push_back(values());
@@ -151,12 +151,38 @@ TEST_CASE("a run stops early and ends with its best parameters") {
   CHECK(result.updates == 10);
   CHECK(result.best_update == 4);
   CHECK(result.best_validation == 3);
-  CHECK(task.values() == task.seen[1]);
+  CHECK(result.start_validation == 7);
+  CHECK_FALSE(result.ended_worse);
+  CHECK(task.values() == task.seen[2]);
 
   Scripted last;
+  last.script.erase(last.script.begin());  // a run that does not restore does not evaluate its start
   recipe.restore_best = false;
   train(Cpu<double>{}, last.parameters(), data, last, recipe);
   CHECK(last.values() == last.seen[4]);
+}
+
+TEST_CASE("a run that only gets worse says so and ends where it began") {
+  const Examples data = some_examples(6);
+  Regression<double> task, last, still;
+  const auto start = task.values();
+  const double before = task.evaluate();
+  Recipe<> recipe{.max_updates = 5, .batch = 2, .learning_rate = 1e4, .evaluate_every = 2};
+  const auto result = train(Cpu<double>{}, task.parameters(), data, task, recipe);
+  CHECK(result.ended_worse);
+  CHECK(task.values() == start);
+  CHECK(result.best_update == 0);
+  CHECK(result.best_validation == before);
+  CHECK(result.start_validation == before);
+  CHECK(result.updates == 5);
+
+  recipe.restore_best = false;
+  CHECK_FALSE(train(Cpu<double>{}, last.parameters(), data, last, recipe).ended_worse);  // nobody asked
+  CHECK(last.values() != start);
+  // As good as it began is not worse.
+  CHECK_FALSE(train(Cpu<double>{}, still.parameters(), data, still,
+                    Recipe<>{.max_updates = 2, .learning_rate = 0, .evaluate_every = 1})
+                  .ended_worse);
 }
 
 TEST_CASE("a loss or gradient that is not finite names stage, update and parameter, and changes nothing more") {

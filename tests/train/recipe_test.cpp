@@ -39,6 +39,7 @@ TEST_CASE("impossible recipes are refused") {
   CHECK(refused({.epochs = 1, .clip = -1}).find("clip is -1") != std::string::npos);
   CHECK(refused({.epochs = 1, .patience = 2}).find("patience is 2, but evaluate_every is 0") != std::string::npos);
   CHECK(refused({.epochs = 1, .checkpoint_every = 2}).find("names no file") != std::string::npos);
+  CHECK(refused({.epochs = 1, .checkpoint_minutes = 2}).find("checkpoint_minutes is 2, but") != std::string::npos);
   Regression<double> task;
   CHECK_THROWS_AS(train(Cpu<double>{}, {}, data, task, Recipe<>{.epochs = 1}), ConfigError);
 }

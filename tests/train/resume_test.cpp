@@ -40,10 +40,10 @@ std::string bytes_of(const fs::path& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-struct Interrupted {};
+struct PowerCut {};
 ProgressCallback interrupt_after(Index update) {
   return [update](const Progress& p) {
-    if (p.update == update) throw Interrupted{};
+    if (p.update == update) throw PowerCut{};
   };
 }
 
@@ -74,7 +74,7 @@ TEST_CASE_TEMPLATE("an interrupted run goes on with the same bits", T, float, do
     recipe.checkpoint_every = 1;
     fs::remove(recipe.checkpoint);
     Regression<T> first, second;
-    CHECK_THROWS_AS(train(Cpu<T>{}, first.parameters(), data, first, recipe, interrupt_after(cut)), Interrupted);
+    CHECK_THROWS_AS(train(Cpu<T>{}, first.parameters(), data, first, recipe, interrupt_after(cut)), PowerCut);
     second.w.master().data[0] = T(1234);  // comes from the checkpoint
     const auto got = train(Cpu<T>{}, second.parameters(), data, second, recipe);
     CHECK(second.values() == whole.values());
@@ -97,7 +97,7 @@ TEST_CASE("the best parameters survive an interruption") {
   const Folder folder;
   const Examples data = some_examples(6);
   struct Scripted : Regression<double> {
-    std::vector<double> script{5, 1, 4, 3, 2, 2};
+    std::vector<double> script{9, 5, 1, 4, 3, 2, 2};  // the first of the start
     std::size_t at = 0;
     double evaluate() { return script[at++]; }
   } whole, first, second;
@@ -105,11 +105,131 @@ TEST_CASE("the best parameters survive an interruption") {
   train(Cpu<double>{}, whole.parameters(), data, whole, recipe);
   recipe.checkpoint = folder.file("state");
   recipe.checkpoint_every = 4;
-  CHECK_THROWS_AS(train(Cpu<double>{}, first.parameters(), data, first, recipe, interrupt_after(5)), Interrupted);
-  second.at = 4;
+  CHECK_THROWS_AS(train(Cpu<double>{}, first.parameters(), data, first, recipe, interrupt_after(5)), PowerCut);
+  second.at = 5;
   const auto result = train(Cpu<double>{}, second.parameters(), data, second, recipe);
   CHECK(result.best_update == 2);
+  CHECK(result.start_validation == 9);
   CHECK(second.values() == whole.values());
+}
+
+TEST_CASE("the start stays the best across an interruption") {
+  const Folder folder;
+  const Examples data = some_examples(6);
+  Regression<double> first, second;
+  const auto start = first.values();
+  const double before = first.evaluate();
+  const Recipe<> recipe{.max_updates = 6,
+                        .batch = 2,
+                        .learning_rate = 1e4,
+                        .evaluate_every = 4,
+                        .checkpoint = folder.file("state"),
+                        .checkpoint_every = 1};
+  CHECK_THROWS_AS(train(Cpu<double>{}, first.parameters(), data, first, recipe, interrupt_after(2)), PowerCut);
+  CHECK(first.values() != start);
+  const auto result = train(Cpu<double>{}, second.parameters(), data, second, recipe);
+  CHECK(result.ended_worse);
+  CHECK(result.start_validation == before);
+  CHECK(second.values() == start);
+}
+
+TEST_CASE("a run that is told to stop saves its state first, after any update") {
+  const Folder folder;
+  const Examples data = some_examples(9);
+  Recipe<> recipe{.stage = "transfer", .max_updates = 7, .batch = 2, .learning_rate = 0.1, .evaluate_every = 3};
+  Regression<double> whole;
+  train(Cpu<double>{}, whole.parameters(), data, whole, recipe);
+  recipe.checkpoint = folder.file("state");
+  for (const Index cut : {1, 4, 7}) {
+    CAPTURE(cut);
+    fs::remove(recipe.checkpoint);
+    Regression<double> first, second;
+    Index asked = 0;
+    recipe.stop = [&] { return ++asked == cut; };
+    try {
+      train(Cpu<double>{}, first.parameters(), data, first, recipe);
+      FAIL("not stopped");
+    } catch (const Interrupted& stopped) {
+      CHECK(stopped.stage() == "transfer");
+      CHECK(stopped.update() == cut);
+      CHECK(stopped.what() == fmt::format("transfer: stopped after update {} of 7; its state is in {}", cut,
+                                          recipe.checkpoint.string()));
+    }
+    recipe.stop = {};
+    train(Cpu<double>{}, second.parameters(), data, second, recipe);
+    CHECK(second.steps == 7 - cut);
+    CHECK(second.values() == whole.values());
+  }
+  recipe.checkpoint.clear();
+  recipe.stop = [] { return true; };
+  Regression<double> unsaved;
+  CHECK(message_of([&] { train(Cpu<double>{}, unsaved.parameters(), data, unsaved, recipe); }) ==
+        "transfer: stopped after update 1 of 7; no state was saved, for the recipe names no checkpoint");
+}
+
+TEST_CASE("a state is saved when so many minutes have passed") {
+  const Examples data = some_examples(9);
+  const auto updates_left = [&](double minutes) {
+    const Folder folder;
+    const Recipe<> recipe{
+        .max_updates = 7, .batch = 2, .checkpoint = folder.file("state"), .checkpoint_minutes = minutes};
+    Regression<double> first, second;
+    CHECK_THROWS_AS(train(Cpu<double>{}, first.parameters(), data, first, recipe, interrupt_after(3)), PowerCut);
+    train(Cpu<double>{}, second.parameters(), data, second, recipe);
+    return second.steps;
+  };
+  CHECK(updates_left(1e-12) == 4);
+  CHECK(updates_left(1e6) == 7);
+  CHECK(updates_left(0) == 7);
+}
+
+TEST_CASE("the log hears every update once, after what was done before an interruption") {
+  const Folder folder;
+  const Examples data = some_examples(9);
+  using Lines = std::vector<TrainingPoint>;
+  Recipe<> recipe{.stage = "transfer", .max_updates = 7, .batch = 2, .evaluate_every = 3};
+  const auto logged = [&](Lines& lines) {
+    lines.clear();
+    bool first = true;
+    return [&lines, first](std::string_view stage, std::span<const TrainingPoint> points) mutable {
+      CHECK(stage == "transfer");
+      if (!first) CHECK(points.size() == 1);
+      first = false;
+      lines.insert(lines.end(), points.begin(), points.end());
+    };
+  };
+  const auto check = [](const Lines& got, const Lines& want) {
+    REQUIRE(got.size() == want.size());
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      CHECK(got[i].update == static_cast<Index>(i) + 1);
+      CHECK(got[i].loss == want[i].loss);
+      CHECK(got[i].validation == want[i].validation);
+      CHECK(got[i].gradient_norm == want[i].gradient_norm);
+      CHECK(got[i].tokens_per_second > 0);
+    }
+  };
+  Regression<double> whole;
+  Lines lines;
+  recipe.log = logged(lines);
+  const auto want = train(Cpu<double>{}, whole.parameters(), data, whole, recipe).history;
+  CHECK(want.back().validation);
+  check(lines, want);
+
+  recipe.checkpoint = folder.file("state");
+  recipe.checkpoint_every = 2;
+  for (const Index cut : {5, 6, 7}) {  // after the last one: before the evaluation that ends the run
+    CAPTURE(cut);
+    fs::remove(recipe.checkpoint);
+    Regression<double> first, second;
+    recipe.log = logged(lines);
+    recipe.stop = [count = Index{0}, cut]() mutable { return ++count == cut; };
+    CHECK_THROWS_AS(train(Cpu<double>{}, first.parameters(), data, first, recipe), lolcats::Interrupted);
+    CHECK(lines.size() == static_cast<std::size_t>(cut == 7 ? 6 : cut));
+    recipe.log = logged(lines);
+    recipe.stop = {};
+    train(Cpu<double>{}, second.parameters(), data, second, recipe);
+    check(lines, want);
+  }
 }
 
 TEST_CASE("a finished run can be made longer, as if it had been long from the start") {
@@ -208,7 +328,7 @@ TEST_CASE("a file that is no checkpoint, or half of one, is refused") {
     REQUIRE(at != std::string::npos);
     return bytes.replace(at, from.size(), to);
   };
-  CHECK(with(replaced(whole, "training state 1", "training state 9")).find("format is") != std::string::npos);
+  CHECK(with(replaced(whole, "training state 2", "training state 9")).find("format is") != std::string::npos);
   CHECK(with(replaced(whole, "\"update\":\"2\"", "\"update\":\"x\"")).find("'update' is 'x'") != std::string::npos);
   CHECK(with(replaced(whole, "\"update\":\"2\"", "\"update\":\"3\"")).find("'history' has shape") != std::string::npos);
   CHECK(with(replaced(whole, "\"best_loss\"", "\"bets_loss\"")).find("'best_loss' is missing") != std::string::npos);

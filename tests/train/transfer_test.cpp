@@ -298,7 +298,7 @@ TEST_CASE("transfer: a loss that is not finite names its layer") {
   }
   const DataSet data = tiny::data(4);
   CHECK_THROWS_WITH_AS(transfer_attention(model, data, data),
-                       doctest::Contains("transfer: update 1: the attention transfer loss of layer 1 is"),
+                       doctest::Contains("transfer: evaluation before the first update: the attention transfer loss of layer 1 is"),
                        NumericError);
 }
 

@@ -2,9 +2,12 @@
 #include "study.hpp"
 
 #include "../../support/command_line.hpp"
+#include "../../support/corpus.hpp"
 #include "../../support/options.hpp"
+#include "../../support/program.hpp"
 
 #include <lolcats/ablation/row_folder.hpp>
+#include <lolcats/model/load.hpp>
 
 namespace examples {
 

@@ -1,14 +1,19 @@
 // What the programs of this folder share: their command line, their data, and what they write.
 #pragma once
 
-#include "../../support/corpus.hpp"
 #include "../../support/device.hpp"
-#include "../../support/program.hpp"
 
 #include <lolcats/ablation/ablate.hpp>
 #include <lolcats/ablation/figure.hpp>
 #include <lolcats/ablation/row_folder.hpp>
 #include <lolcats/ablation/table.hpp>
+#include <lolcats/data/dataset.hpp>
+#include <lolcats/data/synthetic.hpp>
+#include <lolcats/policy/feature_map/elu.hpp>
+#include <lolcats/policy/feature_map/hedgehog.hpp>
+#include <lolcats/policy/feature_map/hedgehog_exp.hpp>
+#include <lolcats/policy/feature_map/relu.hpp>
+#include <lolcats/tokenizer/tokenizer.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -29,9 +29,12 @@ struct AblationOptions {
   std::string group = {};     // AblationRow::group
   std::string identity = {};  // any text about teacher and data that their contents do not tell
   Index rows = 8;             // sequences per forward pass of an evaluation
-  /// Null: nothing is kept, and nothing gone on with.  `checkpoint` and `checkpoint_every` of the procedure's recipes
-  /// are not used either way: one file for all variants would let the second go on from the state of the first.
+  /// Null: nothing is kept, and nothing gone on with.  `checkpoint`, `checkpoint_every` and `checkpoint_minutes` of the
+  /// procedure's recipes are not used either way: one file for all variants would let the second go on from the state of
+  /// the first.
   std::shared_ptr<RowStore> store = {};
+  double checkpoint_minutes = 5;     // with a store: states are saved so often, and four times in a run
+  std::function<bool()> stop = {};  // asked after every update and every row; if true, Interrupted is thrown
   ProgressCallback progress = {};  // of the training runs, the stage preceded by "row 3/10, "
   std::function<void(const AblationRow&, Index row, Index rows)> on_row = {};  // each row as soon as it is finished
 };
@@ -109,6 +112,9 @@ struct AblationContext {
     if (p.finetunes) {
       describe(text, "finetune", p.finetune, planned_updates(p.finetune, rows));
       text.emplace_back("finetune.train_maps", fmt::format("{}", p.finetune.train_maps));
+      if (p.finetune.maps_learning_rate > 0) text.emplace_back("finetune.maps_learning_rate", fmt::format("{}", p.finetune.maps_learning_rate));
+      const Distillation& d = p.finetune.distillation;
+      if (d.share > 0) text.emplace_back("finetune.distillation", fmt::format("{} at {}", d.share, d.temperature));
     }
     return row;
   }
@@ -229,12 +235,16 @@ class AblationRun {
     recipe.identity = start;
     recipe.checkpoint.clear();
     recipe.checkpoint_every = 0;
+    recipe.checkpoint_minutes = 0;
+    if (context_.options.stop) recipe.stop = context_.options.stop;
     RowStore* const store = context_.options.store.get();
     if (!store) return;
     const std::string key =
         key_of(row_.recipe, stage, fmt::format("{} {} {} {}", start, context_.model, context_.data, B::name()));
     recipe.checkpoint = store->state(key, recipe.max_updates);
-    if (!recipe.checkpoint.empty()) recipe.checkpoint_every = std::max<Index>(1, recipe.max_updates / 4);
+    if (recipe.checkpoint.empty()) return;
+    recipe.checkpoint_every = std::max<Index>(1, recipe.max_updates / 4);
+    recipe.checkpoint_minutes = context_.options.checkpoint_minutes;
   }
 
   /// The validation loss over the updates.
@@ -275,7 +285,7 @@ class AblationRun {
 /// Nothing is trained twice: all share the teacher's weights, variants that differ in stage 2 only share their maps,
 /// and with a store a longer run goes on from a shorter one.  A loss that is not finite ends its variant, not the
 /// study, and so does a variant that this teacher or this data cannot have: the row's status says why.
-/// Errors of files and of the device end the study; a later call goes on.
+/// Errors of files and of the device end the study, and so does `stop`; a later call goes on.
 template <AblationVariant... Variants, LlamaModel Teacher, TrainingData Train, TrainingData Validation,
           class Measure = MeasureNothing>
 Ablation ablate(const Teacher& teacher, const Train& train, const Validation& validation,
@@ -307,6 +317,9 @@ Ablation ablate(const Teacher& teacher, const Train& train, const Validation& va
       if (!again) context.transferred.erase(keys[index]);
       ++finished;
       if (options.on_row) options.on_row(row, finished, total);
+      if (options.stop && finished < total && options.stop()) {
+        throw Interrupted(fmt::format("the study was stopped after row {} of {}", finished, total), "study", finished);
+      }
       by_variant[index++].push_back(std::move(row));
     };
     (run(std::type_identity<Variants>{}), ...);

@@ -63,7 +63,9 @@ inline AblationRow row_from_json(const nlohmann::ordered_json& json, const std::
   try {
     row.group = json.at("group").get<std::string>();
     row.variant = json.at("variant").get<std::string>();
-    row.seed = json.at("seed").get<std::uint64_t>();
+    require<FormatError>(json.at("seed").is_number_unsigned(), "{}: 'seed' is {:.80}, expected a count", file,
+                         json["seed"].dump());
+    row.seed = json["seed"].get<std::uint64_t>();
     row.status = json.at("status").get<std::string>();
     for (const auto& [name, value] : json.at("recipe").items()) row.recipe.emplace_back(name, value.get<std::string>());
     for (const auto& [name, value] : json.at("numbers").items()) {

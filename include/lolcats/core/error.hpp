@@ -1,6 +1,8 @@
 // Typed errors.  Every message names the function or file, what it got and what it expected.
 #pragma once
 
+#include <lolcats/core/index.hpp>
+
 #include <fmt/format.h>
 
 #include <stdexcept>
@@ -57,16 +59,37 @@ class CudaError : public Error {
   using Error::Error;
 };
 
+/// A training run was asked to stop, and did after an update; its state is saved where its recipe names a file.
+class Interrupted : public Error {
+ public:
+  Interrupted(const std::string& message, std::string stage, Index update)
+      : Error(message), stage_(std::move(stage)), update_(update) {}
+  const std::string& stage() const { return stage_; }
+  Index update() const { return update_; }  // the last one that was finished
+
+ private:
+  std::string stage_;
+  Index update_;
+};
+
+namespace detail {
+/// Apart from the types of the arguments, so that a message costs the compiler as little as it can: there are hundreds.
+template <class E>
+[[noreturn]] void throw_formatted(fmt::string_view format, fmt::format_args args) {
+  throw E(fmt::vformat(format, args));
+}
+}  // namespace detail
+
 /// Throws E with a formatted message.
 template <class E = Error, class... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
-  throw E(fmt::format(format, std::forward<Args>(args)...));
+  detail::throw_formatted<E>(format, fmt::make_format_args(args...));
 }
 
 /// Throws E with a formatted message unless `condition` holds.  The message is only built on failure.
 template <class E = Error, class... Args>
 void require(bool condition, fmt::format_string<Args...> format, Args&&... args) {
-  if (!condition) [[unlikely]] throw E(fmt::format(format, std::forward<Args>(args)...));
+  if (!condition) [[unlikely]] detail::throw_formatted<E>(format, fmt::make_format_args(args...));
 }
 
 }  // namespace lolcats

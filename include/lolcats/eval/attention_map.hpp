@@ -71,10 +71,11 @@ std::vector<AttentionMap> attention_maps(Model& student, std::span<const Index> 
                                          const std::vector<LayerHead>& chosen) {
   return detail::attention_maps(
       student, tokens, chosen, [](auto& tape, auto& layer, const auto& qkv, const Sequences& sequences, auto&& f) {
-        const auto& attention = layer.attention();
-        using Policy = typename detail::PolicyOf<std::remove_cvref_t<decltype(attention)>>::type;
-        visit_attention_weights<Policy>(tape.backend(), qkv.q.value(), qkv.k.value(), sequences, attention.heads(),
-                                        attention.weights(tape, qkv), attention.window(), f, qkv.v.value());
+        visit_attention(layer.attention(), [&](const auto& attention) {
+          using Policy = typename detail::PolicyOf<std::remove_cvref_t<decltype(attention)>>::type;
+          visit_attention_weights<Policy>(tape.backend(), qkv.q.value(), qkv.k.value(), sequences, attention.heads(),
+                                          attention.weights(tape, qkv), attention.window(), f, qkv.v.value());
+        });
       });
 }
 

@@ -3,6 +3,7 @@
 
 #include <lolcats/core/parallel.hpp>
 #include <lolcats/data/batch.hpp>
+#include <lolcats/model/llama.hpp>
 #include <lolcats/model/teacher_stream.hpp>
 #include <lolcats/ops/attention/weights.hpp>
 #include <lolcats/ops/linear/linear.hpp>

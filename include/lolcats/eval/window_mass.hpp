@@ -37,10 +37,11 @@ template <class Model, class Data>
 PerHead window_mass(Model& student, const Data& data, Index rows = 8) {
   return detail::average_per_head(
       student, data, rows, [](auto& tape, auto& layer, const auto& qkv, const auto&, const Sequences& sequences) {
-        const auto& attention = layer.attention();
-        using Policy = typename detail::PolicyOf<std::remove_cvref_t<decltype(attention)>>::type;
-        return detail::near_mass<Policy>(tape.backend(), qkv, sequences, attention.heads(),
-                                         attention.weights(tape, qkv), attention.window(), attention.window());
+        return visit_attention(layer.attention(), [&](const auto& attention) {
+          using Policy = typename detail::PolicyOf<std::remove_cvref_t<decltype(attention)>>::type;
+          return detail::near_mass<Policy>(tape.backend(), qkv, sequences, attention.heads(),
+                                           attention.weights(tape, qkv), attention.window(), attention.window());
+        });
       });
 }
 

@@ -45,6 +45,23 @@ class Descriptor {
   int descriptor_;
 };
 
+/// NAME.tmp.PROCESS.NUMBER.  One counter for the whole process: its threads may write one file at the same time.
+inline std::string temporary_name(const std::string& name) {
+  static std::atomic<unsigned> count = 0;
+  return fmt::format("{}.tmp.{}.{}", name, ::getpid(), count++);
+}
+
+/// Did `temporary_name` make this name, in this process or another?
+inline bool is_temporary_name(std::string_view name) {
+  for (int part = 0; part < 2; ++part) {
+    const auto dot = name.find_last_of('.');
+    if (dot == std::string_view::npos || dot + 1 == name.size()) return false;
+    if (name.find_first_not_of("0123456789", dot + 1) != std::string_view::npos) return false;
+    name = name.substr(0, dot);
+  }
+  return name.ends_with(".tmp");
+}
+
 }  // namespace detail
 
 /// Like std::filesystem's functions, but an unreadable folder on the way is a "no", not an exception of another type.
@@ -145,8 +162,7 @@ void write_file_atomically(const std::filesystem::path& path, F&& body) {
   require<FileError>(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status),
                      "{}: exists and is not a regular file", name);
 
-  static std::atomic<unsigned> count = 0;  // threads of one process may write at the same time
-  const std::string temporary = fmt::format("{}.tmp.{}.{}", name, ::getpid(), count++);
+  const std::string temporary = detail::temporary_name(name);
   detail::Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   require<FileError>(file.get() >= 0, "{}: cannot create the temporary file {}: {}", name, temporary,
                      detail::system_message(errno));
@@ -181,6 +197,27 @@ inline void create_folder(const std::filesystem::path& path) {
   std::filesystem::create_directories(path, failure);
   require<FileError>(!failure && is_folder(path), "{}: cannot create the folder: {}", path.string(),
                      failure ? failure.message() : "a file is in the way");
+}
+
+/// Finds out whether `path` can be written, before the work whose result it takes: makes its folder, and a temporary file
+/// there, which is removed.  Errors: FileError.
+inline void try_writing(const std::filesystem::path& path) {
+  if (path.has_parent_path()) create_folder(path.parent_path());
+  require<FileError>(!is_folder(path), "{}: is a folder, expected the name of a file", path.string());
+  const std::string temporary = detail::temporary_name(path.string());
+  detail::Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  require<FileError>(file.get() >= 0, "{}: cannot create the temporary file {}: {}", path.string(), temporary,
+                     detail::system_message(errno));
+  ::unlink(temporary.c_str());
+}
+
+/// Removes the temporary files that killed processes left in a folder.  Only for who holds the folder's lock: those of a
+/// process that is still writing look the same.
+inline void remove_temporaries(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    if (detail::is_temporary_name(entry.path().filename().string())) ::unlink(entry.path().c_str());
+  }
 }
 
 }  // namespace lolcats

@@ -5,6 +5,8 @@
 #include <lolcats/io/safetensors_writer.hpp>
 #include <lolcats/io/tensor_store.hpp>
 
+#include <algorithm>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
@@ -26,6 +28,7 @@ inline std::string window_factors_name(Index layer) {  // (1, H, 1, 1)
 /// A linearized checkpoint's own part.  The base model and the adapter lie in their own formats.
 struct MethodCheckpoint {
   std::string method;     ///< the readable name of the model's type
+  std::vector<Index> attention_of_layer;  ///< where layers differ (PerLayer), the index of each one's attention
   nlohmann::json recipe;  ///< how it was made; free-form, not interpreted
   TensorStore maps;
 };
@@ -35,6 +38,10 @@ namespace detail {
 inline constexpr const char* method_config = "lolcats.json";
 inline constexpr const char* method_tensors = "lolcats.safetensors";
 inline constexpr Index method_version = 1;
+inline constexpr const char* method_layers = "attention_of_layer";
+
+/// "0 1 1".
+inline std::string list_text(const std::vector<Index>& list) { return fmt::format("{}", fmt::join(list, " ")); }
 
 /// Reads lolcats.json and checks its format and version.
 inline nlohmann::json read_method_json(const std::filesystem::path& folder) {
@@ -46,6 +53,11 @@ inline nlohmann::json read_method_json(const std::filesystem::path& folder) {
     object.wrong("version", version, fmt::format("{}", Index{method_version}));
   }
   object.text("method");
+  if (object.has(method_layers)) {
+    const auto& list = object.at(method_layers, "a list of integers");
+    const bool integers = list.is_array() && !list.empty() && std::ranges::all_of(list, [](const auto& x) { return x.is_number_unsigned() && x.template get<std::uint64_t>() < 256; });
+    if (!integers) object.wrong(method_layers, list, "a list of small integers, one per layer");
+  }
   return document;
 }
 
@@ -78,24 +90,37 @@ inline MethodCheckpoint read_method(const std::filesystem::path& folder, std::st
   require<ConfigError>(inside == method,
                        "{}: checkpoint of another method: __metadata__ 'method' is '{}', expected '{}'", tensors.name(),
                        shown(inside), method);
-  for (const char* key : {"format", "version", "method"}) recipe.erase(key);
-  return {stored, std::move(recipe), TensorStore(tensors)};
+  std::vector<Index> layers;
+  if (const auto found = recipe.find(detail::method_layers); found != recipe.end() && !found->is_null()) layers = found->get<std::vector<Index>>();
+  const auto again = tensors.metadata().find(detail::method_layers);
+  const std::string there = again == tensors.metadata().end() ? "" : again->second;
+  require<ConfigError>(there == detail::list_text(layers), "{}: __metadata__ '{}' is '{}', expected '{}' as {} has it", tensors.name(),
+                       detail::method_layers, shown(there), detail::list_text(layers), file);
+  for (const char* key : {"format", "version", "method", detail::method_layers}) recipe.erase(key);
+  return {stored, std::move(layers), std::move(recipe), TensorStore(tensors)};
 }
 
 /// Writes lolcats.safetensors, then lolcats.json: {"format": "lolcats", "version": 1, "method": method, ...recipe}.
 ///
-/// `recipe` is an object without these three keys.  Errors: ConfigError, FormatError, FileError.
+/// `recipe` is an object without these three keys and "attention_of_layer", which is written where the list is not empty.
+/// Errors: ConfigError, FormatError, FileError.
 inline void write_method(const std::filesystem::path& folder, const std::string& method,
                          const std::vector<NamedTensor>& tensors,
-                         const nlohmann::json& recipe = nlohmann::json::object()) {
+                         const nlohmann::json& recipe = nlohmann::json::object(),
+                         const std::vector<Index>& attention_of_layer = {}) {
   require<ConfigError>(recipe.is_object(), "write_method: the recipe is {}, expected an object", shown(recipe));
   nlohmann::ordered_json json = {{"format", "lolcats"}, {"version", Index{detail::method_version}}, {"method", method}};
+  std::map<std::string, std::string> metadata{{"format", "pt"}, {"method", method}};
+  if (!attention_of_layer.empty()) {
+    json[detail::method_layers] = attention_of_layer;
+    metadata[detail::method_layers] = detail::list_text(attention_of_layer);
+  }
   for (const auto& [key, value] : recipe.items()) {
-    require<ConfigError>(!json.contains(key), "write_method: the recipe holds the reserved key '{}'", key);
+    require<ConfigError>(!json.contains(key) && key != detail::method_layers, "write_method: the recipe holds the reserved key '{}'", key);
     json[key] = value;
   }
   create_folder(folder);
-  write_safetensors(folder / detail::method_tensors, tensors, {{"format", "pt"}, {"method", method}});
+  write_safetensors(folder / detail::method_tensors, tensors, metadata);
   write_file_atomically(folder / detail::method_config, std::string_view(json.dump(2) + "\n"));
 }
 

@@ -111,23 +111,22 @@ inline void parse_peft_config(JsonObject& object, PeftAdapter& adapter) {
 
 }  // namespace detail
 
-/// Reads an adapter folder.  The factors may be borrowed from the mapped file and must not be written.
+/// Parses an adapter: the text of adapter_config.json, which messages call `file`, and the tensors beside it.
+/// The factors may be borrowed from the tensors' file and must not be written.
 ///
 /// Which modules are adapted is what the tensors say.  A list of `target_modules` must agree with them; a text there
 /// ("all-linear", a regular expression) is kept, not interpreted.
 /// Strict: an option that changes the mathematics, a module with one factor, a factor whose rank is not the config's
 /// (or, with `rank_pattern`, not its partner's), a module that is no target, a target without a module and any other
-/// tensor are errors.  Errors: FileError, FormatError, ConfigError, ShapeError.
-inline PeftAdapter read_peft(const std::filesystem::path& folder) {
-  const std::string file = (folder / "adapter_config.json").string();
-  const nlohmann::json document = parse_json(read_text(folder / "adapter_config.json"), file);
+/// tensor are errors.  Errors: FormatError, ConfigError, ShapeError.
+inline PeftAdapter parse_peft(std::string_view config, const std::string& file, const Safetensors& tensors) {
+  const nlohmann::json document = parse_json(config, file);
   JsonObject object(document, file);
   PeftAdapter adapter;
-  adapter.name = folder.string();
   detail::parse_peft_config(object, adapter);
   const std::map<std::string, double> alphas = std::exchange(adapter.alphas, {});
 
-  TensorStore store{Safetensors(folder / "adapter_model.safetensors")};
+  TensorStore store{tensors};
   constexpr std::string_view suffix_a = ".lora_A.weight", suffix_b = ".lora_B.weight";
   for (const std::string& name : store.names()) {
     if (!name.starts_with(detail::peft_prefix) || !name.ends_with(suffix_a)) continue;
@@ -166,6 +165,15 @@ inline PeftAdapter read_peft(const std::filesystem::path& folder) {
     require<FormatError>(std::any_of(adapter.modules.begin(), adapter.modules.end(), matches),
                          "{}: target_modules '{}' has no tensors", store.name(), shown(target));
   }
+  return adapter;
+}
+
+/// Reads an adapter folder; see parse_peft.  Errors: FileError, too.
+inline PeftAdapter read_peft(const std::filesystem::path& folder) {
+  const std::filesystem::path config = folder / "adapter_config.json";
+  PeftAdapter adapter =
+      parse_peft(read_text(config), config.string(), Safetensors(folder / "adapter_model.safetensors"));
+  adapter.name = folder.string();
   return adapter;
 }
 

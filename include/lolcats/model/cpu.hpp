@@ -5,6 +5,7 @@
 #include <lolcats/ops/attention/eigen.hpp>
 #include <lolcats/ops/attention/eigen_state.hpp>
 #include <lolcats/ops/cross_entropy/eigen.hpp>
+#include <lolcats/ops/divergence/eigen.hpp>
 #include <lolcats/ops/dropout/eigen.hpp>
 #include <lolcats/ops/elementwise/eigen.hpp>
 #include <lolcats/ops/embedding/eigen.hpp>

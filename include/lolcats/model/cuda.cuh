@@ -5,6 +5,7 @@
 #include <lolcats/ops/attention/cuda.cuh>
 #include <lolcats/ops/attention/cuda_state.cuh>
 #include <lolcats/ops/cross_entropy/cuda.cuh>
+#include <lolcats/ops/divergence/cuda.cuh>
 #include <lolcats/ops/dropout/cuda.cuh>
 #include <lolcats/ops/elementwise/cuda.cuh>
 #include <lolcats/ops/embedding/cuda.cuh>

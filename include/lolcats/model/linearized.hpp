@@ -110,19 +110,26 @@ void save_linearized(const Model& model, const std::filesystem::path& folder,
     const Shape shape = detail::stored_shape(name, parameter->shape());
     named.emplace_back(name, std::as_const(tensors.back()).view().reshaped(shape));
   }
-  write_method(folder, Model::Attention::name(), named, recipe);
+  write_method(folder, Model::Attention::name(), named, recipe, model.attention_of_layer());
   if constexpr (Model::Adapter::targets.bits != 0) save_adapter(model, folder / "adapter");
 }
 
 /// The model that `save_linearized` wrote, over `base`, whose weights it shares.
 ///
+/// Layers that differ (PerLayer) are as the checkpoint says; `attention_of_layer`, if not empty, must be what it says.
 /// Strict: another method, a missing or surplus tensor, another shape, an adapter that does not fit.
 /// Errors: FileError, FormatError, ConfigError, ShapeError.
 template <LlamaModel Model, LlamaModel Base>
-Model load_linearized(const Base& base, const std::filesystem::path& folder) {
+Model load_linearized(const Base& base, const std::filesystem::path& folder, const std::vector<Index>& attention_of_layer = {}) {
   using T = Scalar<typename Model::Device>;
   MethodCheckpoint checkpoint = read_method(folder, Model::Attention::name());
-  Model model = convert<Model>(base);
+  const auto& stored = checkpoint.attention_of_layer;
+  require<ConfigError>(attention_of_layer.empty() || stored == attention_of_layer, "{}: '{}' is [{}], expected [{}]",
+                       (folder / detail::method_config).string(), detail::method_layers, fmt::join(stored, ", "),
+                       fmt::join(attention_of_layer, ", "));
+  require<ConfigError>(!stored.empty() || !PerLayerPolicy<typename Model::Attention>, "{}: '{}' is missing, expected a list of {} numbers",
+                       (folder / detail::method_config).string(), detail::method_layers, base.layer_count());
+  Model model = convert<Model>(base, 0, stored);
   for (const auto& [name, parameter] : model.attention_parameters()) {
     Tensor<T> tensor = checkpoint.maps.read<T>(name, detail::stored_shape(name, parameter->shape()));
     *parameter = detail::to_backend(model.backend(), detail::reshaped(std::move(tensor), parameter->shape()));

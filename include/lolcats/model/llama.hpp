@@ -28,7 +28,7 @@ concept LabelledTokens = requires(const T& batch) {
 ///
 /// Copying a model shares all weights (see Parameter).  Operations keep pointers to the model, so it must neither move
 /// nor disappear before the tape's scope ends; the same holds for tokens, labels and sequences.
-template <Backend B, AttentionPolicy A = Softmax<>, AdapterPolicy P = NoAdapter>
+template <Backend B, ModelAttention A = Softmax<>, AdapterPolicy P = NoAdapter>
 class Llama {
  public:
   using Device = B;
@@ -65,6 +65,29 @@ class Llama {
   /// "llama<cpu<float>, hybrid<hedgehog<64>, terraced<64>>, lora<8, qkvo>>".
   static std::string name() {
     return fmt::format("llama<{}, {}{}>", B::name(), A::name(), P::targets.bits ? ", " + P::name() : "");
+  }
+
+  /// The index in PerLayer of each layer's attention; empty where all layers have the one that A is.
+  std::vector<Index> attention_of_layer() const {
+    std::vector<Index> list;
+    if constexpr (PerLayerPolicy<A>) {
+      for (const auto& layer : layers_) list.push_back(layer.attention().chosen());
+    }
+    return list;
+  }
+  /// Gives layers another attention of PerLayer, fresh from the model's seed; those that have it already keep what they
+  /// have learned.  Throws ConfigError for a list that does not fit, and nothing has changed then.
+  void choose_attention(const std::vector<Index>& attention_of_layer)
+    requires PerLayerPolicy<A>
+  {
+    require<ConfigError>(attention_of_layer.size() == layers_.size(),
+                         "Llama::choose_attention: {} numbers, expected {}, one per layer", attention_of_layer.size(), layers_.size());
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      require<ConfigError>(attention_of_layer[i] >= 0 && attention_of_layer[i] < A::count,
+                           "Llama::choose_attention: attention {} in layer {}, expected 0 to {} of {}", attention_of_layer[i], i,
+                           A::count - 1, A::name());
+    }
+    for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].attention().choose(backend_, attention_of_layer[i]);
   }
 
   Index layer_count() const { return static_cast<Index>(layers_.size()); }
@@ -194,7 +217,7 @@ class Llama {
 /// Any Llama.
 template <class M>
 inline constexpr bool is_llama = false;
-template <Backend B, AttentionPolicy A, AdapterPolicy P>
+template <Backend B, ModelAttention A, AdapterPolicy P>
 inline constexpr bool is_llama<Llama<B, A, P>> = true;
 template <class M>
 concept LlamaModel = is_llama<M>;

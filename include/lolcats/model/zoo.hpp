@@ -16,7 +16,7 @@ namespace lolcats {
 /// Each entry is a type of its own, so that a program can compile each in its own unit: declare
 /// `template <class Method> Report run(const Options&);`, define and instantiate it in the unit of one entry, and let
 /// `visit_student` call it.
-template <AttentionPolicy A, AdapterPolicy P = Lora<8>>
+template <ModelAttention A, AdapterPolicy P = Lora<8>>
 struct Method {
   using Attention = A;
   using Adapter = P;
@@ -71,6 +71,23 @@ struct WindowSliding128 : Method<Softmax<Sliding<128>>> {
   static constexpr std::string_view name = "window-sliding128";
 };
 
+// Windows with attention sinks, alone and beside far keys; far keys that a cache keeps, or that fade.
+struct Sinks4Sliding124 : Method<Softmax<Sinks<4, Sliding<124>>>> {
+  static constexpr std::string_view name = "sinks4-sliding124";
+};
+struct Sinks4Sliding508 : Method<Softmax<Sinks<4, Sliding<508>>>> {
+  static constexpr std::string_view name = "sinks4-sliding508";
+};
+struct Sinks4Sliding124Kept384 : Method<Softmax<Sinks<4, Sliding<124>>, Kept<384, LearnedScore>>> {
+  static constexpr std::string_view name = "sinks4-sliding124-kept384";
+};
+struct Hedgehog64Sinks4Terraced64 : Method<Hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>>> {
+  static constexpr std::string_view name = "hedgehog64-sinks4-terraced64";
+};
+struct Hedgehog64Sinks4Terraced64Decay : Method<Hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>, Decay<HeadGate>>> {
+  static constexpr std::string_view name = "hedgehog64-sinks4-terraced64-decay";
+};
+
 }  // namespace zoo
 
 template <class... Methods>
@@ -79,7 +96,8 @@ struct MethodList {};
 using Zoo = MethodList<zoo::Hedgehog8Linear, zoo::Hedgehog8Sliding16, zoo::Hedgehog8Terraced64, zoo::T2R16Linear,
                        zoo::T2R16Terraced64, zoo::Hedgehog64Linear, zoo::Hedgehog64Terraced64, zoo::Hedgehog64Sliding64,
                        zoo::T2R128Linear, zoo::T2R128Terraced64, zoo::SoftmaxControl, zoo::WindowTerraced64,
-                       zoo::WindowSliding128>;
+                       zoo::WindowSliding128, zoo::Sinks4Sliding124, zoo::Sinks4Sliding508, zoo::Sinks4Sliding124Kept384,
+                       zoo::Hedgehog64Sinks4Terraced64, zoo::Hedgehog64Sinks4Terraced64Decay>;
 
 /// The names of a list, in its order.
 template <class... Methods>

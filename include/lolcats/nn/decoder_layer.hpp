@@ -1,9 +1,9 @@
 // One layer of a Llama: attention and feed-forward, each behind a norm and beside a residual stream.
 #pragma once
 
-#include <lolcats/nn/attention.hpp>
 #include <lolcats/nn/mlp.hpp>
 #include <lolcats/nn/norm.hpp>
+#include <lolcats/nn/per_layer.hpp>
 #include <lolcats/ops/elementwise/elementwise.hpp>
 #include <lolcats/ops/rope/rope.hpp>
 
@@ -28,7 +28,7 @@ struct LayerSizes {
 ///
 /// Cut where the two stages of training need it: the teacher's softmax and the policy's attention are two
 /// attentions over one set of projections.  Everything given by reference must outlive the tape's scope.
-template <Backend B, AttentionPolicy A = Softmax<>, AdapterPolicy P = NoAdapter>
+template <Backend B, ModelAttention A = Softmax<>, AdapterPolicy P = NoAdapter>
 class DecoderLayer {
  public:
   DecoderLayer() = default;
@@ -87,8 +87,8 @@ class DecoderLayer {
     return finish(tape, x, attention_.step(tape, project(tape, x, sequences, table), sequences, state));
   }
 
-  AttentionLayer<B, A>& attention() { return attention_; }
-  const AttentionLayer<B, A>& attention() const { return attention_; }
+  LayerAttention<B, A>& attention() { return attention_; }
+  const LayerAttention<B, A>& attention() const { return attention_; }
 
   /// Adapters off: the base model's projections, at their cost.  Not while the adapters are merged.
   void use_adapters(bool on) {
@@ -140,7 +140,7 @@ class DecoderLayer {
   Projection<B, P, Projections::k> k_;
   Projection<B, P, Projections::v> v_;
   Norm<B> q_norm_, k_norm_;  // over D; of width 0 if there are none
-  AttentionLayer<B, A> attention_;
+  LayerAttention<B, A> attention_;
   AttentionLayer<B, Softmax<>> softmax_;
   Projection<B, P, Projections::o> o_;
   Norm<B> mlp_norm_;

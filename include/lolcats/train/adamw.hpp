@@ -6,6 +6,7 @@
 #include <lolcats/tensor/bf16.hpp>
 
 #include <cmath>
+#include <map>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -21,6 +22,8 @@ struct AdamWOptions {
   double weight_decay = 0;
   /// Rounds masters to bf16 after every step, as if there were none: to see what masters in Real are good for.
   bool bf16_masters = false;
+  /// Of each parameter, in their order: what the learning rate is multiplied by.  Empty: 1 for all.
+  std::vector<double> rates = {};
 };
 
 /// One AdamW step as numbers:
@@ -72,6 +75,9 @@ class AdamW {
     require<ConfigError>(options.epsilon > 0 && options.weight_decay >= 0,
                          "AdamW: epsilon is {}, weight decay {}; expected > 0 and >= 0", options.epsilon,
                          options.weight_decay);
+    require<ConfigError>(options.rates.empty() || options.rates.size() == parameters_.size(),
+                         "AdamW: {} rates, expected {}, one per parameter", options.rates.size(), parameters_.size());
+    for (const double rate : options.rates) require<ConfigError>(rate >= 0, "AdamW: a rate is {}, expected at least 0", rate);
     for (const auto& [name, parameter] : parameters_) {
       require<ConfigError>(parameter && parameter->trained(), "AdamW: parameter '{}' is frozen; call train() first",
                            name);
@@ -86,19 +92,23 @@ class AdamW {
   void step(double learning_rate) {
     ++steps_;
     const double t = static_cast<double>(steps_);
-    const AdamWCoefficients c{.beta1 = options_.beta1,
-                              .beta2 = options_.beta2,
-                              .epsilon = options_.epsilon,
-                              .shrink = learning_rate * options_.weight_decay,
-                              .rate = learning_rate / (1 - std::pow(options_.beta1, t)),
-                              .root = 1 / std::sqrt(1 - std::pow(options_.beta2, t))};
-    std::vector<AdamWPart<B>> parts;
+    std::map<double, std::vector<AdamWPart<B>>> groups;  // by their rates
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       Parameter<B>& p = *parameters_[i].parameter;
+      auto& parts = groups[options_.rates.empty() ? 1.0 : options_.rates[i]];
       parts.push_back({p.gradient(), moments_[i].first.view(), moments_[i].second.view(), p.master(), {}});
       if constexpr (!std::is_same_v<Scalar<B>, Real<B>>) parts.back().value = p.mutable_value();
     }
-    AdamWKernel<B>::update(backend_, c, std::span<const AdamWPart<B>>(parts));
+    for (const auto& [factor, parts] : groups) {
+      const double rate = factor * learning_rate;
+      const AdamWCoefficients c{.beta1 = options_.beta1,
+                                .beta2 = options_.beta2,
+                                .epsilon = options_.epsilon,
+                                .shrink = rate * options_.weight_decay,
+                                .rate = rate / (1 - std::pow(options_.beta1, t)),
+                                .root = 1 / std::sqrt(1 - std::pow(options_.beta2, t))};
+      AdamWKernel<B>::update(backend_, c, std::span<const AdamWPart<B>>(parts));
+    }
     if (options_.bf16_masters) round_masters();
   }
 

@@ -31,10 +31,11 @@ class EarlyStopping {
     require<ConfigError>(patience >= 0, "EarlyStopping: patience is {}, expected 0 (never) or more", patience);
   }
 
-  /// Records the validation loss after `update` updates.  True if it is the best so far.
+  /// Records the validation loss after `update` updates, 0 for the start.  True if it is the best so far.
   bool observe(double loss, Index update) {
     require<NumericError>(std::isfinite(loss), "EarlyStopping: the validation loss is {} after update {}", loss,
                           update);
+    if (update == 0) start_ = loss;
     if (!(loss < best_)) {
       ++without_best_;
       return false;
@@ -55,6 +56,7 @@ class EarlyStopping {
   bool has_best() const { return !copies_.empty(); }
   double best() const { return best_; }  // infinity before the first evaluation
   Index best_update() const { return best_update_; }
+  double start() const { return start_; }  // infinity where the start was not evaluated
 
   /// Puts the best parameters back; nothing happens if there was no evaluation.
   void restore() {
@@ -63,10 +65,12 @@ class EarlyStopping {
     }
   }
 
-  /// The state a checkpoint keeps: the copies, in the order of the parameters, and three numbers.
+  /// The state a checkpoint keeps: the copies, in the order of the parameters, and four numbers.
   const std::vector<Array<B, Real<B>>>& copies() const { return copies_; }
   Index without_best() const { return without_best_; }
-  void load(double best, Index best_update, Index without_best, std::vector<Array<B, Real<B>>> copies) {
+  void load(double start, double best, Index best_update, Index without_best,
+            std::vector<Array<B, Real<B>>> copies) {
+    start_ = start;
     best_ = best;
     best_update_ = best_update;
     without_best_ = without_best;
@@ -77,6 +81,7 @@ class EarlyStopping {
   B backend_;
   Parameters<B> parameters_;
   Index patience_;
+  double start_ = std::numeric_limits<double>::infinity();
   double best_ = std::numeric_limits<double>::infinity();
   Index best_update_ = 0;
   Index without_best_ = 0;

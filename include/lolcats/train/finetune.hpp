@@ -1,7 +1,7 @@
 // Stage 2, low-rank adjusting: adapters learn the next token with the new attention in place.
 #pragma once
 
-#include <lolcats/train/next_token.hpp>
+#include <lolcats/train/distillation.hpp>
 
 namespace lolcats {
 
@@ -23,16 +23,24 @@ struct FinetuneRecipe {
   bool restore_best = true;
   std::filesystem::path checkpoint = {};
   Index checkpoint_every = 0;
+  double checkpoint_minutes = 0;
+  std::function<bool()> stop = {};
+  TrainingLog log = {};
   std::string identity = {};
 
   /// Trains feature maps and gamma beside the adapters: the paper's baseline without attention transfer.
   bool train_maps = false;
+  /// If positive, maps and gamma are trained at this rate instead, along the same schedule.
+  double maps_learning_rate = 0;
+  /// Targets from the teacher beside those of the text.
+  Distillation distillation = {};
   /// Runs every layer's forward pass again in the backward pass and keeps only what lies between layers.
   bool recompute = false;
 };
 
 /// Trains the adapters of `model` (Llama with an adapter and any attention; softmax is the control) on the next token,
-/// averaged per supervised token.  The base is frozen, and so are feature maps and gamma unless `train_maps`.
+/// averaged per supervised token, and on the teacher's predictions where the recipe says so.  The base is frozen, and so are
+/// feature maps and gamma unless `train_maps` or `maps_learning_rate`.
 ///
 /// Data sets are TrainingData whose batches are Batch.  All parameters are frozen afterwards.  Errors: those of
 /// `train`; ConfigError if there is nothing to train or nothing to evaluate on.
@@ -41,15 +49,26 @@ TrainingResult finetune(Model& model, const Train& data, const Validation& valid
                         const FinetuneRecipe<S>& recipe = {}, const ProgressCallback& progress = {}) {
   detail::check_validation("finetune", recipe, static_cast<Index>(validation.size()));
   auto parameters = model.adapter_parameters();
-  if (recipe.train_maps) {
+  std::vector<double> rates;
+  const double maps_rate = recipe.maps_learning_rate;
+  require<ConfigError>(maps_rate == 0 || (maps_rate > 0 && recipe.learning_rate > 0),
+                       "finetune: maps_learning_rate is {}, expected 0 or, beside a positive learning_rate, a positive number", maps_rate);
+  if (recipe.train_maps || maps_rate > 0) {
+    if (maps_rate > 0) rates.assign(parameters.size(), 1.0);
     for (const auto& p : model.transfer_parameters()) parameters.push_back(p);
+    if (maps_rate > 0) rates.resize(parameters.size(), maps_rate / recipe.learning_rate);
   }
   model.use_adapters(true);
   const TrainedScope<Model> trained(model, std::move(parameters), "finetune");
-  NextTokenTask<Model, Validation> task(model, validation, recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch,
-                                        recipe.recompute);
-  const auto loop = detail::loop_recipe(recipe, "finetune",
-                                        fmt::format("{}{}", Model::name(), recipe.train_maps ? ", maps trained" : ""));
+  DistillationTask<Model, Validation> task(model, validation, recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch,
+                                        recipe.recompute, recipe.distillation);
+  const Distillation& d = recipe.distillation;
+  auto loop = detail::loop_recipe(recipe, "finetune",
+                                        fmt::format("{}{}{}{}{}", Model::name(), detail::places_of(model),
+                                                    recipe.train_maps && maps_rate == 0 ? ", maps trained" : "",
+                                                    maps_rate > 0 ? fmt::format(", maps trained at {}", maps_rate) : "",
+                                                    d.share > 0 ? fmt::format(", distilled {} at {}", d.share, d.temperature) : ""));
+  loop.optimizer.rates = std::move(rates);
   return train(model.backend(), trained.parameters(), data, task, loop, progress);
 }
 

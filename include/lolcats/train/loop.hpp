@@ -76,15 +76,16 @@ UpdateSum accumulate_gradients(const Data& data, std::span<const Index> rows, T&
 
 /// Trains `parameters` (which must be trained) on `data` and reports how it went.
 ///
-/// One update: the rows of the next batch, in micro-batches, add their gradients; the global norm is clipped; AdamW
+/// Where the recipe evaluates and restores the best, the start is evaluated too, and a run that never got better ends
+/// with the parameters it began with.  One update: the rows of the next batch, in micro-batches, add their gradients; the global norm is clipped; AdamW
 /// steps at the learning rate of the schedule.  What is left over at the end of an epoch forms a smaller last batch.
 ///
 /// With a checkpoint path the state is saved there, whole or not at all, and a run that finds the file goes on from it
 /// with the same bits as if it had never stopped, on the same machine.  The number of epochs and updates may differ
 /// from the saved run's, unless the schedule depends on it.
 ///
-/// Errors: ConfigError for an impossible recipe and for a checkpoint of another recipe or model; DataError for an
-/// update without supervised tokens; NumericError for a loss or gradient that is not finite, naming the stage, the
+/// Errors: Interrupted when `stop` says so, after the state was saved; ConfigError for an impossible recipe and for a
+/// checkpoint of another recipe or model; DataError for an update without supervised tokens; NumericError for a loss or gradient that is not finite, naming the stage, the
 /// update and, for gradients, the parameter.  The parameters then are those before that update.
 template <Backend B, TrainingData Data, class T, Schedule S>
 requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, const Parameters<B>& parameters,
@@ -117,15 +118,40 @@ requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, c
   const Index start = optimizer.steps();
   const double seconds_before = result.history.empty() ? 0 : result.history.back().seconds;
   const detail::Stopwatch clock;
-  const auto evaluate = [&]() -> double {
-    if constexpr (can_evaluate) return static_cast<double>(task.evaluate());
+  const auto evaluate = [&](Index updates) -> double {
+    try {
+      if constexpr (can_evaluate) return static_cast<double>(task.evaluate());
+    } catch (const NumericError& error) {
+      const std::string when = updates > 0 ? fmt::format("after update {}", updates) : "before the first update";
+      fail<NumericError>("{}: evaluation {}: {}", recipe.stage, when, error.what());
+    }
     return 0;
   };
+  Index saved = start;
+  detail::Stopwatch since_save;
   const auto save = [&] {
     save_training_state(recipe.checkpoint, identity, backend, optimizer, schedule, stopping, result.history);
+    saved = optimizer.steps();
+    since_save = {};
   };
+  const auto save_is_due = [&](Index update) {
+    return (recipe.checkpoint_every > 0 && update % recipe.checkpoint_every == 0) ||
+           (recipe.checkpoint_minutes > 0 && since_save.seconds() >= 60 * recipe.checkpoint_minutes);
+  };
+  // Whether the run ends behind this point with an evaluation that is still to come.
+  const auto ends_unevaluated = [&](const TrainingPoint& point) {
+    return recipe.evaluate_every > 0 && !point.validation && point.update == total;
+  };
+  const auto log = [&](std::span<const TrainingPoint> points) {
+    if (recipe.log) recipe.log(recipe.stage, points);
+  };
+  {
+    std::span<const TrainingPoint> before(result.history);
+    if (!before.empty() && ends_unevaluated(before.back())) before = before.first(before.size() - 1);
+    log(before);
+  }
+  if (start == 0 && recipe.evaluate_every > 0 && recipe.restore_best) stopping.observe(evaluate(0), 0);
 
-  Index saved = start;
   for (Index update = start; update < total && !stopping.exhausted(); ++update) {
     const detail::Stopwatch step_clock;
     TrainingPoint point{.update = update + 1, .learning_rate = schedule.rate(update)};
@@ -137,22 +163,23 @@ requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, c
           recipe.clip > 0 ? clip_by_global_norm(backend, parameters, recipe.clip) : global_norm(backend, parameters);
       optimizer.step(point.learning_rate);
       result.tokens += sum.tokens;
+      const double seconds = step_clock.seconds();
+      result.training_seconds += seconds;
+      if (seconds > 0) point.tokens_per_second = static_cast<double>(sum.tokens) / seconds;
     } catch (const NumericError& error) {
       fail<NumericError>("{}: update {}: {}", recipe.stage, update + 1, error.what());
     }
-    result.training_seconds += step_clock.seconds();
 
     if (recipe.evaluate_every > 0 && point.update % recipe.evaluate_every == 0) {
-      point.validation = evaluate();
+      point.validation = evaluate(point.update);
       stopping.observe(*point.validation, point.update);
       schedule.observe(*point.validation);
     }
     point.seconds = seconds_before + clock.seconds();
     result.history.push_back(point);
-    if (saves && recipe.checkpoint_every > 0 && point.update % recipe.checkpoint_every == 0) {
-      save();
-      saved = point.update;
-    }
+    const bool stop = recipe.stop && recipe.stop();
+    if (saves && (stop || save_is_due(point.update))) save();
+    if (!ends_unevaluated(point)) log(std::span(&result.history.back(), 1));
     if (progress) {
       const double per_update = clock.seconds() / static_cast<double>(point.update - start);
       progress({.stage = recipe.stage,
@@ -163,6 +190,12 @@ requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, c
                 .tokens_per_second = result.tokens_per_second(),
                 .seconds_remaining = per_update * static_cast<double>(total - point.update)});
     }
+    if (stop) {
+      throw Interrupted(fmt::format("{}: stopped after update {} of {}; {}", recipe.stage, point.update, total,
+                                    saves ? fmt::format("its state is in {}", recipe.checkpoint.string())
+                                          : std::string("no state was saved, for the recipe names no checkpoint")),
+                        recipe.stage, point.update);
+    }
   }
 
   // Saved before the evaluation below, which a longer run would not have made.
@@ -170,11 +203,15 @@ requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, c
   result.stopped_early = result.updates < total;
   if (saves && saved < result.updates) save();
   if (recipe.evaluate_every > 0 && !result.history.empty() && !result.history.back().validation) {
-    result.history.back().validation = evaluate();
+    result.history.back().validation = evaluate(result.updates);
     stopping.observe(*result.history.back().validation, result.updates);
+    log(std::span(&result.history.back(), 1));
   }
   result.best_validation = stopping.best();
   result.best_update = stopping.best_update();
+  result.start_validation = stopping.start();
+  result.ended_worse = recipe.evaluate_every > 0 && !result.history.empty() && stopping.best_update() == 0 &&
+                       *result.history.back().validation > stopping.start();
   if (recipe.restore_best) stopping.restore();
   return result;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/data/batch.hpp>
+#include <lolcats/policy/per_layer.hpp>
 #include <lolcats/tape/tape.hpp>
 #include <lolcats/train/loop.hpp>
 #include <lolcats/train/trained_scope.hpp>
@@ -47,7 +48,17 @@ auto loop_recipe(const StageRecipe& from, std::string stage, std::string identit
   to.restore_best = from.restore_best;
   to.checkpoint = from.checkpoint;
   to.checkpoint_every = from.checkpoint_every;
+  to.checkpoint_minutes = from.checkpoint_minutes;
+  to.stop = from.stop;
+  to.log = from.log;
   return to;
+}
+
+/// Where a model's layers differ in their attention, which has which; as part of an identity.
+template <class Model>
+std::string places_of([[maybe_unused]] const Model& model) {
+  if constexpr (PerLayerPolicy<typename Model::Attention>) return fmt::format(", layers {}", fmt::join(model.attention_of_layer(), " "));
+  else return "";
 }
 
 /// A stage that evaluates needs rows to evaluate on.
@@ -69,17 +80,10 @@ class NextTokenTask {
 
   /// `rows` sequences per forward pass of an evaluation.  Model and data must outlive the task.
   NextTokenTask(Model& model, const Validation& validation, Index rows, bool recompute)
-      : model_(model), validation_(validation), rows_(rows), recompute_(recompute), tape_(model.backend()) {}
+      : model_(model), recompute_(recompute), tape_(model.backend()), validation_(validation), rows_(rows) {}
 
   double step(const Batch& batch, const MicroStep& at) {
-    tape_.training = true;
-    tape_.seed = at.seed;
-    const typename Tape<B>::Scope scope(tape_);
-    const Loss<B> loss = model_.loss(tape_, batch, at.scale, recompute_);
-    tape_.backward(loss);  // first, so that the backend is not left idle until the host has the loss
-    const double value = item(tape_, loss);
-    if (!std::isfinite(value)) explain(batch, value);
-    return value;
+    return step_on(batch, at, [&] { return model_.loss(tape_, batch, at.scale, recompute_); });
   }
   Index supervised(const Batch& batch) const { return batch.supervised(); }
   Index tokens(const Batch& batch) const { return static_cast<Index>(batch.tokens.size()); }
@@ -105,7 +109,20 @@ class NextTokenTask {
   /// Most bytes of activations that were alive at once.
   std::size_t peak_bytes() const { return tape_.peak_bytes(); }
 
- private:
+ protected:
+  /// A step on the loss that compute() puts on the tape.
+  template <class F>
+  double step_on(const Batch& batch, const MicroStep& at, F&& compute) {
+    tape_.training = true;
+    tape_.seed = at.seed;
+    const typename Tape<B>::Scope scope(tape_);
+    const Loss<B> loss = compute();
+    tape_.backward(loss);  // first, so that the backend is not left idle until the host has the loss
+    const double value = item(tape_, loss);
+    if (!std::isfinite(value)) explain(batch, value);
+    return value;
+  }
+
   /// Throws NumericError naming the first layer whose output is not finite.
   [[noreturn]] void explain(const Batch& batch, double loss) {
     const typename Tape<B>::NoGradient quiet(tape_);
@@ -126,10 +143,12 @@ class NextTokenTask {
   }
 
   Model& model_;
-  const Validation& validation_;
-  Index rows_;
   bool recompute_;
   Tape<B> tape_;
+
+ private:
+  const Validation& validation_;
+  Index rows_;
 };
 
 }  // namespace lolcats

@@ -23,6 +23,9 @@ struct PretrainRecipe {
   bool restore_best = true;
   std::filesystem::path checkpoint = {};
   Index checkpoint_every = 0;
+  double checkpoint_minutes = 0;
+  std::function<bool()> stop = {};
+  TrainingLog log = {};
   std::string identity = {};
 
   /// Runs every layer's forward pass again in the backward pass and keeps only what lies between layers.

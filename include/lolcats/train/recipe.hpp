@@ -9,14 +9,31 @@
 #include <concepts>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace lolcats {
+
+/// One update of a run.
+struct TrainingPoint {
+  Index update = 0;                       // finished with this one: 1, 2, ...
+  double loss = 0;                        // mean per supervised token of its batch, before the update
+  std::optional<double> validation = {};  // after the update
+  double learning_rate = 0;
+  double gradient_norm = 0;      // before clipping
+  double seconds = 0;            // since the start of the run, interruptions left out
+  double tokens_per_second = 0;  // of this update, evaluations and checkpoints left out
+};
+
+/// Hears the history of a run: when it starts, all that was done before a resumption (or nothing), and then every update
+/// once.  The last update comes after the evaluation that ends the run.
+using TrainingLog = std::function<void(std::string_view stage, std::span<const TrainingPoint>)>;
 
 /// How to train.  The defaults are those that all three kinds of training share.
 template <Schedule S = Constant>
@@ -38,10 +55,15 @@ struct Recipe {
 
   Index evaluate_every = 0;  // updates; also after the last one; 0: never
   Index patience = 0;        // evaluations in a row without a new best before the run stops; 0: never stops early
-  bool restore_best = true;  // end with the parameters of the best evaluation; otherwise with the last
+  /// Ends with the parameters of the best evaluation, of which the first is made before any update; otherwise with the
+  /// last parameters.
+  bool restore_best = true;
 
   std::filesystem::path checkpoint = {};  // where to save the state; resumed from if the file exists
   Index checkpoint_every = 0;             // updates; also after the last one; 0: only then
+  double checkpoint_minutes = 0;          // also when so long nothing was saved; 0: time does not matter
+  std::function<bool()> stop = {};        // asked after every update; if true, the run is saved and throws Interrupted
+  TrainingLog log = {};
 };
 
 /// Errors: ConfigError naming the stage, the field, got and expected.
@@ -59,6 +81,7 @@ void check_recipe(const Recipe<S>& recipe) {
   at_least("evaluate_every", recipe.evaluate_every, 0);
   at_least("patience", recipe.patience, 0);
   at_least("checkpoint_every", recipe.checkpoint_every, 0);
+  at_least("checkpoint_minutes", recipe.checkpoint_minutes, 0.0);
   require<ConfigError>(recipe.epochs > 0 || recipe.max_updates > 0,
                        "Recipe '{}': epochs and max_updates are 0, expected at least one of them to be positive",
                        recipe.stage);
@@ -67,6 +90,9 @@ void check_recipe(const Recipe<S>& recipe) {
   require<ConfigError>(recipe.checkpoint_every == 0 || !recipe.checkpoint.empty(),
                        "Recipe '{}': checkpoint_every is {}, but checkpoint names no file", recipe.stage,
                        recipe.checkpoint_every);
+  require<ConfigError>(recipe.checkpoint_minutes == 0 || !recipe.checkpoint.empty(),
+                       "Recipe '{}': checkpoint_minutes is {}, but checkpoint names no file", recipe.stage,
+                       recipe.checkpoint_minutes);
 }
 
 /// Where a micro-batch stands in a run.
@@ -109,23 +135,15 @@ struct Task {
 template <class Step, class Supervised, class Evaluate>
 Task(Step, Supervised, Evaluate) -> Task<Step, Supervised, Evaluate>;
 
-/// One update of a run.
-struct TrainingPoint {
-  Index update = 0;                       // finished with this one: 1, 2, ...
-  double loss = 0;                        // mean per supervised token of its batch, before the update
-  std::optional<double> validation = {};  // after the update
-  double learning_rate = 0;
-  double gradient_norm = 0;  // before clipping
-  double seconds = 0;        // since the start of the run, interruptions left out
-};
-
 /// What a run did.
 struct TrainingResult {
   std::vector<TrainingPoint> history;  // of the whole run, also of the part before a resumption
   Index updates = 0;
   bool stopped_early = false;
   double best_validation = std::numeric_limits<double>::infinity();
-  Index best_update = 0;
+  Index best_update = 0;  // 0: the start
+  double start_validation = std::numeric_limits<double>::infinity();  // before any update; infinity: not evaluated
+  bool ended_worse = false;     // than it started, without an evaluation that was better
   Index tokens = 0;             // trained on since the start or the resumption
   double training_seconds = 0;  // in which that happened, evaluations and checkpoints left out
 

@@ -47,8 +47,8 @@ RunIdentity run_identity(const Recipe<S>& recipe, const typename S::State& sched
 
 namespace detail {
 
-inline constexpr const char* training_state_format = "lolcats training state 1";
-inline constexpr Index history_columns = 6;
+inline constexpr const char* training_state_format = "lolcats training state 2";
+inline constexpr Index history_columns = 7;
 
 /// A copy in host memory.
 template <Backend B>
@@ -71,7 +71,7 @@ inline Tensor<double> history_tensor(const std::vector<TrainingPoint>& history) 
   for (const TrainingPoint& p : history) {
     const double none = std::numeric_limits<double>::quiet_NaN();
     for (const double x : {static_cast<double>(p.update), p.loss, p.validation.value_or(none), p.learning_rate,
-                           p.gradient_norm, p.seconds}) {
+                           p.gradient_norm, p.seconds, p.tokens_per_second}) {
       *to++ = x;
     }
   }
@@ -89,7 +89,8 @@ inline std::vector<TrainingPoint> history_points(const Tensor<double>& table, co
                     .validation = {},
                     .learning_rate = row[3],
                     .gradient_norm = row[4],
-                    .seconds = row[5]};
+                    .seconds = row[5],
+                    .tokens_per_second = row[6]};
     if (!std::isnan(row[2])) p.validation = row[2];
     history.push_back(p);
   }
@@ -131,8 +132,8 @@ class SavedFields {
 ///
 /// Tensors, in Real: `parameter.NAME` (masters), `first_moment.NAME`, `second_moment.NAME`, and after the first
 /// evaluation `best.NAME`.  In F64: `schedule` (its state) and `history` (update, loss, validation or NaN, learning
-/// rate, gradient norm, seconds).  Metadata: the identity as `run.FIELD`, `update`, `best_update`, `without_best` and
-/// `best_loss`.  Epoch, position and random numbers are functions of the update and the seed.
+/// rate, gradient norm, seconds, tokens per second).  Metadata: the identity as `run.FIELD`, `update`, `best_update`,
+/// `without_best`, `best_loss` and `start_loss`.  Epoch, position and random numbers are functions of the update and the seed.
 template <Backend B, class ScheduleState>
 void save_training_state(const std::filesystem::path& path, const RunIdentity& identity, const B& backend,
                          const AdamW<B>& optimizer, const ScheduleState& schedule, const EarlyStopping<B>& stopping,
@@ -159,7 +160,8 @@ void save_training_state(const std::filesystem::path& path, const RunIdentity& i
                                               {"update", fmt::format("{}", optimizer.steps())},
                                               {"best_update", fmt::format("{}", stopping.best_update())},
                                               {"without_best", fmt::format("{}", stopping.without_best())},
-                                              {"best_loss", fmt::format("{}", stopping.best())}};
+                                              {"best_loss", fmt::format("{}", stopping.best())},
+                                              {"start_loss", fmt::format("{}", stopping.start())}};
   for (const auto& [field, value] : identity) metadata["run." + field] = value;
   write_safetensors(path, tensors, metadata);
 }
@@ -174,8 +176,9 @@ void load_training_state(const std::filesystem::path& path, const RunIdentity& i
                          std::vector<TrainingPoint>& history) {
   const Safetensors file(path);
   const detail::SavedFields saved(file);
-  require<FormatError>(saved.text("format") == detail::training_state_format, "{}: format is '{:.80}', expected '{}'",
-                       file.name(), saved.text("format"), detail::training_state_format);
+  require<FormatError>(saved.text("format") == detail::training_state_format,
+                       "{}: format is '{:.80}', expected '{}'; remove it to start anew", file.name(),
+                       saved.text("format"), detail::training_state_format);
   for (const auto& [field, want] : identity) {
     const std::string& got = saved.text("run." + field);
     require<ConfigError>(got == want,
@@ -186,7 +189,9 @@ void load_training_state(const std::filesystem::path& path, const RunIdentity& i
   const auto best_update = saved.count("best_update");
   const auto without_best = saved.count("without_best");
   const auto best_loss = saved.number<double>("best_loss");  // "inf" before the first evaluation
+  const auto start_loss = saved.number<double>("start_loss");  // "inf" where the start was not evaluated
   require<FormatError>(!std::isnan(best_loss), "{}: metadata 'best_loss' is not a number", file.name());
+  require<FormatError>(!std::isnan(start_loss), "{}: metadata 'start_loss' is not a number", file.name());
   const bool has_best = std::isfinite(best_loss);
 
   std::set<std::string> expected;
@@ -228,7 +233,7 @@ void load_training_state(const std::filesystem::path& path, const RunIdentity& i
   }
   optimizer.moments() = std::move(moments);
   optimizer.set_steps(update);
-  stopping.load(best_loss, best_update, without_best, std::move(best));
+  stopping.load(start_loss, best_loss, best_update, without_best, std::move(best));
 }
 
 }  // namespace lolcats

@@ -10,6 +10,7 @@
 
 #include <memory>
 #include <optional>
+#include <type_traits>
 
 namespace lolcats {
 
@@ -31,6 +32,9 @@ struct TransferRecipe {
   bool restore_best = true;
   std::filesystem::path checkpoint = {};  // block-wise: one file per block, with ".block<i>" appended
   Index checkpoint_every = 0;
+  double checkpoint_minutes = 0;
+  std::function<bool()> stop = {};
+  TrainingLog log = {};
   std::string identity = {};
 
   /// loss = mse_factor * mean of squared differences + xent_factor * mean cross-entropy of attention weights, each a
@@ -77,6 +81,12 @@ struct TransferData {
   TransferBatch batch(std::span<const Index> rows) const { return {data.batch(rows), {rows.begin(), rows.end()}}; }
 };
 
+/// Can the weights of an attention be compared with the teacher's, wherever it has maps?
+template <ModelAttention A>
+inline constexpr bool compares_weights = FeatureMap<typename A::Map>;
+template <AttentionPolicy... A>
+inline constexpr bool compares_weights<PerLayer<A...>> = ((!has_maps<A> || FeatureMap<typename A::Map>) && ...);
+
 /// Tokens that belong to a sequence; padding does not count.
 inline Index count_tokens(const Sequences& sequences) {
   Index tokens = 0;
@@ -90,12 +100,13 @@ class TransferTask {
  public:
   using B = typename Model::Device;
   using A = typename Model::Attention;
-  static constexpr bool weights_can_be_compared = FeatureMap<typename A::Map>;
+  static constexpr bool weights_can_be_compared = compares_weights<A>;
 
   struct Options {
     Index first = 0, last = 0;  // layers
     double mse_factor = 1000, xent_factor = 0;
     Index rows = 8;  // per forward pass of an evaluation
+    std::vector<bool> learns = {};  // of each layer; one that does not has no loss.  Empty: all
   };
   /// Where the stream that enters `first` comes from, if not from the layers below.
   struct Residuals {
@@ -105,6 +116,7 @@ class TransferTask {
 
   TransferTask(Model& model, const Validation& validation, const Options& options, const Residuals& residuals)
       : model_(model), validation_{validation}, options_(options), residuals_(residuals), tape_(model.backend()) {
+    if (options_.learns.empty()) options_.learns.assign(static_cast<std::size_t>(layers()), true);
     require<ConfigError>(options.xent_factor == 0 || weights_can_be_compared,
                          "transfer: xent_factor is {}, expected 0 for {}, whose map is composed of operations",
                          options.xent_factor, A::name());
@@ -136,6 +148,7 @@ class TransferTask {
 
  private:
   Index layers() const { return options_.last - options_.first; }
+  Index learning() const { return std::ranges::count(options_.learns, true); }
 
   Index all_tokens() {
     if (validation_tokens_ == 0) {
@@ -152,7 +165,7 @@ class TransferTask {
     const auto& config = model_.config();
     const double heads = static_cast<double>(config.heads);
     const double entries = heads * static_cast<double>(config.head_dim);
-    const double share = scale / static_cast<double>(layers());
+    const double share = scale / static_cast<double>(learning());
     tape_.training = backward;
 
     TeacherStream<Model> stream(tape_, model_);
@@ -166,8 +179,13 @@ class TransferTask {
 
     // The losses stay with the backend until the last layer is done: to wait for each would leave it idle.
     if (!losses_) losses_ = Array<B, Real<B>>(Shape{2, layers()});
+    tape_.backend().zero(losses_.data(), losses_.size());
     while (stream.layer() < options_.last) {
       const Index index = stream.layer();
+      if (!options_.learns[static_cast<std::size_t>(index - options_.first)]) {
+        stream.advance();
+        continue;
+      }
       stream.advance([&](auto& layer, const auto& qkv, const Var<B>& target) {
         std::optional<typename Tape<B>::NoGradient> quiet;
         if (!backward) quiet.emplace(tape_);
@@ -176,12 +194,20 @@ class TransferTask {
         Loss<B> loss = lolcats::scale(tape_, squared, options_.mse_factor);
         if constexpr (weights_can_be_compared) {
           if (options_.xent_factor != 0) {
-            const auto& attention = layer.attention();
-            const Loss<B> entropy = weight_cross_entropy<A>(
-                tape_, qkv.q, qkv.k, b.batch.sequences, attention.heads(), attention.weights(tape_, qkv), attention.window(),
-                Sliding<>(config.sliding_window > 0 ? config.sliding_window : unlimited),
-                share * options_.xent_factor / heads);
-            loss = add(tape_, loss, entropy);
+            const auto compare = [&]<class Policy>(std::type_identity<Policy>, const auto& attention) {
+              if constexpr (has_maps<Policy>) {
+                const Loss<B> entropy = weight_cross_entropy<Policy>(
+                    tape_, qkv.q, qkv.k, b.batch.sequences, attention.heads(), attention.weights(tape_, qkv), attention.window(),
+                    Sliding<>(config.sliding_window > 0 ? config.sliding_window : unlimited),
+                    share * options_.xent_factor / heads);
+                loss = add(tape_, loss, entropy);
+              }
+            };
+            if constexpr (PerLayerPolicy<A>) {
+              visit_attention(layer.attention(), [&](const auto& attention) { compare(std::type_identity<decltype(policy_of(attention))>{}, attention); });
+            } else {
+              compare(std::type_identity<A>{}, layer.attention());
+            }
           }
         }
         if (backward) tape_.backward(loss);
@@ -197,7 +223,7 @@ class TransferTask {
       const auto at = static_cast<std::size_t>(index - options_.first);
       require<NumericError>(std::isfinite(losses[at]), "the attention transfer loss of layer {} is {}", index, losses[at]);
       total += losses[at];
-      if (!backward) observe(index, losses[at + static_cast<std::size_t>(layers())] * static_cast<double>(layers()));
+      if (!backward) observe(index, losses[at + static_cast<std::size_t>(layers())] * static_cast<double>(learning()));
     }
     return total;
   }
@@ -243,7 +269,7 @@ std::unique_ptr<ResidualFile<typename Model::Device>> advance_residuals(Model& m
 ///
 /// The teacher's output goes on to the next layer, so no gradient crosses layers: each layer's backward pass runs at
 /// once and the memory is that of one layer.  Nothing but `transfer_parameters()` is trained; all parameters are
-/// frozen afterwards.  Losses are means over all tokens of an update, padding left out.
+/// frozen afterwards.  A layer without maps (PerLayer) has no loss, counts in no mean, and has 0 in `mse_per_layer`.  Losses are means over all tokens of an update, padding left out.
 ///
 /// Data sets are TrainingData whose batches are Batch.  Errors: those of `train`; NumericError naming the layer whose
 /// loss is not finite; ConfigError if there is nothing to train or nothing to evaluate on.
@@ -272,20 +298,27 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
     }
 
     Parameters<B> parameters;
+    std::vector<bool> learns;
     for (Index layer = first; layer < last; ++layer) {
       const std::string prefix = fmt::format("model.layers.{}.", layer);
+      const std::size_t before = parameters.size();
       for (const auto& p : student.transfer_parameters()) {
         if (p.name.starts_with(prefix)) parameters.push_back(p);
       }
+      learns.push_back(parameters.size() > before);
+    }
+    if (parameters.empty() && !student.transfer_parameters().empty()) {  // layers without maps only
+      if (validation.size() > 0) result.mse_per_layer.insert(result.mse_per_layer.end(), static_cast<std::size_t>(last - first), 0.0);
+      continue;
     }
     const TrainedScope<Model> trained(student, std::move(parameters), "transfer");
     detail::TransferTask<Model, Validation> task(student, validation,
-                                                 {first, last, recipe.mse_factor, recipe.xent_factor, rows},
+                                                 {first, last, recipe.mse_factor, recipe.xent_factor, rows, learns},
                                                  {train_residuals.get(), validation_residuals.get()});
     auto loop =
         detail::loop_recipe(recipe, count > 1 ? fmt::format("transfer block {}/{}", block + 1, count) : "transfer",
                             // Not the adapter, which is off: students that differ in it share the maps.
-                            fmt::format("{} on {}, layers {} to {}, mse {}, xent {}", Model::Attention::name(), B::name(),
+                            fmt::format("{}{} on {}, layers {} to {}, mse {}, xent {}", Model::Attention::name(), detail::places_of(student), B::name(),
                                         first, last - 1, recipe.mse_factor, recipe.xent_factor));
     if (count > 1 && !loop.checkpoint.empty()) loop.checkpoint += fmt::format(".block{}", block);
     result.blocks.push_back(

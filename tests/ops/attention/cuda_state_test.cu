@@ -54,6 +54,11 @@ TEST_CASE("sinks") {
   check_steps<Hybrid<Hedgehog<dynamic>, Sinks<3, Nothing>>>({});
 }
 
+TEST_CASE("caches") {
+  check_steps<Softmax<Sinks<4, Sliding<>>, Kept<6, LearnedScore>>>(Sinks<4, Sliding<>>(10));
+  check_steps<Softmax<Terraced<>, Kept<70, LearnedScore>>>(Terraced<>(8), {.lengths = {65, 200, 300}});
+}
+
 TEST_CASE("gates") {
   for (const Index width : {5, 64}) check_steps<Hybrid<Hedgehog<dynamic>, Sliding<>, Decay<KeyGate>>>(Sliding<>(width));
   check_steps<Linear<EluPlusOne<3>, KeyMapsPerGroup, Decay<HeadGate>>>({});

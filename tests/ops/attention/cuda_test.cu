@@ -161,6 +161,8 @@ TEST_CASE("which kernels an attention takes") {
   CHECK(path_of<Hedgehog<16>>(Terraced<64>(), 128) == AttentionPath::general);
   CHECK(path_of<Skip<Hedgehog<64>>>(Terraced<64>(), 64) == AttentionPath::general);
   CHECK(path_of<Hedgehog<64>, Decay<HeadGate>>(Terraced<64>(), 128) == AttentionPath::general);
+  CHECK(path_of<Hedgehog<64>>(Sinks<4, Terraced<64>>(), 64) == fused);
+  CHECK(path_of<Hedgehog<64>>(Sinks<65, Terraced<64>>(), 64) == AttentionPath::general);
 }
 
 TEST_CASE("a test can ask for the general path") {

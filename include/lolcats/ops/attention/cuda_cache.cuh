@@ -8,7 +8,7 @@ namespace lolcats::general {
 /// until (key rows, G): queries of the segment before this one find key j near, in the window or in the cache; and the
 /// largest of each tile of 64 keys, (key tiles, G).
 ///
-/// A key stays in the cache while fewer than `size` of the keys that have left the window score higher, or as high and came
+/// Scores are (key rows, G).  A key stays in the cache while fewer than `size` of the keys that have left the window score higher, or as high and came
 /// before.  Keys leave the window in order, so the key with whose leaving that many are reached ends it.
 /// Grid: tiles of keys, key/value heads.  Block: 64 threads.
 template <class T>
@@ -18,7 +18,7 @@ __global__ void cache_until(Segments segments, const int* ends, const T* scores,
   const Segment s = segments[index];
   const int heads = static_cast<int>(gridDim.y), head = static_cast<int>(blockIdx.y);
   const int j = (static_cast<int>(blockIdx.x) - s.key_tile) * tile + static_cast<int>(threadIdx.x);
-  const T* own = scores + static_cast<std::int64_t>(s.q_row) * heads + head;
+  const T* own = scores + static_cast<std::int64_t>(s.k_row) * heads + head;
   const auto score = [&](int i) { return cuda::to_float(own[static_cast<std::int64_t>(i) * heads]); };
   int last = 0;
   if (j < s.keys) {
@@ -40,6 +40,73 @@ __global__ void cache_until(Segments segments, const int* ends, const T* scores,
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = last;
   __syncthreads();
   if (threadIdx.x == 0) until_most[static_cast<std::int64_t>(blockIdx.x) * heads + head] = max(warps[0], warps[1]);
+}
+
+/// The cache of a decoding slot: rows of each key/value head, the first `count` of which are in use before a call and the first
+/// `after` behind it.  A head that keeps fewer has rows with the lowest score.
+template <class T>
+struct CacheRows {
+  T *keys = nullptr, *values = nullptr, *scores = nullptr;  // (G, size, D) twice, (G, size)
+  int count = 0;
+  int after = 0;
+};
+
+/// Cached keys into their places behind the sinks.  Grid: segments, key/value heads.
+template <class T>
+__global__ void pack_cache(Segments segments, const CacheRows<T>* caches, int size, int width, T* keys, T* values, T* scores) {
+  const Segment s = segments[static_cast<int>(blockIdx.x)];
+  const CacheRows<T> cache = caches[blockIdx.x];
+  const int heads = static_cast<int>(gridDim.y), head = static_cast<int>(blockIdx.y);
+  const std::int64_t first = static_cast<std::int64_t>(s.k_row) + s.apart - cache.count;
+  for (int i = static_cast<int>(threadIdx.x); i < cache.count * width; i += static_cast<int>(blockDim.x)) {
+    const int r = i / width, c = i % width;
+    const std::int64_t from = (static_cast<std::int64_t>(head) * size + r) * width + c;
+    const std::int64_t to = ((first + r) * heads + head) * width + c;
+    keys[to] = cache.keys[from];
+    values[to] = cache.values[from];
+    if (c == 0) scores[(first + r) * heads + head] = cache.scores[static_cast<std::int64_t>(head) * size + r];
+  }
+}
+
+/// The keys that are in the cache when the next token is read: of those before `leaving`, the best.  Grid: segments,
+/// key/value heads.  Block: a warp.
+template <class T>
+__global__ void store_cache(Segments segments, const CacheRows<T>* caches, int size, int width, const T* keys, const T* values,
+                            const T* scores, const T* sizes, int sinks) {
+  const Segment s = segments[static_cast<int>(blockIdx.x)];
+  const CacheRows<T> cache = caches[blockIdx.x];
+  const int heads = static_cast<int>(gridDim.y), head = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x);
+  const int kept = sizes ? min(size, static_cast<int>(cuda::to_float(sizes[head]))) : size;
+  const T* own = scores + static_cast<std::int64_t>(s.k_row) * heads + head;
+  const auto score = [&](int i) { return cuda::to_float(own[static_cast<std::int64_t>(i) * heads]); };
+  const std::int64_t rows = static_cast<std::int64_t>(head) * size;
+  int stored = 0;
+  for (int block = sinks; block < s.leaving; block += 32) {
+    const int j = block + lane;
+    bool member = false;
+    if (j < s.leaving && score(j) > -INFINITY) {
+      const float mine = score(j);
+      int above = 0;
+      for (int i = sinks; i < s.leaving; ++i) above += i < j ? score(i) >= mine : score(i) > mine;
+      member = above < kept;
+    }
+    for (unsigned members = __ballot_sync(cuda::full_warp, member); members != 0; members &= members - 1, ++stored) {
+      const int key = block + __ffs(static_cast<int>(members)) - 1;
+      const std::int64_t from = ((static_cast<std::int64_t>(s.k_row) + key) * heads + head) * width, to = (rows + stored) * width;
+      for (int c = lane; c < width; c += 32) {
+        cache.keys[to + c] = keys[from + c];
+        cache.values[to + c] = values[from + c];
+      }
+      if (lane == 0) cache.scores[rows + stored] = own[static_cast<std::int64_t>(key) * heads];
+    }
+  }
+  for (; stored < cache.after; ++stored) {
+    for (int c = lane; c < width; c += 32) {
+      cache.keys[(rows + stored) * width + c] = cuda::from_float<T>(0.0F);
+      cache.values[(rows + stored) * width + c] = cuda::from_float<T>(0.0F);
+    }
+    if (lane == 0) cache.scores[rows + stored] = cuda::from_float<T>(-INFINITY);
+  }
 }
 
 /// The result as kernels read it; null pointers without a cache.

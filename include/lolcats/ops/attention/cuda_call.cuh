@@ -110,9 +110,10 @@ class Call {
 
   /// Numbers that run_cache computes.
   Index cache_numbers(const Plan& plan) const { return cached ? (Index{plan.key_rows} + plan.key_tiles) * p_.heads.keys : 0; }
-  /// The cache of whole sequences: `ends` (key rows) and `until` (cache_numbers) are memory for it.
+  /// Who finds which key in the cache: `ends` (key rows) and `until` (cache_numbers) are memory for it.  `scores` (key rows, G)
+  /// are those of the problem where they are null.
   CachedKeys run_cache([[maybe_unused]] Segments segments, [[maybe_unused]] const Plan& plan, [[maybe_unused]] int* ends,
-                       [[maybe_unused]] int* until) const {
+                       [[maybe_unused]] int* until, [[maybe_unused]] const T* scores = nullptr) const {
     if constexpr (!cached) {
       return {};
     } else {
@@ -121,7 +122,7 @@ class Call {
       int* const most = until + Index{plan.key_rows} * p_.heads.keys;
       cuda::launch("attention: window", window_ends<W>, {tiles, tile, stream()}, segments, p_.window, ends);
       cuda::launch("attention: cache", cache_until<T>, {dim3(tiles, static_cast<unsigned>(p_.heads.keys)), tile, stream()},
-                   segments, static_cast<const int*>(ends), w.score.value().data,
+                   segments, static_cast<const int*>(ends), scores ? scores : w.score.value().data,
                    w.cache_sizes ? w.cache_sizes.value.data : nullptr, static_cast<int>(M::Cache::size), sinks, until, most);
       return {until, most, static_cast<int>(p_.heads.keys)};
     }

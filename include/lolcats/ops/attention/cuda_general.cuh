@@ -119,6 +119,7 @@ class BackwardOfHeads {
     segment_piece_ = plan_.reserve(space_);
     begins_ = space_.template add<int>(rows);
     ends_ = space_.template add<int>(rows);
+    until_ = space_.template add<int>(call_.cache_numbers(plan_));
     running_ = space_.template add<double>(rows * call_.gate_sums());
     const auto floats = [&](Index count) { return space_.template add<float>(count); };
     delta_ = floats(rows * H());

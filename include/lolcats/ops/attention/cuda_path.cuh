@@ -50,8 +50,7 @@ struct AttentionPaths {
   using Problem = AttentionProblem<Cuda<T>, W>;
 
   /// Words of a policy that no fused kernel knows are refused here and nowhere else.
-  static constexpr bool fused_sinks =
-      sinks_of<W> == 0 || (std::is_same_v<Map, NoMap> && sinks_of<W> <= hopper::most_fused_sinks);
+  static constexpr bool fused_sinks = sinks_of<W> <= hopper::most_fused_sinks;
   static constexpr bool fused_words = !decays<M> && !caches<M> && fused_sinks;
 
   // What the fused kernels are compiled for; what they take of it is asked at run time.
@@ -64,7 +63,8 @@ struct AttentionPaths {
   static constexpr bool tiles_fit = [] {
     if constexpr (fused_words && std::is_same_v<T, bf16> && FeatureMap<Map>) {
       if constexpr (forward_fits)
-        return hopper::backward_pass::has_tiles<Map, W> && !hopper::forward_pass::WindowTiles<W>::always;
+        return hopper::backward_pass::has_tiles<Map, W> &&
+               (sinks_of<W> > 0 || !hopper::forward_pass::WindowTiles<W>::always);
       return hopper::backward_pass::has_tiles<Map, W>;
     }
     return false;
@@ -119,7 +119,7 @@ struct AttentionPaths {
     if (decays<M>) return text + ": fused kernels know no gates";
     if (caches<M>) return text + ": fused kernels know no caches";
     if (!fused_sinks) {
-      return text + fmt::format(": fused kernels know at most {} sinks, and none beside far keys", hopper::most_fused_sinks);
+      return text + fmt::format(": fused kernels know at most {} sinks, not {}", hopper::most_fused_sinks, sinks_of<W>);
     }
     if (!std::is_same_v<T, bf16>) return text + ": fused kernels compute in bf16";
     if (cuda::device().capability != 90) return text + ": fused kernels need a Hopper GPU";

@@ -20,7 +20,7 @@ struct Segment {
   int queries = 0;
   int keys = 0;
   int offset = 0;      // keys before the first query's own
-  int apart = 0;       // of these, sinks that were kept apart: there may be a gap behind them
+  int apart = 0;       // of these, sinks and cached keys that were kept apart: there may be gaps behind them
   int position = 0;    // of the first query in the sequence
   int query_tile = 0;  // its first tile of 64 queries, counted over all segments
   int key_tile = 0;    // the same for keys
@@ -201,10 +201,11 @@ __global__ void window_ends(Segments segments, W window, int* ends) {
   const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::key_tile);
   const int j = (static_cast<int>(blockIdx.x) - s.key_tile) * tile + static_cast<int>(threadIdx.x);
   if (j >= s.keys) return;
-  int low = j, high = s.queries;  // the first query whose begin is greater than j
+  const Index first_key = static_cast<Index>(s.position) - s.offset;
+  int low = max(0, j - s.offset), high = s.queries;  // the first query whose begin is greater than j
   while (low < high) {
     const int middle = (low + high) / 2;
-    if (window.begin(middle) > j)
+    if (window.begin(static_cast<Index>(s.position) + middle) - first_key > j)
       high = middle;
     else
       low = middle + 1;

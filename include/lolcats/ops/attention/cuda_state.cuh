@@ -31,7 +31,7 @@ struct Ring {
 
 /// Keys of all segments, side by side: sinks that lie apart, those in the rings, then the new ones.  Grid: tiles of keys.
 template <class T>
-__global__ void pack_rows(Segments segments, const Ring<T>* rings, const T* inputs, int width, T* packed) {
+__global__ void pack_rows(Segments segments, const Ring<T>* rings, const T* inputs, int width, int sinks, T* packed) {
   const int index = segments.index_of(static_cast<int>(blockIdx.x), &Segment::key_tile);
   const Segment s = segments[index];
   const Ring<T> ring = rings[index];
@@ -39,8 +39,8 @@ __global__ void pack_rows(Segments segments, const Ring<T>* rings, const T* inpu
   for (std::int64_t i = threadIdx.x; i < static_cast<std::int64_t>(count) * width; i += tile_threads) {
     const int key = first + static_cast<int>(i / width), c = static_cast<int>(i % width);
     T& to = packed[(static_cast<std::int64_t>(s.k_row) + key) * width + c];
-    if (key < s.apart)  // given features of sinks are not kept: nobody asks
-      to = ring.sinks ? ring.sinks[static_cast<std::int64_t>(key) * width + c] : T{};
+    if (key < s.apart)  // of sinks; their features and scores are not kept, as nobody asks, and cached keys come later
+      to = ring.sinks && key < sinks ? ring.sinks[static_cast<std::int64_t>(key) * width + c] : T{};
     else if (key < s.offset)
       to = ring.row(key - s.apart, width)[c];
     else
@@ -88,7 +88,6 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
   using Slot = typename State::Slot;
 
   static void step(const B& backend, const Problem& p, State& state, View<T> y) {
-    require<ConfigError>(!caches<M>, "attention_step: {} has no decoding state on a GPU: decode on the CPU", M::name());
     if (general::has_padding(*p.sequences)) backend.zero(y.data, y.size());
     if (p.sequences->count() == 0) return;
     if (!decode(backend, p, state, y)) prefill(backend, p, state, y);
@@ -118,7 +117,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
 
   /// One token per sequence, if every slot is ready for that.
   static bool decode(const B& backend, const Problem& p, State& state, View<T> y) {
-    if (std::is_same_v<Map, GivenFeatures> || !general::decode_takes(p.heads)) return false;
+    if (std::is_same_v<Map, GivenFeatures> || caches<M> || !general::decode_takes(p.heads)) return false;
     const Index count = p.sequences->count();
     for (Index n = 0; n < count; ++n) {
       const Slot& slot = state.slots[static_cast<std::size_t>(n)];
@@ -240,7 +239,9 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     constexpr bool given = Call::given;
     const cudaStream_t stream = backend.stream();
     const Index count = problem.sequences->count(), rows = problem.sequences->rows();
-    const auto apart = [](const Slot& s) { return std::min(sinks, s.first); };  // sinks before the kept keys
+    const auto cached = [](Index first) { return std::min(M::Cache::size, std::max<Index>(0, first - sinks)); };
+    // Sinks and cached keys before the kept ones.
+    const auto apart = [&](const Slot& s) { return std::min(sinks, s.first) + cached(s.first); };
     const bool fresh = std::all_of(state.slots.begin(), state.slots.end(),
                                    [&](const Slot& s) { return s.length == s.first && apart(s) == 0; });
 
@@ -261,7 +262,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       s.offset = static_cast<int>(apart(slot) + kept);
       s.apart = static_cast<int>(apart(slot));
       s.position = static_cast<int>(slot.length);
-      s.leaving = far ? static_cast<int>(apart(slot) + first - slot.first) : 0;
+      s.leaving = far || caches<M> ? static_cast<int>(apart(slot) + first - slot.first) : 0;
       packed_rows += s.keys;
       plan.add(s);
       after.push_back(make_room(backend, problem, slot, length - first));
@@ -278,12 +279,15 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     general::Workspace space(stream);
     const auto segment_piece = plan.reserve(space);
     const auto resumed_piece = space.template add<hopper::Resumed>(count);
-    constexpr int arrays = given ? 3 : 2;  // keys, values, given features
+    constexpr int arrays = given || caches<M> ? 3 : 2;  // keys, values, given features or scores
     const auto rings_before = space.template add<general::Ring<T>>(arrays * count),
                rings_after = space.template add<general::Ring<T>>(arrays * count);
     const auto slot_pointers = space.template add<float*>(2 * count);
     const auto begins = space.template add<int>(rows);
     const auto running = space.template add<double>(key_rows * call.gate_sums());
+    const auto ends = space.template add<int>(caches<M> ? key_rows : 0), until = space.template add<int>(call.cache_numbers(plan));
+    const auto cache_rows = space.template add<general::CacheRows<T>>(caches<M> ? count : 0);
+    const auto scores = space.template add<T>(caches<M> && !fresh ? key_rows * p.heads.keys : 0);
     const auto decay_rings = space.template add<general::DecayRing>(Call::gated ? count : 0);
     const Index packed = fresh ? 0 : key_rows;
     const auto keys = space.template add<T>(packed * width), values = space.template add<T>(packed * width),
@@ -300,7 +304,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       for (Index n = 0; n < count; ++n) {
         const auto at = static_cast<std::size_t>(n);
         const auto array = [&](Slot& s) -> Array<B>& {
-          return which == 0 ? s.keys : which == 1 ? s.values : s.features;
+          return which == 0 ? s.keys : which == 1 ? s.values : given ? s.features : s.scores;
         };
         const Index first = state.slots[at].first, length = state.slots[at].length + (*p.sequences)[n].length;
         const Index from = std::max(first, std::min(length, p.window.begin(length))) - first;
@@ -324,16 +328,34 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     backend.upload(before_list.data(), rings_before.data(), static_cast<Index>(before_list.size()));
     backend.upload(after_list.data(), rings_after.data(), static_cast<Index>(after_list.size()));
 
+    const cuda::Launch by_cache{dim3(static_cast<unsigned>(count), static_cast<unsigned>(p.heads.keys)), 32, stream};
+    if constexpr (caches<M>) {
+      std::vector<general::CacheRows<T>> list;
+      for (std::size_t n = 0; n < after.size(); ++n) {
+        const Index length = state.slots[n].length + (*p.sequences)[static_cast<Index>(n)].length;
+        const Index first = std::max(state.slots[n].first, std::min(length, p.window.begin(length)));
+        list.push_back({after[n].cache_keys.data(), after[n].cache_values.data(), after[n].cache_scores.data(),
+                        static_cast<int>(cached(state.slots[n].first)), static_cast<int>(cached(first))});
+      }
+      backend.upload(list.data(), cache_rows.data(), count);
+    }
     View<const T> given_keys = given ? p.weights.key_features.value() : View<const T>{};
     const unsigned key_tiles = static_cast<unsigned>(plan.key_tiles);
     if (!fresh) {
       const auto pack = [&](int which, const T* inputs, Index columns, T* to) {
         cuda::launch("attention: pack kept keys", general::pack_rows<T>, {key_tiles, general::tile_threads, stream},
-                     segments, rings_before.data() + which * count, inputs, static_cast<int>(columns), to);
+                     segments, rings_before.data() + which * count, inputs, static_cast<int>(columns),
+                     static_cast<int>(sinks), to);
       };
       pack(0, problem.k.data, width, keys.data());
       pack(1, problem.v.data, width, values.data());
       if (given) pack(2, given_keys.data, feature_width, features.data());
+      if constexpr (caches<M>) {
+        pack(2, p.weights.score.value().data, p.heads.keys, scores.data());
+        cuda::launch("attention: pack cached keys", general::pack_cache<T>, by_cache, segments,
+                     static_cast<const general::CacheRows<T>*>(cache_rows.data()), static_cast<int>(M::Cache::size),
+                     static_cast<int>(D), keys.data(), values.data(), scores.data());
+      }
       p.k = {keys.data(), Shape{key_rows, width}};
       p.v = {values.data(), Shape{key_rows, width}};
       if (given) given_keys.data = features.data();
@@ -345,8 +367,9 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       backend.upload(pointers.data(), slot_pointers.data(), static_cast<Index>(pointers.size()));
       call.run_window(segments, plan, begins.data());
       call.run_gate(segments, decay_rings.data(), running.data());
+      const general::CachedKeys near = call.run_cache(segments, plan, ends.data(), until.data(), fresh ? nullptr : scores.data());
       call.for_heads(std::max(rows, key_rows), far ? 2 * F + D + 1 : 0, [&](const general::HeadRange& r) {
-        general::forward_heads(call, plan, segments, r, begins.data(), {}, running.data(), given_keys, y, {},
+        general::forward_heads(call, plan, segments, r, begins.data(), near, running.data(), given_keys, y, {},
                                far ? slot_pointers.data() : nullptr, far ? slot_pointers.data() + count : nullptr);
       });
     }
@@ -358,6 +381,14 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       store(0, p.k.data, width);
       store(1, p.v.data, width);
       if (given) store(2, given_keys.data, feature_width);
+    }
+    if constexpr (caches<M>) {
+      const T* const all = fresh ? p.weights.score.value().data : static_cast<const T*>(scores.data());
+      store(2, all, p.heads.keys);
+      const View<const T> sizes = p.weights.cache_sizes ? p.weights.cache_sizes.value : View<const T>{};
+      cuda::launch("attention: keep cached keys", general::store_cache<T>, by_cache, segments,
+                   static_cast<const general::CacheRows<T>*>(cache_rows.data()), static_cast<int>(M::Cache::size),
+                   static_cast<int>(D), p.k.data, p.v.data, all, sizes.data, static_cast<int>(sinks));
     }
     for (Index n = 0; n < count; ++n) {
       Slot& slot = state.slots[static_cast<std::size_t>(n)];
@@ -402,10 +433,16 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       result.values = Array<B>(Shape{rows, p.k.cols()});
       if (Call::given) result.features = Array<B>(Shape{rows, p.weights.key_features.cols()});
       if (Call::gated) result.decays = Array<B, float>(Shape{rows, p.weights.gate_bias.value.size()});
+      if (caches<M>) result.scores = Array<B>(Shape{rows, p.heads.keys});
     }
     if (sinks > 0 && !slot.sink_keys) {
       result.sink_keys = Array<B>(Shape{sinks, p.k.cols()});
       result.sink_values = Array<B>(Shape{sinks, p.k.cols()});
+    }
+    if (caches<M> && !slot.cache_keys) {
+      result.cache_keys = Array<B>(Shape{p.heads.keys, M::Cache::size, p.heads.size});
+      result.cache_values = Array<B>(Shape{p.heads.keys, M::Cache::size, p.heads.size});
+      result.cache_scores = Array<B>(Shape{p.heads.keys, M::Cache::size});
     }
     if (far && !slot.sums) {
       const Index F = Call(backend, p).features();

@@ -27,9 +27,9 @@ struct AttentionState {
     Array<B, Real<B>> sums;        // S (H, F, D), or (G, F, D) where a backend shares it between heads of one key map
     Array<B, Real<B>> normalizer;  // z (H, F) or (G, F)
     Array<B, Real<B>> decays;      // log a of the kept keys' tokens, of a memory with a gate; beside `keys`
-    Array<B, Real<B>> scores;      // of the kept keys, of a memory that scores by a projection; (G, capacity)
-    Array<B> cache_keys, cache_values;     // (G, size, D), or (G, size, D) on a GPU: far keys that stay raw, oldest first
-    Array<B, Real<B>> cache_scores;        // (G, size)
+    Array<B> scores;                    // of the kept keys, where a projection scores them; beside `keys`
+    Array<B> cache_keys, cache_values;  // (G, size, D): far keys that stay raw, the oldest first
+    Array<B> cache_scores;              // (G, size)
     Array<B> sink_keys, sink_values;  // (G, sinks, D), or (sinks, G * D) on a GPU; the first `sinks` tokens
 
     /// f(array) for each of the arrays of a slot; those that are not in use are empty.

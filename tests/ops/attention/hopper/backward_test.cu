@@ -244,14 +244,16 @@ Result reference(const Case& c, Inputs& in) {
       for (Index n = 0; n < T; ++n) {
         const double *q = at(in.q, H, n, h), *dy = at(in.dy, H, n, h);
         const Index begin = first_near(window, n);
+        const auto is_far = [&](Index j) { return j < begin && j >= sinks_of<W>; };
         double c_n = -std::numeric_limits<double>::infinity(), den = W::has_near ? 0 : 1e-12;
         Index best = -1;
-        for (Index j = begin; j <= n; ++j) {
+        for (Index j = 0; j <= n; ++j) {
+          if (is_far(j)) continue;
           s[j] = dot(q, at(in.k, G, j, g), D) / std::sqrt(static_cast<double>(D));
           if (s[j] > c_n) c_n = s[j], best = j;
         }
         for (Index j = 0; j <= n; ++j) {
-          p[j] = j < begin ? beta * dot(fq[n].data(), fk[j].data(), F) : gamma * std::exp(s[j] - c_n);
+          p[j] = is_far(j) ? beta * dot(fq[n].data(), fk[j].data(), F) : gamma * std::exp(s[j] - c_n);
           den += p[j];
         }
         double* y = in.y.data() + ((e.row + n) * H + h) * D;
@@ -261,10 +263,10 @@ Result reference(const Case& c, Inputs& in) {
         for (Index j = 0; j <= n; ++j) {
           axpy(p[j] / den, dy, out.dv.data() + ((e.row + j) * G + g) * D, D);
           dp[j] = (dot(dy, at(in.v, G, j, g), D) - delta) / den;
-          (j < begin ? far : near) += p[j] * dp[j];
+          (is_far(j) ? far : near) += p[j] * dp[j];
         }
         for (Index j = 0; j <= n; ++j) {
-          if (j < begin) {
+          if (is_far(j)) {
             axpy(beta * dp[j], fk[j].data(), dfq[n].data(), F);
             axpy(beta * dp[j], fq[n].data(), dfk[j].data(), F);
           } else {
@@ -459,7 +461,7 @@ void check(const Case& c) {
 }  // namespace
 
 #ifndef LOLCATS_BACKWARD_PART
-#define LOLCATS_BACKWARD_PART 7
+#define LOLCATS_BACKWARD_PART 15
 #endif
 
 #if LOLCATS_BACKWARD_PART & 1
@@ -540,6 +542,26 @@ TEST_CASE("other windows") {
   check<Hedgehog<64>, Terraced<24>>(one(333, {4, 2, 128}));
   check<Hedgehog<64>, Sliding<16>>(
       {{{0, 70, 0}, {75, 200, 0}, {275, 1, 0}, {300, 64, 0}, {364, 129, 0}}, 500, {4, 2, 128}});
+}
+#endif
+
+#if LOLCATS_BACKWARD_PART & 8
+TEST_CASE("sinks beside windows and far keys") {
+  for (const Index length : {1, 3, 64, 65, 200, 700}) {
+    Case c = one(length, {4, 2, 64});
+    check<Hedgehog<64>, Sinks<4, Terraced<64>>>(c);
+    check<Hedgehog<64>, Sinks<9, Sliding<100>>>(c);
+  }
+  Case c{{{0, 70, 0}, {75, 200, 0}, {275, 1, 0}, {300, 64, 0}, {364, 129, 0}}, 500, {4, 2, 64}};
+  c.per_group = c.affine = c.add = true;
+  check<Hedgehog<64>, Sinks<4, Terraced<64>>>(c);
+  for (int wanted = 0; wanted < 6; ++wanted) {
+    Case alone = one(330, {4, 2, 64});
+    bool* const flags[] = {&alone.q, &alone.k, &alone.v, &alone.query_map, &alone.key_map, &alone.factors};
+    for (int i = 0; i < 6; ++i) *flags[i] = i == wanted;
+    check<Hedgehog<64>, Sinks<4, Terraced<64>>>(alone);
+  }
+  check<Hedgehog<64>, Sinks<4, Sliding<64>>>(one(300, {4, 2, 128}));
 }
 #endif
 

@@ -32,6 +32,7 @@ struct Case {
   int rows = 0;
   std::vector<Extent> extents;
   double scale = 1;  // of queries
+  int sinks = 0;
 };
 
 struct Data {
@@ -126,6 +127,7 @@ Answer reference(const Case& c, const Data& data, int h, bool rounded = false) {
       if (S.empty()) S.assign(phi.size() * c.D, 0), z.assign(phi.size(), 0);
       const int begin = c.begin(n);
       for (; folded < std::min(begin, n + 1); ++folded) {
+        if (folded < c.sinks) continue;
         const std::vector<double> key = features(c, row(data.k, e.row + folded, c.G, g), &data.key_map[m * c.D * c.f],
                                                  &data.key_bias[m * width], rounded);
         const bf16* v = row(data.v, e.row + folded, c.G, g);
@@ -136,7 +138,10 @@ Answer reference(const Case& c, const Data& data, int h, bool rounded = false) {
       }
       double top = -std::numeric_limits<double>::infinity();
       std::vector<double> scores;
-      for (int j = begin; j <= n; ++j) {
+      std::vector<int> near;
+      for (int j = 0; j <= n; ++j) {
+        if (j >= c.sinks && j < begin) continue;
+        near.push_back(j);
         const bf16* k = row(data.k, e.row + j, c.G, g);
         double s = 0;
         for (int d = 0; d < c.D; ++d) s += static_cast<double>(q[d]) * k[d];
@@ -149,10 +154,10 @@ Answer reference(const Case& c, const Data& data, int h, bool rounded = false) {
         sum += beta * phi[i] * z[i];
         for (int d = 0; d < c.D; ++d) y[d] += beta * phi[i] * S[i * c.D + d];
       }
-      for (int j = begin; j <= n; ++j) {
-        const double weight = gamma * std::exp(scores[j - begin] - top);
+      for (std::size_t i = 0; i < near.size(); ++i) {
+        const double weight = gamma * std::exp(scores[i] - top);
         sum += weight;
-        for (int d = 0; d < c.D; ++d) y[d] += weight * row(data.v, e.row + j, c.G, g)[d];
+        for (int d = 0; d < c.D; ++d) y[d] += weight * row(data.v, e.row + near[i], c.G, g)[d];
       }
       for (int d = 0; d < c.D; ++d) y[d] /= sum;
       a.largest[e.row + n] = top;
@@ -286,7 +291,7 @@ void compare(const Case& c, const Data& d, const Got& got, int h, bool statistic
       if (!c.hybrid || want.largest_at[row] < 0) continue;
       largest.add(want.largest[row], got.largest[row * c.H + h], row);
       const int at = got.largest_at[row * c.H + h];
-      REQUIRE_MESSAGE((at >= c.begin(static_cast<int>(n)) && at <= n), "row " << row << " head " << h << " at " << at);
+      REQUIRE_MESSAGE(((at >= c.begin(static_cast<int>(n)) || (at >= 0 && at < c.sinks)) && at <= n), "row " << row << " head " << h << " at " << at);
       // Sums in fp32 may break a tie the other way; the key named must have the score named.
       const bf16* q = &d.q[(row * c.H + h) * c.D];
       const bf16* k = &d.k[((e.row + at) * c.G + h / (c.H / c.G)) * c.D];
@@ -353,7 +358,7 @@ template <class M, class W, int Size>
 struct Student {
   using Map = M;
   using Window = W;
-  static constexpr int D = Size;
+  [[maybe_unused]] static constexpr int D = Size;
   static Case describe(const W& window = {}) {
     Case c;
     c.formula = std::is_base_of_v<Relu<64>, M> || std::is_base_of_v<Relu<128>, M> ? Formula::relu : Formula::hedgehog;
@@ -363,6 +368,7 @@ struct Student {
     c.D = Size;
     c.hybrid = W::has_near;
     c.begin = begin_of(window);
+    c.sinks = static_cast<int>(sinks_of<W>);
     return c;
   }
 };
@@ -374,7 +380,8 @@ struct Student {
   Student<Hedgehog<64>, Terraced<64>, 128>, Student<Hedgehog<64>, Terraced<64, 1>, 128>,                              \
       Student<Hedgehog<64>, Sliding<64>, 128>, Student<Hedgehog<64>, Nothing, 128>,                                   \
       Student<T2R<128>, Terraced<64>, 128>, Student<T2R<128>, Nothing, 128>, Student<Hedgehog<64>, Terraced<64>, 64>, \
-      Student<T2R<64, Bias::head>, Sliding<64>, 64>
+      Student<T2R<64, Bias::head>, Sliding<64>, 64>, Student<Hedgehog<64>, Sinks<4, Terraced<64>>, 64>,              \
+      Student<Hedgehog<64>, Sinks<8, Sliding<64>>, 128>
 #endif
 
 }  // namespace
@@ -425,7 +432,7 @@ TEST_CASE_TEMPLATE("Long sequences, split and whole, eight query heads to a key 
 #define STUDENTS_BY_TILES                                                             \
   Student<Hedgehog<64>, Sliding<16>, 128>, Student<Hedgehog<64>, Sliding<128>, 128>,  \
       Student<T2R<128>, Terraced<128>, 128>, Student<Hedgehog<64>, Terraced<24>, 64>, \
-      Student<Hedgehog<64>, Nothing, 64>
+      Student<Hedgehog<64>, Nothing, 64>, Student<Hedgehog<64>, Sinks<9, Sliding<100>>, 64>
 #endif
 
 TEST_CASE_TEMPLATE("Any window by tiles is the plain formula, too", S, STUDENTS_BY_TILES) {

@@ -95,6 +95,7 @@ void check_sums(typename A::Window window, const Heads& heads, const Sequences& 
 TEST_CASE("hybrids in pieces") {
   check_pieces<Hybrid<Hedgehog<64>, Terraced<64>>>({});
   check_pieces<Hybrid<Hedgehog<64>, Sliding<64>, Affine>>({});
+  check_pieces<Hybrid<Hedgehog<64>, Sinks<4, Sliding<64>>>>({}, {64}, {1, 3, 65, 127, 200, 400});
   check_pieces<Hybrid<T2R<128>, Terraced<>, KeyMapsPerGroup>>(Terraced<>(32), {128});
 }
 
@@ -102,6 +103,7 @@ TEST_CASE("pieces against plain loops in double") {
   check_loops<Hybrid<Hedgehog<64>, Terraced<64>>>({}, {4, 2, 128});
   check_loops<Hybrid<Hedgehog<64>, Sliding<64>, Affine>>({}, {4, 2, 64});
   check_loops<Hybrid<T2R<128>, Terraced<>, KeyMapsPerGroup>>(Terraced<>(32), {4, 2, 128});
+  check_loops<Hybrid<Hedgehog<64>, Sinks<4, Sliding<64>>>>({}, {4, 2, 64});
   check_loops<Linear<Hedgehog<64>>>({}, {4, 1, 128});
   check_loops<Softmax<>>(Sliding<>(unlimited), {4, 2, 64});
   check_loops<Softmax<>>(Sliding<>(100), {4, 2, 128});
@@ -184,7 +186,9 @@ TEST_CASE("which kernels a prefill takes") {
   CHECK(prefill_path<Softmax<>>(Sliding<>(unlimited), {4, 2, 64}) == AttentionPath::softmax);
   CHECK(prefill_path<Softmax<Sinks<4, Sliding<124>>>>({}, {4, 2, 64}) == AttentionPath::softmax);
   CHECK(prefill_path<Softmax<Sinks<65, Sliding<124>>>>({}, {4, 2, 64}) == AttentionPath::general);
-  CHECK(prefill_path<Hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>>>({}, {4, 2, 128}) == AttentionPath::general);
+  CHECK(prefill_path<Hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>>>({}, {4, 2, 128}) == AttentionPath::fused);
+  CHECK(prefill_path<Hybrid<Hedgehog<64>, Sinks<9, Terraced<64>>>>({}, {4, 2, 128}) == AttentionPath::general);
+  CHECK(prefill_path<Hybrid<T2R<128>, Sinks<4, Terraced<64>>>>({}, {4, 2, 128}) == AttentionPath::general);
   CHECK(prefill_path<Hybrid<Hedgehog<64>, Terraced<64>>>({}, {4, 2, 72}) == AttentionPath::general);
   CHECK(prefill_path<Hybrid<Hedgehog<64>, Sliding<16>>>({}, {4, 2, 128}) == AttentionPath::general);
   // A terrace is the same only behind whole terraces.

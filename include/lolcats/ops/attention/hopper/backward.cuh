@@ -10,6 +10,7 @@
 #include <lolcats/ops/attention/hopper/backward_keys.cuh>
 #include <lolcats/ops/attention/hopper/backward_maps.cuh>
 #include <lolcats/ops/attention/hopper/backward_queries.cuh>
+#include <lolcats/ops/attention/hopper/backward_sinks.cuh>
 #include <lolcats/ops/attention/hopper/backward_walks.cuh>
 
 namespace lolcats::hopper {
@@ -39,6 +40,7 @@ class BackwardPass {
         stream_(tape.backend().stream()),
         problem_(problem),
         sinks_(sinks),
+        dy_(dy.data),
         a_(arguments_of<Map, D>(problem, extents)) {
     a_.dy = tensor_map(dy.data, dy.rows(), dy.cols(), tile_rows);
     a_.y = y.data;
@@ -60,10 +62,14 @@ class BackwardPass {
     if (keys || sinks_.q.gradient) pull_queries();
     if (maps) pull_maps<Side::queries>(w.query_map, w.query_bias);
     if (W::has_near && w.window_factors.trained()) pull_factors();
-    if (!keys && !key_maps) return;
-    launch_walk<Side::queries, Map, D>(a_, stream_);
-    if (keys) pull_keys();
-    if (key_maps) pull_maps<Side::keys>(w.key_map, w.key_bias);
+    if (keys || key_maps) {
+      launch_walk<Side::queries, Map, D>(a_, stream_);
+      if (keys) pull_keys();
+      if (key_maps) pull_maps<Side::keys>(w.key_map, w.key_bias);
+    }
+    if constexpr (sinks_of<W> > 0) {
+      if (keys || sinks_.q.gradient) pull_sinks(keys);
+    }
   }
 
  private:
@@ -84,6 +90,22 @@ class BackwardPass {
     const int parts = std::clamp(cuda::device().multiprocessors / a_.key_heads, 1, a_.tiles());
     cuda::launch("attention backward, keys", keys_kernel<Map, D, W>,
                  {dim3(a_.key_heads, parts), 3 * group_threads, stream_, sizeof(KeysShared<Map, D>)}, a_, sinks);
+  }
+
+  /// After the gradients of the window have been written.
+  void pull_sinks(bool keys) {
+    const typename Tape<B>::Scope scope(tape_);
+    constexpr Index count = sinks_of<W>;
+    const Index tiles = Index{a_.query_heads} * a_.tiles();
+    SinkShares s{problem_.q.data, problem_.k.data, problem_.v.data, a_.query_heads, a_.group(), score_scale<D>};
+    if (sinks_.q.gradient) s.ds = scratch<float>(tiles * sink_query_tile * count);
+    if (keys) s.parts = scratch<float>(tiles * 2 * count * D);
+    cuda::launch("attention backward, sinks", sinks_kernel<D, W>, {dim3(a_.tiles(), a_.query_heads), 256, stream_}, a_, s,
+                 dy_, sinks_.q.gradient.data);
+    if (!keys) return;
+    cuda::launch("attention backward, sums", detail::add_sinks<D, W, TileTable>,
+                 {dim3(a_.table.count, a_.key_heads, static_cast<unsigned>(2 * count)), detail::sink_threads, stream_},
+                 a_.table, problem_.window, s, a_.tiles(), sinks_.k.gradient.data, sinks_.v.gradient.data);
   }
 
   template <Side side>
@@ -134,6 +156,7 @@ class BackwardPass {
   cudaStream_t stream_;
   const AttentionProblem<B, W>& problem_;
   const AttentionSinks<B>& sinks_;
+  const bf16* dy_;
   BackwardArguments<W> a_;
 };
 

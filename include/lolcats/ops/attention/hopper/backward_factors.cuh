@@ -114,7 +114,7 @@ __global__ __launch_bounds__(group_threads, 3) void factors_kernel(const __grid_
       shared.rows_full.arrive_expecting(2 * Shared::tile_bytes);
       load_tile<tile_rows, D>(shared.q, a.q, tile.first_row(), head * D, shared.rows_full);
       load_tile<tile_rows, D>(shared.dy, a.dy, tile.first_row(), head * D, shared.rows_full);
-      load_pair(tile, key_column, partners.near_begin);
+      load_pair(tile, key_column, partners.template near_or_sinks<W>(0));
     }
     float shift[2], delta[2];
     int begin[2], end[2];  // of the keys that are near
@@ -129,7 +129,8 @@ __global__ __launch_bounds__(group_threads, 3) void factors_kernel(const __grid_
     shared.rows_full.wait(rows_parity);
     rows_parity ^= 1;
 #pragma unroll 1
-    for (int j = partners.near_begin; j < partners.near_end; ++j) {
+    for (int i = 0; i < partners.template near_and_sinks<W>(); ++i) {
+      const int j = partners.template near_or_sinks<W>(i);
       Fragment<tile_rows> s, g;  // (64, 64): scores, dy v^T
       shared.pair_full.wait(pair_parity);
       pair_parity ^= 1;
@@ -141,12 +142,13 @@ __global__ __launch_bounds__(group_threads, 3) void factors_kernel(const __grid_
       pin(s.x);
       pin(g.x);
       __syncthreads();  // the pair has been read, and q and dy, too, if it was the last
-      if (thread == 0 && j + 1 < partners.near_end) load_pair(tile, key_column, j + 1);
+      if (thread == 0 && i + 1 < partners.template near_and_sinks<W>())
+        load_pair(tile, key_column, partners.template near_or_sinks<W>(i + 1));
 #pragma unroll
       for (int e = 0; e < s.size; ++e) {
         const int r = fragment_row(e), key = j * tile_rows + fragment_column(e, lane);
         // Chosen, not multiplied: behind a sequence there may be NaN.
-        const bool is_near = key >= begin[r] && key < end[r];
+        const bool is_near = (key >= begin[r] || key < sinks_of<W>) && key < end[r];
         const float p = is_near ? exp2_fast(fmaf(s.x[e], score_exponent<D>, shift[r])) : 0.0F;
         const float d = is_near ? g.x[e] - delta[r] : 0.0F;
         weight.of[r] += p;

@@ -86,6 +86,7 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
         release(shared.weight_empty);
         add_bias<Map>(z, a.key_bias, a.key_map_head(head));
         pack_features<Map>(z, phi);
+        drop_sinks<W>(phi, tile, warp);
 #pragma unroll 1
         for (int part = 0; part < partners.state_parts(); ++part) {
           wait_for_state();
@@ -169,6 +170,7 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
           pin(z.x);
         }
         add_bias<Map>(z, a.key_bias, a.key_map_head(head));
+        drop_sinks<W>(dphi, tile, warp);
         std::uint32_t dz[f / 4];
         pack(pull_features<Map>(z, dphi, nullptr), dz);
         wgmma_fence();

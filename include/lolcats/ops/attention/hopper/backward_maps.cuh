@@ -216,6 +216,7 @@ __global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid
         rows.write(a.statistics[a.record(head, tile, tile.index)], shift, {{far.of[0] * scale, far.of[1] * scale}},
                    warp);
       } else {
+        drop_sinks<W>(dphi, tile, warp);
         pack(pull_features<Map>(z, dphi, nullptr), dz);
       }
       store_tile<tile_rows, f>(mine.dz, 0, dz, warp);

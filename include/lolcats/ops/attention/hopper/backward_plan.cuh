@@ -6,6 +6,7 @@
 //     and factors      the gradient of gamma                                                 backward_factors.cuh
 //   states<queries>  walks back over query tiles: R and r behind every tile                  backward_states.cuh
 //   keys             per key tile: dphi_k from R, then dk and dv of the group                backward_keys.cuh
+//     and sinks        what sinks before a window add to dq, dk and dv                       backward_sinks.cuh
 //     or maps          the same, then dW_k                                                   backward_maps.cuh
 //
 // States go through device memory in bf16, so that all tiles are independent but for the walks, which fill the chip by
@@ -189,6 +190,16 @@ struct Partners {
   int near_begin, near_end;    // tiles that are near, in part at least
 
   __device__ __forceinline__ bool far() const { return folded > 0 || mixed_begin < mixed_end; }
+  /// Of a tile of queries that reads sinks, too: near tiles, that of the sinks first if it is not among the others.
+  template <class W>
+  __device__ __forceinline__ int near_and_sinks() const {
+    return near_end - near_begin + (sinks_of<W> > 0 && near_begin > 0 && near_begin < near_end ? 1 : 0);
+  }
+  template <class W>
+  __device__ __forceinline__ int near_or_sinks(int i) const {
+    if (sinks_of<W> > 0 && near_begin > 0) return i == 0 ? 0 : near_begin + i - 1;
+    return near_begin + i;
+  }
   /// The chunk's own part of the state, and what the chunks before it have left.
   __device__ __forceinline__ int state_parts() const { return folded == 0 ? 0 : chunk == 0 ? 1 : 2; }
 };

@@ -118,10 +118,12 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
       wgmma_wait();
       pin(z.x);
       add_bias<Map>(z, side == Side::keys ? a.key_bias : a.query_bias, map_head);
-      if constexpr (side == Side::keys)
+      if constexpr (side == Side::keys) {
         pack_features<Map>(z, phi);
-      else
+        drop_sinks<W>(phi, tile, warp);
+      } else {
         pack_scaled_features<Map>(z, factor, phi);
+      }
     }
     if (thread == 0) wait_for_stores();
     __syncthreads();  // `mapped` has been read, and the image has left

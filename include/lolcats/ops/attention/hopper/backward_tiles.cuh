@@ -47,6 +47,29 @@ __device__ __forceinline__ void store_tile(std::byte* tile, int first_row, const
 /// The two rows of a tile that the calling thread's fragments hold.
 __device__ __forceinline__ int fragment_row_in_tile(int warp, int r) { return 16 * warp + (lane_id() >> 2) + 8 * r; }
 
+/// Takes the sinks, the first keys of a sequence, out of a tile's packed features, or its gradients of features: they are far
+/// for nobody.
+template <class W, int Words>
+__device__ __forceinline__ void drop_sinks(std::uint32_t (&phi)[Words], const TileTable::Tile& tile, int warp) {
+  if constexpr (sinks_of<W> > 0) {
+    if (tile.index > 0) return;
+#pragma unroll
+    for (int j = 0; j < Words; ++j) {
+      if (fragment_row_in_tile(warp, j & 1) < sinks_of<W>) phi[j] = 0;
+    }
+  }
+}
+template <class W, int F>
+__device__ __forceinline__ void drop_sinks(Fragment<F>& dphi, const TileTable::Tile& tile, int warp) {
+  if constexpr (sinks_of<W> > 0) {
+    if (tile.index > 0) return;
+#pragma unroll
+    for (int i = 0; i < dphi.size; ++i) {
+      if (fragment_row_in_tile(warp, fragment_row(i)) < sinks_of<W>) dphi.x[i] = 0;
+    }
+  }
+}
+
 /// Writes rows [0, valid) of a (64, D) tile to out (rows `stride` elements apart), or adds to what is there.
 template <int D>
 __device__ __forceinline__ void write_rows(const std::byte* tile, bf16* out, Index stride, int valid, bool add,

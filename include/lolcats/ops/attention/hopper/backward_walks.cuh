@@ -3,6 +3,7 @@
 
 #include <lolcats/backend/cuda.cuh>
 #include <lolcats/ops/attention/hopper/backward_states.cuh>
+#include <lolcats/ops/attention/hopper/sinks.cuh>
 
 #include <span>
 
@@ -12,7 +13,8 @@ namespace lolcats::hopper::backward_pass {
 template <class Map, class W>
 inline constexpr bool has_tiles = false;
 template <FeatureMap Map, Window W>
-requires(W::has_far && (Map::projected == 64 || Map::projected == 128) &&
+requires(W::has_far && (sinks_of<W> == 0 || (sinks_of<W> <= most_fused_sinks && !std::is_base_of_v<Nothing, W>)) &&
+         (Map::projected == 64 || Map::projected == 128) &&
          (Map::count * Map::projected == 64 ||
           Map::count * Map::projected == 128)) inline constexpr bool has_tiles<Map, W> = !Map::skip;
 

@@ -17,6 +17,7 @@ constexpr bool fits() {
     constexpr Index f = Map::projected;
     constexpr Index F = Map::count * f;
     using Tiles = WindowTiles<W>;
+    if (sinks_of<W> > most_sinks || (sinks_of<W> > 0 && std::is_base_of_v<Nothing, W>)) return false;
     // Far keys in the queries' own tile, beside near ones, would need the features of two tiles of keys at once.
     return (f == 64 || f == 128) && (F == 64 || F == 128) && !Map::skip && W::has_far &&
            (Tiles::lag == 0 || !Tiles::mixes_own);
@@ -24,6 +25,10 @@ constexpr bool fits() {
     return false;
   }
 }
+
+/// Is there enough shared memory for heads of `Size`?  Only sinks can be too much, beside maps of 128 columns.
+template <class Map, class W, int Size>
+inline constexpr bool has_room = sizeof(ForwardMemory<Sizes<Map, W, Size>>) <= 232448;
 
 /// Resumed sequences have their records at once: as many sequences as keep these within 256 MiB.
 template <class S>
@@ -41,8 +46,7 @@ template <class Map, int Size, class W>
 void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& problem, std::span<const Extent> extents,
             const Resumed* resumed, View<bf16> y, const AttentionStatistics<Cuda<bf16>>& statistics, int chunk_tiles) {
   using S = Sizes<Map, W, Size>;
-  static_assert(sizeof(ForwardMemory<S>) <= 232448 && sizeof(ChunkMemory<S>) <= 232448,
-                "more shared memory than Hopper has");
+  static_assert(has_room<Map, W, Size> && sizeof(ChunkMemory<S>) <= 232448, "more shared memory than Hopper has");
   const Heads& heads = problem.heads;
   const auto& weights = problem.weights;
   const cudaStream_t stream = backend.stream();
@@ -53,6 +57,8 @@ void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& pr
       tensor_map(problem.v.data, problem.v.rows(), heads.keys * Size, tile),
       tensor_map(weights.query_map.value.data, heads.queries * Size, S::f, Size),
       tensor_map(weights.key_map.value.data, weights.key_map.shape()[0] * Size, S::f, Size),
+      S::sinks > 0 ? tensor_map(problem.k.data, problem.k.rows(), heads.keys * Size, sink_rows) : CUtensorMap{},
+      S::sinks > 0 ? tensor_map(problem.v.data, problem.v.rows(), heads.keys * Size, sink_rows) : CUtensorMap{},
   };
   Parameters<W> p{};
   p.window = problem.window;
@@ -113,7 +119,8 @@ bool takes_forward(const AttentionProblem<Cuda<bf16>, W>& problem, std::span<con
     Index longest = 0;
     for (const Extent& e : extents) longest = std::max(longest, e.length);
     constexpr Index most_rows = std::numeric_limits<int>::max() - forward_pass::tile;
-    return cuda::device().capability == 90 && (heads.size == 64 || heads.size == 128) &&
+    return cuda::device().capability == 90 &&
+           (heads.size == 64 || (heads.size == 128 && forward_pass::has_room<Map, W, 128>)) &&
            problem.sequences->rows() <= most_rows && problem.k.rows() <= most_rows &&
            forward_pass::WindowTiles<W>::covers(problem.window, longest) &&
            aligned(problem.q.data) && aligned(problem.k.data) && aligned(problem.v.data) &&
@@ -134,10 +141,11 @@ template <class Map, class W>
 void run(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& problem, std::span<const Extent> extents,
          const Resumed* resumed, View<bf16> y, const AttentionStatistics<Cuda<bf16>>& statistics) {
   const int tiles = chunk_tiles(extents, problem.heads.queries, cuda::device().multiprocessors);
-  if (problem.heads.size == 64)
+  if (problem.heads.size == 64) {
     launch<Map, 64>(backend, problem, extents, resumed, y, statistics, tiles);
-  else
+  } else if constexpr (has_room<Map, W, 128>) {
     launch<Map, 128>(backend, problem, extents, resumed, y, statistics, tiles);
+  }
 }
 
 }  // namespace forward_pass

@@ -103,6 +103,7 @@ __global__ __launch_bounds__(chunk_threads,
       std::uint32_t phi[S::F / 4];  // (64, F)
       add_bias<Map>(z, memory.key_bias);
       pack_features<Map>(z, phi);
+      drop_sinks<S>(phi, rows, first + i);
       if ((i + 1) * tile > keys) {
 #pragma unroll
         for (int j = 0; j < S::F / 4; ++j) {

@@ -63,11 +63,12 @@ struct Sizes {
   static_assert((f == 64 || f == 128) && (F == 64 || F == 128) && (D == 64 || D == 128));
   static constexpr int lag = Tiles::lag;
   static constexpr bool near = Window::has_near;
+  static constexpr int sinks = static_cast<int>(sinks_of<Window>);
   static constexpr int state_floats = F * D + F;
 
   // Shared memory holds the weights first; what is left decides the stages.
   static constexpr bool wide = f == 128 && D == 128;
-  static constexpr int q_stages = wide ? 1 : 2;
+  static constexpr int q_stages = wide || (sinks > 0 && D == 128) ? 1 : 2;
   // Without a previous tile an output warpgroup reads every other use of a ring: an even number keeps it to its own slots,
   // or it could take the phase before the last for the one it waits for.
   static constexpr int k_stages = lag == 1 ? 3 : 2;
@@ -116,6 +117,16 @@ struct Mixing {
   }
 };
 
+/// Keys and values of sinks, for tiles of queries that do not compare the first tile of keys.
+template <int D, bool Sinks>
+struct SinkMemory {};
+template <int D>
+struct SinkMemory<D, true> {
+  SharedTile<sink_rows, D> k, v;  // (16, D)
+  uint2 weights[2 * 128];         // (64, 8) of either output warpgroup, as packed factors
+  Barrier full;
+};
+
 /// Shared memory of the forward kernel.  What a block finds out once is here, too: the roles have no registers for it.
 template <class S>
 struct ForwardMemory {
@@ -136,11 +147,14 @@ struct ForwardMemory {
   Barrier q_full[2], q_empty[S::q_stages];  // full: one per output warpgroup, which waits for each of its phases
   Barrier phi_full[2], phi_empty[2];
   Barrier sums_full[2], sums_empty;
+  SinkMemory<S::D, (S::sinks > 0)> sinks;
 };
 
-/// The tensor maps of a launch: boxes of 64 rows of q (M, H * D), k and v (M, G * D), and of D rows of the maps (H * D, f).
+/// The tensor maps of a launch: boxes of 64 rows of q (M, H * D), k and v (M, G * D), and of D rows of the maps (H * D, f);
+/// where there are sinks, boxes of 16 rows of k and v, too.
 struct TensorMaps {
   CUtensorMap q, k, v, query_map, key_map;
+  CUtensorMap sink_k{}, sink_v{};
 };
 
 /// Registers per thread of the roles; they start with 128 each.
@@ -175,6 +189,18 @@ __device__ __forceinline__ void score(Fragment<tile>& scores, std::uint32_t q, s
   for (int s = 0; s < D / 16; ++s) {
     wgmma<Contiguous::k, Contiguous::k>(scores.x, columns_descriptor<tile>(q, s), columns_descriptor<tile>(k, s),
                                         s > 0);
+  }
+}
+
+/// Takes the sinks, the first keys of tile `key_tile`, out of its packed features (64, F): they are far for nobody.
+template <class S>
+__device__ __forceinline__ void drop_sinks(std::uint32_t (&phi)[S::F / 4], const Rows& rows, int key_tile) {
+  if constexpr (S::sinks > 0) {
+    if (key_tile > 0) return;
+#pragma unroll
+    for (int j = 0; j < S::F / 4; ++j) {
+      if (rows.of(j & 1) < S::sinks) phi[j] = 0;
+    }
   }
 }
 

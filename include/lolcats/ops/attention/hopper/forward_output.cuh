@@ -22,6 +22,12 @@ __device__ __forceinline__ void find_bounds(RowBounds (&bounds)[2], const W& win
   }
 }
 
+/// Does some tile of queries of this walk not compare the first tile of keys?
+template <class S>
+__device__ __forceinline__ bool reads_sinks_apart(const Walk& walk) {
+  return S::sinks > 0 && walk.end - 1 > S::lag;
+}
+
 template <class S>
 struct OutputRole {
   using W = typename S::Window;
@@ -44,6 +50,9 @@ struct OutputRole {
 
   __device__ __forceinline__ void run() {
     memory.weights_full.wait(0);
+    if constexpr (S::sinks > 0) {
+      if (reads_sinks_apart<S>(walk)) memory.sinks.full.wait(0);
+    }
     // The tile before the chunk has one reader instead of two; the other warpgroup's arrivals are made here.
     if (S::lag == 1 && walk.begin > 0 && w == 1 && lane_id() == 0) {
       memory.k_barriers.wait_full(0);
@@ -67,6 +76,7 @@ struct OutputRole {
     memory.q_full[w].wait(turn & 1);
     Fragment<f> z;                                                    // (64, f), of the queries
     Scores own_scores, previous_scores;                               // (64, 64)
+    Fragment<8> sink_scores;                                          // (64, 8)
     std::uint32_t phi[F / 4];                                         // (64, F), of the queries
     std::uint32_t own_weights[tile / 4], previous_weights[tile / 4];  // (64, 64)
     PerRow near_sum{{0, 0}};
@@ -80,14 +90,14 @@ struct OutputRole {
         start_projection(z, q);
       finish(z);
       map_queries(z, phi);
-      if constexpr (S::near) start_scores(own_scores, q, own);
+      if constexpr (S::near) start_own_scores(own_scores, sink_scores, q, own);
     } else {
       // The scores of the own tile are computed while the keys are mapped, the others while those are masked; the queries
       // are mapped last, when the scores have become weights.
       if (maps_keys)
-        map_keys(mapped, [&] { start_scores(own_scores, q, own); });
+        map_keys(mapped, [&] { start_own_scores(own_scores, sink_scores, q, own); });
       else
-        start_scores(own_scores, q, own);
+        start_own_scores(own_scores, sink_scores, q, own);
     }
     if constexpr (S::lag == 1) start_scores(previous_scores, q, previous ? own - 1 : own);
     if constexpr (early_projection) start_projection(z, q);
@@ -96,6 +106,11 @@ struct OutputRole {
       finish<S::lag + early_projection>(own_scores);
       keep_near<Tiles::mixes_own, true>(own_scores, rows, t, t);
       raise(largest, own_scores);
+      if constexpr (S::sinks > 0) {
+        pin(sink_scores.x);
+        keep_sinks(sink_scores, t > S::lag);
+        raise(largest, sink_scores);
+      }
       if constexpr (S::lag == 1) {
         finish<early_projection>(previous_scores);
         if (previous) {
@@ -107,12 +122,18 @@ struct OutputRole {
       }
       release_keys(own, previous);
       largest = {{quad_max(largest.of[0]), quad_max(largest.of[1])}};
-      if (p.largest_at) save_largest(t, rows, largest, previous_scores, own_scores);
+      if (p.largest_at) save_largest(t, rows, largest, sink_scores, previous_scores, own_scores);
       const float to_log2 = 1.4426950408889634F * p.score_scale;
       const float log2_near = memory.mixing.log2_near;
       const PerRow shift{{log2_near - largest.of[0] * to_log2, log2_near - largest.of[1] * to_log2}};
       weigh(own_scores, shift, to_log2, near_sum);
       if constexpr (S::lag == 1) weigh(previous_scores, shift, to_log2, near_sum);
+      if constexpr (S::sinks > 0) {  // out of the way until the other products are done
+        weigh(sink_scores, shift, to_log2, near_sum);
+        std::uint32_t words[2];
+        pack(sink_scores, words);
+        memory.sinks.weights[threadIdx.x] = uint2{words[0], words[1]};
+      }
     } else {
       release_keys(own, previous);
     }
@@ -166,6 +187,15 @@ struct OutputRole {
     }
     wgmma_wait();
     pin(y);
+    if constexpr (S::sinks > 0) {
+      const uint2 words = memory.sinks.weights[threadIdx.x];
+      const std::uint32_t sink_weights[4] = {words.x, words.y, 0, 0};  // (64, 16)
+      wgmma_fence();
+      wgmma<Contiguous::mn>(y, sink_weights, rows_descriptor<sink_rows>(memory.sinks.v.address(), 0));
+      wgmma_commit();
+      wgmma_wait();
+      pin(y);
+    }
     if (lane_id() == 0) {
       memory.v_barriers.release(own);
       if (previous) memory.v_barriers.release(own - 1);
@@ -191,6 +221,20 @@ struct OutputRole {
     score<D>(scores, q, memory.k.at(i).address());
     wgmma_commit();
   }
+  /// The same against the own tile, and against sinks.
+  __device__ __forceinline__ void start_own_scores(Scores& scores, Fragment<8>& sinks, std::uint32_t q, int i) const {
+    memory.k_barriers.wait_full(i);
+    wgmma_fence();
+    score<D>(scores, q, memory.k.at(i).address());
+    if constexpr (S::sinks > 0) {
+#pragma unroll
+      for (int s = 0; s < D / 16; ++s) {
+        wgmma<Contiguous::k, Contiguous::k>(sinks.x, columns_descriptor<tile>(q, s),
+                                            columns_descriptor<sink_rows>(memory.sinks.k.address(), s), s > 0);
+      }
+    }
+    wgmma_commit();
+  }
   template <int Pending = 0, int Columns>
   static __device__ __forceinline__ void finish(Fragment<Columns>& x) {
     wgmma_wait<Pending>();
@@ -210,6 +254,7 @@ struct OutputRole {
     std::uint32_t phi[F / 4];  // (64, F)
     add_bias<typename S::Map>(z, memory.key_bias);
     pack_features<typename S::Map>(z, phi);
+    drop_sinks<S>(phi, Rows(), first_key_tile() + i);
     store_rows<tile, F>(memory.phi[w].address(), 16 * warp(), phi);
     publish(memory.phi_full[w]);
   }
@@ -241,20 +286,34 @@ struct OutputRole {
       for (int i = 0; i < Scores::size; ++i) {
         const RowBounds& b = bounds[fragment_row(i)];
         const int column = fragment_column(i, lane);
-        if ((has_far && column < b.near_begin) || (has_future && column >= b.near_end)) scores.x[i] = -INFINITY;
+        if ((has_far && column < b.near_begin && !is_sink(key_tile, column)) || (has_future && column >= b.near_end)) scores.x[i] = -INFINITY;
       }
     }
   }
-  static __device__ __forceinline__ void raise(PerRow& largest, const Scores& scores) {
+  static __device__ __forceinline__ bool is_sink(int key_tile, int column) {
+    return S::sinks > 0 && key_tile == 0 && column < S::sinks;
+  }
+  /// Of 8 keys the sinks, if they are not among the keys of the tiles.
+  static __device__ __forceinline__ void keep_sinks(Fragment<8>& scores, bool apart) {
+    const int lane = lane_id();
 #pragma unroll
-    for (int i = 0; i < Scores::size; ++i) {
+    for (int i = 0; i < 4; ++i) {
+      if (!apart || fragment_column(i, lane) >= S::sinks) scores.x[i] = -INFINITY;
+    }
+  }
+  template <int Columns>
+  static __device__ __forceinline__ void raise(PerRow& largest, const Fragment<Columns>& scores) {
+#pragma unroll
+    for (int i = 0; i < scores.size; ++i) {
       largest.of[fragment_row(i)] = fmaxf(largest.of[fragment_row(i)], scores.x[i]);
     }
   }
   /// scores become weights gamma exp(score - c).
-  static __device__ __forceinline__ void weigh(Scores& scores, const PerRow& shift, float to_log2, PerRow& sum) {
+  template <int Columns>
+  static __device__ __forceinline__ void weigh(Fragment<Columns>& scores, const PerRow& shift, float to_log2,
+                                               PerRow& sum) {
 #pragma unroll
-    for (int i = 0; i < Scores::size; ++i) {
+    for (int i = 0; i < scores.size; ++i) {
       scores.x[i] = exp2_fast(scores.x[i] * to_log2 + shift.of[fragment_row(i)]);
       sum.of[fragment_row(i)] += scores.x[i];
     }
@@ -280,7 +339,7 @@ struct OutputRole {
     for (int i = 0; i < Scores::size; ++i) {
       const RowBounds& b = bounds[fragment_row(i)];
       const int column = fragment_column(i, lane);
-      const bool is_far = exists && column < ::min(b.near_begin, b.near_end);
+      const bool is_far = exists && column < ::min(b.near_begin, b.near_end) && !is_sink(key_tile, column);
       if constexpr (S::near) {
         if (is_far) weights.x[i] = products.x[i];
       } else {
@@ -292,7 +351,8 @@ struct OutputRole {
 
   /// Saves the largest near score and the first key that has it.
   __device__ __forceinline__ void save_largest(int t, const Rows& rows, const PerRow& largest,
-                                               const Scores& previous_scores, const Scores& own_scores) const {
+                                               const Fragment<8>& sink_scores, const Scores& previous_scores,
+                                               const Scores& own_scores) const {
     const int lane = lane_id();
     int at[2] = {INT_MAX, INT_MAX};
 #pragma unroll
@@ -305,6 +365,12 @@ struct OutputRole {
       for (int i = Scores::size - 1; i >= 0; --i) {
         const int r = fragment_row(i);
         if (previous_scores.x[i] == largest.of[r]) at[r] = (t - 1) * tile + fragment_column(i, lane);
+      }
+    }
+    if constexpr (S::sinks > 0) {
+#pragma unroll
+      for (int i = 3; i >= 0; --i) {
+        if (sink_scores.x[i] == largest.of[fragment_row(i)]) at[fragment_row(i)] = fragment_column(i, lane);
       }
     }
 #pragma unroll

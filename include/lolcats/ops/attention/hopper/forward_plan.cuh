@@ -22,6 +22,10 @@ namespace lolcats::hopper::forward_pass {
 /// Rows of a tile of queries or keys, counted from the start of a sequence.
 inline constexpr int tile = 64;
 
+/// Sinks that these kernels take at most, and rows of keys that they are fetched with: a step of a product.
+inline constexpr Index most_sinks = 8;
+inline constexpr int sink_rows = 16;
+
 /// How a window looks to a tile of queries.  Key tiles before tile t - lag are far for all of tile t: they are in the
 /// state.  The key tiles from t - lag to t are compared key by key.
 template <class W>

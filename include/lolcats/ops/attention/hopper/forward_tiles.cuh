@@ -35,9 +35,10 @@ struct TilesShared {
 };
 
 /// What a tile of queries reads, one after the other: pairs of near tiles, parts of the state, pairs of mixed tiles.
+template <class W>
 struct Steps {
   Partners partners;
-  __device__ __forceinline__ int near() const { return partners.near_end - partners.near_begin; }
+  __device__ __forceinline__ int near() const { return partners.template near_and_sinks<W>(); }
   __device__ __forceinline__ int mixed() const { return ::max(0, partners.mixed_end - partners.mixed_begin); }
   __device__ __forceinline__ int count() const { return near() + partners.state_parts() + mixed(); }
 };
@@ -62,7 +63,7 @@ __global__ __launch_bounds__(group_threads, 2) void tiles_kernel(const __grid_co
 
   const auto tile_at = [&](int i) { return a.table.ordered(Side::queries, i); };
   const auto steps_of = [&](const TileTable::Tile& tile) {
-    return Steps{partners_of<Side::queries>(a.window, tile, a.state.chunk)};
+    return Steps<W>{partners_of<Side::queries>(a.window, tile, a.state.chunk)};
   };
   const auto load_q = [&](int i) {
     shared.q_full.arrive_expecting(Sizes::tile_bytes);
@@ -73,13 +74,13 @@ __global__ __launch_bounds__(group_threads, 2) void tiles_kernel(const __grid_co
   const auto fetch = [&] {
     if (fetch_tile >= a.tiles()) return;
     const TileTable::Tile tile = tile_at(fetch_tile);
-    const Steps steps = steps_of(tile);
+    const auto steps = steps_of(tile);
     const Partners& p = steps.partners;
     std::byte* const slot = shared.slot[fetched & 1];
     Barrier& full = shared.slot_full[fetched & 1];
     int step = fetch_step;
     if (step < steps.near()) {
-      const int row = tile.row + (p.near_begin + step) * tile_rows;
+      const int row = tile.row + p.template near_or_sinks<W>(step) * tile_rows;
       full.arrive_expecting(2 * Sizes::tile_bytes);
       load_tile<tile_rows, D>(slot, a.k, row, key_column, full);
       load_tile<tile_rows, D>(slot + Sizes::tile_bytes, a.v, row, key_column, full);
@@ -155,7 +156,8 @@ __global__ __launch_bounds__(group_threads, 2) void tiles_kernel(const __grid_co
     q_parity ^= 1;
     if constexpr (W::has_near) {
 #pragma unroll 1
-      for (int j = p.near_begin; j < p.near_end; ++j) {
+      for (int i_near = 0; i_near < p.template near_and_sinks<W>(); ++i_near) {
+        const int j = p.template near_or_sinks<W>(i_near);
         std::byte* const keys = wait_for_step(Sizes::tile_bytes, j);
         Fragment<tile_rows> s;  // (64, 64), q.k, then weights
         wgmma_fence();
@@ -167,7 +169,7 @@ __global__ __launch_bounds__(group_threads, 2) void tiles_kernel(const __grid_co
 #pragma unroll
         for (int e = 0; e < s.size; ++e) {
           const int r = fragment_row(e), key = j * tile_rows + fragment_column(e, lane);
-          if (key < begin[r] || key >= end[r]) s.x[e] = -INFINITY;
+          if ((key < begin[r] && key >= sinks_of<W>) || key >= end[r]) s.x[e] = -INFINITY;
           top[r] = fmaxf(top[r], s.x[e]);
         }
         float shrink[2], shift[2];

@@ -6,7 +6,7 @@
 // One block holds a tile of 128 keys of a key/value head and walks over the query tiles that see it, all query heads of
 // the group at each.  dk and dv stay in registers (two warpgroups, 64 keys each) and no key is repeated.  Its share of dq
 // goes through shared memory to fp32 sums in device memory; the key tiles of a query tile add in order, each waiting
-// for its turn, so that the sums do not depend on timing.  Sinks: softmax_sinks.cuh.
+// for its turn, so that the sums do not depend on timing.  Sinks: sinks.cuh.
 // After FlashAttention-3: Shah et al. 2024, arXiv:2407.08608.
 #pragma once
 
@@ -291,7 +291,7 @@ void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>,
     const float scale = 1 / std::sqrt(static_cast<float>(D));
     constexpr Index count = sinks_of<W>;
     const bool keys = sinks.k.gradient || sinks.v.gradient;
-    SoftmaxSinks first{p.q.data, p.k.data, p.v.data, static_cast<int>(heads.queries), static_cast<int>(heads.group()), scale};
+    SinkShares first{p.q.data, p.k.data, p.v.data, static_cast<int>(heads.queries), static_cast<int>(heads.group()), scale};
     if constexpr (count > 0) {
       if (Queries) first.ds = tape.template scratch<float>(Shape{heads.queries * tiles, softmax_query_tile * count}).data;
       if (keys) first.parts = tape.template scratch<float>(Shape{heads.queries * tiles, 2 * count * D}).data;
@@ -323,7 +323,7 @@ void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>,
         const dim3 by_sink(static_cast<unsigned>(extents.count), static_cast<unsigned>(heads.keys),
                            static_cast<unsigned>(2 * count));
         if (keys) {
-          cuda::launch("softmax_backward_sinks", detail::softmax_backward_sinks<D, W>,
+          cuda::launch("softmax_backward, sinks", detail::add_sinks<D, W, TiledExtents>,
                        {by_sink, detail::sink_threads, backend.stream()}, extents, p.window, first, static_cast<int>(tiles),
                        sinks.k.gradient.data, sinks.v.gradient.data);
         }

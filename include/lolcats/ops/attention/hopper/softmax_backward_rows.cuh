@@ -3,9 +3,14 @@
 
 #include <lolcats/backend/cuda.cuh>
 #include <lolcats/ops/attention/hopper/fragment.cuh>
-#include <lolcats/ops/attention/hopper/softmax_sinks.cuh>
+#include <lolcats/ops/attention/hopper/sinks.cuh>
+#include <lolcats/ops/attention/hopper/softmax_tiles.cuh>
 
 namespace lolcats::hopper {
+
+/// Rows of a query tile of the backward pass; its key tiles have softmax_tile rows.
+inline constexpr int softmax_query_tile = 64;
+static_assert(softmax_query_tile == sink_query_tile);
 
 /// What the backward pass knows about the rows of one query tile of one head; rows behind the sequence have zeros.
 ///   p_nj / den_n = exp2(s_nj log2(e) - shift_n),   ds_nj = p_nj / den_n (dy_n.v_j - delta_n)
@@ -32,6 +37,11 @@ __device__ __forceinline__ int fragment_order(int half, int block, int thread) {
   return (half * 8 + block) * 128 + thread;
 }
 
+__device__ __forceinline__ SinkExtent sink_extent(const TiledExtents& extents, int n) {
+  const auto& e = extents.entries[n];
+  return {e.row, e.length, 2 * e.storage};
+}
+
 namespace detail {
 
 /// The extent that query tile `tile` of all tiles belongs to.
@@ -48,7 +58,7 @@ template <int D, class W>
 __global__ __launch_bounds__(256, sinks_of<W> > 0 ? 2 : 1) void softmax_backward_begin(const __grid_constant__ TiledExtents extents,
                                                               const W window, const bf16* y, const bf16* dy,
                                                               const float* largest, const float* inverse_denominator,
-                                                              SoftmaxScratch scratch, SoftmaxSinks sinks) {
+                                                              SoftmaxScratch scratch, SinkShares sinks) {
   const int n = find_extent(extents, static_cast<int>(blockIdx.x));
   if (n < 0) return;
   const auto& e = extents.entries[n];
@@ -82,14 +92,19 @@ __global__ __launch_bounds__(256, sinks_of<W> > 0 ? 2 : 1) void softmax_backward
   if constexpr (sinks_of<W> > 0) {
     if (!sees_sinks(window, e.length, tile)) return;
     __syncthreads();
-    pull_sinks<D>(sinks, window, e, tile, head, dy, rows.shift, rows.delta, scratch.at(head, e, tile));
+    const float scale_log2 = sinks.scale * 1.4426950408889634F;
+    pull_sinks<D>(sinks, window, sink_extent(extents, n), tile, head, dy, scratch.at(head, e, tile),
+                  [&](int r, int, float score, float product, float& p, float& ds) {
+                    p = exp2f(fmaf(score, scale_log2, -rows.shift[r]));
+                    ds = p * (product - rows.delta[r]);
+                  });
   }
 }
 
 /// One block per (query tile, head): dq (M, H * D) from its sums.
 template <int D, class W>
 __global__ __launch_bounds__(256) void softmax_backward_end(const __grid_constant__ TiledExtents extents, const W window,
-                                                            SoftmaxScratch scratch, SoftmaxSinks sinks, float scale,
+                                                            SoftmaxScratch scratch, SinkShares sinks, float scale,
                                                             bf16* dq, bool add) {
   __shared__ float tile_rows[softmax_query_tile][D + 4];
   const int n = find_extent(extents, static_cast<int>(blockIdx.x));
@@ -120,7 +135,7 @@ __global__ __launch_bounds__(256) void softmax_backward_end(const __grid_constan
     for (int j = 0; j < 8; ++j) sum[j] = tile_rows[row][column + j];
     if constexpr (sinks_of<W> > 0) {
       if (sees_sinks(window, e.length, tile)) {
-        add_sinks_dq<D, W>(sum, sinks, e, head, scratch.at(head, e, tile), row, column);
+        add_sinks_dq<D, W>(sum, sinks, sink_extent(extents, n), head, scratch.at(head, e, tile), row, column);
       }
     }
 #pragma unroll

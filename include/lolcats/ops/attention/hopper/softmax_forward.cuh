@@ -13,6 +13,7 @@
 #include <lolcats/backend/cuda.cuh>
 #include <lolcats/ops/attention/hopper/fragment.cuh>
 #include <lolcats/ops/attention/hopper/resumed.cuh>
+#include <lolcats/ops/attention/hopper/sinks.cuh>
 #include <lolcats/ops/attention/hopper/softmax_pipeline.cuh>
 #include <lolcats/ops/attention/hopper/softmax_tiles.cuh>
 
@@ -20,9 +21,6 @@
 #include <limits>
 
 namespace lolcats::hopper {
-
-/// Sinks that the fused kernels take at most.
-inline constexpr Index most_fused_sinks = 64;
 
 /// Shared memory of the forward kernel; tiles are panels of (128, 64), swizzled.
 template <int D>
