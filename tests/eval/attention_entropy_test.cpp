@@ -97,6 +97,8 @@ TEST_CASE("error_by_entropy: one bin for all is the attention error") {
   CHECK(bins[1].count == 0);
   CHECK(bins[1].mse == 0);
   CHECK(error_by_entropy(model, data, {-1, 100}, 99)[0].count == 0);
+  // The first query has one key, and an entropy of exactly 0: a bin holds its lower edge.
+  CHECK(error_by_entropy(model, data, {0, 100})[0].count == 4 * 17 * 2 * 4);
   CHECK_THROWS_AS(error_by_entropy(model, data, {1}), ConfigError);
   CHECK_THROWS_AS(error_by_entropy(model, data, {1, 1}), ConfigError);
 }

@@ -61,6 +61,7 @@ TEST_CASE("Sampler: top-k keeps the k largest logits") {
   CHECK(Sampler{.temperature = 1, .top_k = 100}.distribution(logits).size() == logits.size());
   CHECK(Sampler{.temperature = 3, .top_k = 1}(logits) == 1);
   // Ties go to the smaller token.
+  CHECK(Sampler{.temperature = 1}.distribution(std::vector<double>{0, 1, 1, 1})[0].token == 1);
   CHECK(Sampler{.temperature = 1, .top_k = 2}.distribution(std::vector<double>{0, 1, 1, 1})[1].token == 2);
 }
 
@@ -79,6 +80,10 @@ TEST_CASE("Sampler: top-p keeps the smallest set with at least that mass") {
   CHECK(kept[0].token == 1);
   CHECK(kept[0].probability == doctest::Approx(2.0 / 3).epsilon(1e-12));
   CHECK(kept[1].token == 0);
+  // Two equal logits have a half each, exactly: half the mass is one token, the smaller.
+  const auto half = Sampler{.temperature = 1, .top_p = 0.5}.distribution(std::vector<double>{1, 1});
+  REQUIRE(half.size() == 1);
+  CHECK(half[0].token == 0);
   const Sampler sampler{.temperature = 1, .top_p = 0.7, .seed = 3};
   CHECK(chi_square(sampler, halves, {{0, 1.0 / 3}, {1, 2.0 / 3}}, 20000) < 10.8);  // 99.9%, 1 degree
 }

@@ -172,6 +172,12 @@ TEST_CASE("AttentionLayer: window dropout acts in training only, and is the atte
   }
   CHECK(dropped > 8);  // 20 +- 3.2
   CHECK(dropped < 32);
+  // One in ten is not nine in ten.
+  const auto rarely = layer_of(std::type_identity<Hybrid<Map, Sliding<8>, WindowDropout<Ratio{1, 10}>>>{});
+  int rare = 0;
+  for (std::uint64_t seed = 0; seed < 100; ++seed) rare += values(rarely, true, seed) == without;
+  CHECK(rare > 0);  // 10 +- 3
+  CHECK(rare < 30);
   CHECK(std::string(Hybrid<Map, Sliding<8>, WindowDropout<Ratio{1, 2}>>::name()) ==
         "hybrid<hedgehog<4>, sliding<8>, window dropout 0.5>");
 }

@@ -21,6 +21,16 @@ TEST_CASE("sliding windows, in double and float") {
   check_attention_endless_window<SlidingHybrid>(Sliding<>(64), {});
 }
 
+// A row of a tile meets its near keys by blocks of 128: what an earlier block left is rescaled by a larger score of a
+// later one, whose place counts from the start of the sequence.
+TEST_CASE("windows of more than a block of keys") {
+  const AttentionSuite suite{.lengths = {257, 400}, .sizes = {3}};
+  for (const Index width : {150, 200}) {
+    check_attention_against_reference<Hybrid<Hedgehog<dynamic>, Sliding<>>>(Sliding<>(width), suite, 1e-11, 1e-8);
+    check_attention_against_reference<Hybrid<T2R<dynamic>, Terraced<>, Affine>>(Terraced<>(width), suite, 1e-11, 1e-8);
+  }
+}
+
 TEST_CASE("terraced windows of two tiles, far keys weighing 1 - gamma") {
   using TerracedHybrid = Hybrid<T2R<dynamic>, Terraced<>, Affine>;
   check_attention<TerracedHybrid, false>(Terraced<>(5));

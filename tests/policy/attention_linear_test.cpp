@@ -34,4 +34,7 @@ TEST_CASE("softmax attention within any window") {
     check_attention_against_reference<Any>(Sliding<>(width), {.sizes = {3}}, 1e-11, 1e-8);
     check_attention_steps<Any>(Sliding<>(width), {});
   }
+  for (const Index width : {150, 200}) {  // more than a block of keys
+    check_attention_against_reference<Any>(Sliding<>(width), {.lengths = {257, 400}, .sizes = {3}}, 1e-11, 1e-8);
+  }
 }

@@ -32,8 +32,13 @@ TEST_CASE("different sizes, NaN and infinity fail") {
   CHECK_FALSE(close(std::vector{1.0}, std::vector{-infinity}, 1.0));
 }
 
-TEST_CASE("zeros are compared absolutely, and nothing equals nothing") {
+TEST_CASE("zeros are compared absolutely, and nothing is close to nothing where a test asks for it") {
   CHECK(close(std::vector{0.0, 0.0}, std::vector{0.0, 1e-9}, 1e-8));
   CHECK_FALSE(close(std::vector{0.0, 0.0}, std::vector{0.0, 1e-7}, 1e-8));
-  CHECK(close(std::vector<double>{}, std::vector<double>{}, 0.0));
+  const std::vector<double> none;
+  CHECK_FALSE(close(none, none, 1.0));
+  CHECK_FALSE(close_in_norm(none, none, 1.0));
+  CHECK_FALSE(same(none, none));
+  CHECK(close(none, none, 0.0, OfNothing::passes));
+  CHECK_FALSE(close(none, std::vector{1.0}, 1.0, OfNothing::passes));
 }

@@ -16,6 +16,30 @@ using Vars = std::span<const Var<B>>;
 
 enum class Plant { nothing, wrong_factor, forgets_to_add, reads_before_writing, value_needs_recording, one_element };
 
+/// y = x_0 w, elementwise, with a planted error in what an operation does beside its numbers.
+enum class Habit { good, leaves_an_argument_out, leaves_the_weight_out, always_records, never_records, counts_threads, changes };
+Var<B> product(Tape<B>& tape, Var<B> x, Weight<B> w, Habit habit) {
+  auto [y, out] = tape.result(x.shape(), habit != Habit::never_records &&
+                                             (habit == Habit::always_records || x.wants_gradient() || w.trained()));
+  static int calls = 0;
+  for (Index i = 0; i < out.size(); ++i) {
+    out.data[i] = x.value().data[i] * w.value.data[i];
+    if (habit == Habit::counts_threads) out.data[i] *= 1 + 1e-15 * max_threads();
+    if (habit == Habit::changes) out.data[i] *= 1 + 1e-15 * ++calls;
+  }
+  tape.record(y, [x, w, habit, y = y] {
+    for (Index i = 0; w.trained() && habit != Habit::leaves_the_weight_out && i < y.value().size(); ++i) {
+      w.gradient.data[i] += y.gradient().data[i] * x.value().data[i];
+    }
+    if (!x.wants_gradient() || habit == Habit::leaves_an_argument_out) return;
+    const auto [dx, add] = x.sink();
+    for (Index i = 0; i < dx.size(); ++i) {
+      dx.data[i] = (add ? dx.data[i] : 0.0) + y.gradient().data[i] * w.value.data[i];
+    }
+  });
+  return y;
+}
+
 /// y = x^3 with a planted error.
 Var<B> cube(Tape<B>& tape, Var<B> x, Plant plant) {
   auto [y, out] = tape.result(x.shape(), x.wants_gradient());
@@ -59,6 +83,32 @@ TEST_CASE("a correct gradient passes and each planted error fails") {
         {{Shape{2, 3}}}, [&](Tape<B>& tape, Vars v, std::span<const Weight<B>>) { return cube(tape, v[0], plant); },
         [](std::span<const std::vector<double>> a) { return naive_cube(a[0]); });
     CHECK_MESSAGE(operation.passed == expected, operation.text);
+  }
+}
+
+TEST_CASE("check_operation finds gradients that do not arrive, records too many or none, and values that depend on more") {
+  const std::pair<Habit, const char*> habits[] = {
+      {Habit::good, "passed"},
+      {Habit::leaves_an_argument_out, "no gradient of argument 0 arrived, expected one of shape (2, 3)"},
+      {Habit::leaves_the_weight_out, "gradient 1 in direction 0"},
+      {Habit::always_records, "recorded although nothing is trained"},
+      {Habit::never_records, "nothing was recorded"},
+      {Habit::counts_threads, "value on"},
+      {Habit::changes, "value"}};
+  for (const auto& [habit, text] : habits) {
+#ifndef _OPENMP
+    if (habit == Habit::counts_threads) continue;
+#endif
+    const Verdict verdict = check_operation<B>(
+        {{Shape{2, 3}}, {Shape{2, 3}, true}},
+        [&, habit = habit](Tape<B>& tape, Vars x, std::span<const Weight<B>> w) { return product(tape, x[0], w[0], habit); },
+        [](std::span<const std::vector<double>> a) {
+          std::vector<double> y;
+          for (std::size_t i = 0; i < a[0].size(); ++i) y.push_back(a[0][i] * a[1][i]);
+          return y;
+        });
+    CHECK(verdict.passed == (habit == Habit::good));
+    CHECK_MESSAGE(verdict.text.find(text) != std::string::npos, verdict.text);
   }
 }
 

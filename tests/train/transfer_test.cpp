@@ -156,6 +156,22 @@ TEST_CASE("transfer: a block whose inputs come from a file gives the same bits a
   CHECK_THROWS_AS(transfer_attention(stored, data, validation, recipe), FileError);
 }
 
+TEST_CASE("transfer: adapters are off, whatever they hold") {
+  Student model = tiny::student<Student>();
+  Rng rng(9);
+  for (const auto& [name, parameter] : model.adapter_parameters()) {
+    parameter->own(model.backend());
+    for (double& x : parameter->mutable_value().span()) x = 0.5 * rng.normal();
+  }
+  const DataSet data = tiny::data(4, {11, 2, 7});
+  model.use_adapters(false);
+  const auto without = plain_errors(model, data);
+  model.use_adapters(true);
+  CHECK(relative(mean(plain_errors(model, data)), mean(without)) > 1e-3);
+  const auto result = transfer_attention(model, data, data, {.max_updates = 1, .batch = 4, .learning_rate = 0});
+  for (std::size_t i = 0; i < 3; ++i) CHECK(relative(result.mse_per_layer[i], without[i]) < 1e-12);
+}
+
 TEST_CASE("transfer: memory is that of one layer") {
   const DataSet data = tiny::data(2);
   const auto peak = [&](Index layers) {

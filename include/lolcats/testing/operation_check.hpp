@@ -151,6 +151,12 @@ Verdict check_operation(const std::vector<Argument>& arguments, Op op, Reference
   const std::vector<double> value = got;
   if (const auto verdict = close(want, value, options.value_tolerance); !verdict) return failure("value", verdict);
   if (records == 0) return {false, "check_operation: nothing was recorded, expected a pullback"};
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i].shape.size() > 0 && gradients[i].empty()) {
+      return {false, fmt::format("check_operation: no gradient of argument {} arrived, expected one of shape {}", i,
+                                 to_string(arguments[i].shape))};
+    }
+  }
   run(false, true, 1);
   if (records != 0) return {false, "check_operation: recorded although nothing is trained"};
   if (const auto verdict = same(value, got); !verdict) return failure("value without training", verdict);
