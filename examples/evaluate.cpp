@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
     parse_or_exit(app, argc, argv);
     if (o.no_bos) o.options.bos = false;
     const lolcats::TaskSet tasks = o.TaskCommandLine::load();  // what is missing is told before any work
-    if (!o.json.empty()) try_output(o.json);
+    if (!o.json.empty()) lolcats::try_writing(o.json);
     const LoadedModel loaded = o.ModelOptions::load();
     loaded.model->merge_adapters();
     lolcats::TaskReport report = lolcats::run_tasks(loaded.model->language(), *loaded.tokenizer, tasks, print_tasks());

@@ -5,7 +5,9 @@
 // distance; writes a Hugging Face folder with its tokenizer.
 #include "support/command_line.hpp"
 #include "support/corpus.hpp"
+#include "support/output_folder.hpp"
 #include "support/program.hpp"
+#include "support/training_log.hpp"
 
 #include <lolcats/lolcats.hpp>
 
@@ -31,6 +33,17 @@ class Curriculum {
   }
 
   Index size() const { return stages_.back().end; }
+  /// Documents are functions of the seed: it is enough to tell which.
+  std::uint64_t fingerprint() const {
+    lolcats::Fingerprint print;
+    print.add(static_cast<std::uint64_t>(tokens_));
+    for (const Stage& stage : stages_) {
+      print.add(static_cast<std::uint64_t>(stage.end));
+      print.add(static_cast<std::uint64_t>(stage.corpus.config().length));
+      print.add(static_cast<std::uint64_t>(stage.corpus.config().longest));
+    }
+    return print.value();
+  }
 
   lolcats::Batch batch(std::span<const Index> updates) const {
     std::vector<lolcats::SyntheticDocument> documents;
@@ -84,6 +97,8 @@ int main(int argc, char** argv) {
     double deviation = 0.1;
     Index tokens = 4096;
     std::string out;
+    bool replace = false;
+    recipe.checkpoint_minutes = 5;
 
     CLI::App app{"Pretrains a small softmax Llama on the synthetic corpus."};
     app.add_option("--out", out, "folder for the model; a run that was interrupted goes on from there")->required();
@@ -100,7 +115,13 @@ int main(int argc, char** argv) {
     app.add_option("--lr", recipe.learning_rate, "the highest learning rate")->capture_default_str();
     app.add_option("--deviation", deviation, "of the normal start")->capture_default_str();
     app.add_option("--seed", recipe.seed)->capture_default_str();
+    app.add_option("--save-minutes", recipe.checkpoint_minutes, "minutes between saved states, besides every 200 updates")->capture_default_str()->check(non_negative);
+    app.add_flag("--replace", replace, "--out may hold a finished model, which is replaced");
     parse_or_exit(app, argc, argv);
+    const std::filesystem::path folder = out;
+    const OutputFolder lock(folder, {"pretrain.json", "config.json"}, replace);
+    lolcats::try_writing(folder / "pretrain.json");
+    stop_on_signals();
 
     lolcats::SyntheticConfig full;
     full.length = config.max_position;
@@ -112,8 +133,10 @@ int main(int argc, char** argv) {
 
     const double residual = deviation / std::sqrt(2.0 * static_cast<double>(config.layers));
     auto model = lolcats::random_llama<Model>(config, recipe.seed, deviation, {}, residual);
-    const std::filesystem::path folder = out;
-    lolcats::create_folder(folder);
+    recipe.stop = stop_requested;
+    recipe.log = json_lines(folder / "training.jsonl");
+    recipe.inputs = {{"tokens", fmt::format("{}", tokens)}, {"deviation", fmt::format("{}", deviation)},
+                     {"weights", fmt::format("{} layers, width {}, hidden {}", config.layers, config.hidden_size, config.intermediate_size)}};
     recipe.checkpoint = folder / "pretrain.state";
     const auto result = lolcats::pretrain(model, train, valid, recipe, print_progress());
 
@@ -135,6 +158,6 @@ int main(int argc, char** argv) {
       json["recall"].push_back({{"from", bin.first}, {"accuracy", bin.accuracy()}, {"targets", bin.total}});
     }
     lolcats::write_file_atomically(folder / "pretrain.json", std::string_view(json.dump(2) + "\n"));
-    std::filesystem::remove(recipe.checkpoint);
+    lock.finish();
   });
 }

@@ -5,6 +5,7 @@
 // each of these on every validation text, the recall by distance on the built-in corpus, the scores of benchmarks if any are
 // asked for, and texts that teacher and student generate.
 #include "../models/any_model.hpp"
+#include "../support/output_folder.hpp"
 #include "../support/program.hpp"
 #include "procedure.hpp"
 
@@ -12,16 +13,11 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 namespace {
 
 using namespace examples;
-
-/// Makes the folders that results go to and tries to write there, before any work.
-void try_outputs(const Options& o) {
-  if (!o.out.empty()) lolcats::create_folder(o.out);
-  if (!o.json.empty()) try_output(o.json);
-}
 
 /// The last twentieth of the rows, at most 64, is what the others are judged by.
 void hold_out(const lolcats::DataSet& all, Job& job) {
@@ -56,6 +52,11 @@ Job prepare(const Options& o, lolcats::TaskSet tasks) {
   }
   job.train.check_vocabulary(vocabulary);
   job.valid.check_vocabulary(vocabulary);
+  Index longest = 0;
+  for (const lolcats::DataSet* rows : {&job.train, &job.valid}) {
+    for (Index i = 0; i < rows->size(); ++i) longest = std::max(longest, static_cast<Index>((*rows)[i].tokens.size()));
+  }
+  require_maps_in_use(o.student, longest);
   return job;
 }
 
@@ -81,14 +82,6 @@ void print(const Report& report, const Job& job) {
   fmt::print("\nThe student's text was generated from a state of {} KB.\n", report.state_bytes / 1024);
 }
 
-/// Of both stages; block-wise transfer has one for each block.
-void remove_states(const std::filesystem::path& folder) {
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (name == "finetune.state" || name == "transfer.state" || name.starts_with("transfer.state.block")) std::filesystem::remove(entry.path());
-  }
-}
-
 nlohmann::ordered_json recipe_json(const StageOptions& o) {
   return {{"epochs", o.epochs},  {"updates", o.updates}, {"learning_rate", o.rate},        {"schedule", o.schedule},
           {"warmup", o.warmup},  {"floor", o.floor},     {"clip", o.clip},                 {"weight_decay", o.optimizer.weight_decay},
@@ -102,7 +95,10 @@ int main(int argc, char** argv) {
     Options options = parse(argc, argv);
     lolcats::TaskSet tasks;
     if (!options.TaskCommandLine::options.tasks.empty()) tasks = options.TaskCommandLine::load();  // what is missing is told before any work
-    try_outputs(options);
+    std::optional<OutputFolder> folder;
+    if (!options.out.empty()) folder.emplace(options.out, std::initializer_list<std::string_view>{"linearize.json", "lolcats.json"}, options.replace);
+    if (!options.json.empty()) lolcats::try_writing(options.json);
+    stop_on_signals();
     Job job = prepare(options, std::move(tasks));
     fmt::print(stderr, "{} layers, width {}, {} rows to train on, {} to validate on, student {}, on {}\n", job.teacher->config().layers,
                job.teacher->config().hidden_size, job.train.size(), job.valid.size(), options.student, device_name());
@@ -118,7 +114,6 @@ int main(int argc, char** argv) {
       lolcats::write_file_atomically(options.json, std::string_view(report.json.dump(2) + "\n"));
       fmt::print("Results: {}\n", options.json);
     }
-    // Last, so that a run that dies before here finds its states.
-    if (!options.out.empty()) remove_states(options.out);
+    if (folder) folder->finish();
   });
 }

@@ -64,6 +64,8 @@ Options parse(int argc, char** argv) {
   app.add_option("--out", o.out, "folder for the linearized checkpoint; a run that was interrupted goes on from there")->group(results);
   app.add_option("--json", o.json, "file for the results (default: linearize.json in --out)")->group(results);
   app.add_option("--save-every", o.save_every, "updates between saved states (default: an epoch)")->check(positive)->group(results);
+  app.add_option("--save-minutes", o.save_minutes, "minutes between saved states, besides; 0: by updates only")->capture_default_str()->check(non_negative)->group(results);
+  app.add_flag("--replace", o.replace, "--out may hold the results of a finished run, which are replaced")->group(results);
   app.add_option("--prompt", o.prompts, "texts that teacher and student continue at the end (default: the beginning of the validation text)")->group(results);
   app.add_option("--max-tokens", o.max_tokens, "new tokens of each")->capture_default_str()->check(positive)->group(results);
   o.add_tasks_to(app);

@@ -59,6 +59,8 @@ struct Options : SourceOptions, TaskCommandLine {
   bool recompute = false;   // stage 2
   bool train_maps = false;  // stage 2
   Index save_every = 0;     // updates between saved states; 0: once per epoch
+  double save_minutes = 5;  // the same by the clock
+  bool replace = false;     // a finished folder
   std::vector<std::string> prompts;
   Index max_tokens = 64;
   std::string out, json;

@@ -2,6 +2,7 @@
 #include "procedure.hpp"
 
 #include "../support/program.hpp"
+#include "../support/training_log.hpp"
 #include "../support/spelling.hpp"
 
 #include <algorithm>
@@ -15,6 +16,7 @@ namespace {
 constexpr Index rows_for_scores = 96;
 
 Stage measure(const std::string& name, AnyModel& model, const Job& job, nlohmann::ordered_json& json) {
+  stop_if_requested();
   Stage stage{name, {}, {}};
   auto& entry = json[name];
   for (const ValidationText& text : job.texts) {
@@ -34,13 +36,26 @@ Stage measure(const std::string& name, AnyModel& model, const Job& job, nlohmann
 
 /// What both stages are told besides their own options.
 template <class Recipe>
-void apply_common(const Options& o, Index per_epoch, const char* state, Recipe& recipe) {
+void apply_common(const Job& job, Index per_epoch, const char* state, Recipe& recipe) {
+  const Options& o = job.options;
   recipe.batch = o.batch;
   recipe.micro_batch = o.micro_batch;
   recipe.seed = o.seed;
+  recipe.stop = stop_requested;
   if (o.out.empty()) return;
+  recipe.log = json_lines(std::filesystem::path(o.out) / "training.jsonl");
+  recipe.inputs = {{"length", fmt::format("{}", o.length)}, {"tokenizer", tokenizer_fingerprint(*job.tokenizer)}};
+  recipe.checkpoint_minutes = o.save_minutes;
   recipe.checkpoint = std::filesystem::path(o.out) / state;
   recipe.checkpoint_every = o.save_every > 0 ? o.save_every : per_epoch;
+}
+
+/// A stage that ends worse than it began.
+void say_if_worse(const char* stage, const lolcats::TrainingResult& result, bool restored) {
+  if (!result.ended_worse) return;
+  fmt::print(stderr, "{}: ended worse than it began: the validation loss is {:.6g} at the start, {:.6g} at the end; {}\n", stage,
+             result.start_validation, result.history.back().validation.value_or(0),
+             restored ? "the parameters stay as they were at the start" : "the last parameters are kept, as asked");
 }
 
 /// The prompts of the command line, or the beginning of the first validation text.
@@ -107,11 +122,12 @@ Report linearize(Job& job) {
     if (o.transfer.epochs > 0) {
       lolcats::TransferRecipe<lolcats::AnySchedule> recipe;
       o.transfer.apply_to(recipe, per_epoch);
-      apply_common(o, per_epoch, "transfer.state", recipe);
+      apply_common(job, per_epoch, "transfer.state", recipe);
       recipe.xent_factor = o.xent_factor;
       recipe.block = o.block;
       recipe.residuals = o.residuals;
       const auto result = student.transfer(job.train, job.valid, recipe, print_progress());
+      for (const auto& block : result.blocks) say_if_worse("transfer", block, recipe.restore_best);
       json["transfer"] = {{"mse_per_layer", result.mse_per_layer}, {"updates", result.blocks.front().updates},
                           {"seconds", result.seconds()}};
       transfer_speed = result.tokens_per_second();
@@ -121,10 +137,11 @@ Report linearize(Job& job) {
   if (o.finetune.epochs > 0) {
     lolcats::FinetuneRecipe<lolcats::AnySchedule> recipe;
     o.finetune.apply_to(recipe, per_epoch);
-    apply_common(o, per_epoch, "finetune.state", recipe);
+    apply_common(job, per_epoch, "finetune.state", recipe);
     recipe.recompute = o.recompute;
     recipe.train_maps = o.train_maps;
     const auto result = student.finetune(job.train, job.valid, recipe, print_progress());
+    say_if_worse("finetune", result, recipe.restore_best);
     json["finetune"] = {{"updates", result.updates}, {"seconds", result.training_seconds}};
     finetune_speed = result.tokens_per_second();
     report.stages.push_back(measure("finetuned", student, job, json));
@@ -134,7 +151,8 @@ Report linearize(Job& job) {
   score(job, report);
   if (!o.out.empty()) {
     student.save(o.out, {{"student", o.student}, {"base_model", std::filesystem::absolute(o.model).string()},
-                         {"tokenizer", std::filesystem::absolute(o.tokenizer).string()}});
+                         {"tokenizer", std::filesystem::absolute(o.tokenizer).string()},
+                         {"tokenizer_fingerprint", tokenizer_fingerprint(*job.tokenizer)}});
   }
   return report;
 }

@@ -71,6 +71,9 @@ std::unique_ptr<AnyModel> load_teacher(const std::filesystem::path& path);
 /// from `seed`.  Throws ConfigError listing the known names.
 std::unique_ptr<AnyModel> make_student(const std::string& name, const AnyModel& teacher, std::uint64_t seed);
 
+/// Throws ConfigError if the student's window leaves nothing to its maps in sequences of at most `longest` tokens.
+void require_maps_in_use(const std::string& name, Index longest);
+
 /// The same as `linearize --out` wrote it.
 std::unique_ptr<AnyModel> load_student(const std::string& name, const AnyModel& teacher, const std::filesystem::path& checkpoint);
 

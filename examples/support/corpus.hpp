@@ -64,6 +64,9 @@ inline double synthetic_entropy(const std::vector<lolcats::SyntheticDocument>& d
   return sum / static_cast<double>(count);
 }
 
+/// In the words of states and checkpoints.
+inline std::string tokenizer_fingerprint(const lolcats::Tokenizer& tokenizer) { return fmt::format("{:016x}", tokenizer.fingerprint()); }
+
 /// The rows of a text file; see lolcats::open_text.
 inline lolcats::DataSet text_rows(const std::filesystem::path& file, const lolcats::Tokenizer& tokenizer, Index length) {
   return lolcats::open_text({file}, tokenizer, {.length = length});

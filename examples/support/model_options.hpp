@@ -41,13 +41,14 @@ struct ModelOptions {
   /// Errors: those of the readers; ConfigError for options that exclude each other.
   LoadedModel load() {
     using lolcats::require;
-    std::string made;
+    std::string made, trained_with;
     if (!checkpoint.empty()) {
       require<lolcats::ConfigError>(student.empty() && adapter.empty(), "--checkpoint says which student and adapter: leave out --student and --adapter");
       const auto recipe = lolcats::stored_recipe(checkpoint);
       const auto text = [&](const char* key) { return recipe.contains(key) && recipe[key].is_string() ? recipe[key].get<std::string>() : ""; };
       made = text("student");
       require<lolcats::FormatError>(!made.empty() && !text("base_model").empty(), "{}: lolcats.json names no student and base_model, as linearize writes them", checkpoint);
+      trained_with = text("tokenizer_fingerprint");
       if (model.empty()) {
         model = text("base_model");
         if (tokenizer.empty()) tokenizer = text("tokenizer");
@@ -56,6 +57,11 @@ struct ModelOptions {
     default_to_built_in(model, tokenizer);
     LoadedModel loaded{load_teacher(model), lolcats::open_tokenizer(tokenizer)};
     lolcats::check_tokenizer(*loaded.tokenizer, tokenizer, loaded.model->config().vocab_size, model);
+    if (!trained_with.empty()) {
+      const std::string got = tokenizer_fingerprint(*loaded.tokenizer);
+      require<lolcats::ConfigError>(got == trained_with, "{}: was trained with a tokenizer of fingerprint {}, but {} has {}; name that one with --tokenizer",
+                                    checkpoint, trained_with, tokenizer, got);
+    }
     if (!adapter.empty()) loaded.model->merge_adapter(adapter);
     if (!checkpoint.empty()) loaded.model = load_student(made, *loaded.model, checkpoint);
     if (!student.empty()) loaded.model = make_student(student, *loaded.model, 0);

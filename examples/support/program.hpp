@@ -12,19 +12,64 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace examples {
 
-/// Runs a program: an error becomes one line on stderr and exit status 1.
+namespace detail {
+inline volatile std::sig_atomic_t received_signal = 0;
+
+/// The team of threads waits passively: threads that spin while another program has their core make a run many times
+/// slower.  The runtime reads its settings when it is loaded, so that the program starts itself again.
+inline void wait_passively() {
+  for (const char* own : {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}) {
+    if (std::getenv(own)) return;
+  }
+  std::FILE* const file = std::fopen("/proc/self/cmdline", "rb");
+  if (!file) return;
+  std::string line;
+  for (int c = 0; (c = std::fgetc(file)) != EOF;) line += static_cast<char>(c);
+  std::fclose(file);
+  std::vector<char*> arguments;
+  for (std::size_t at = 0; at < line.size(); at = line.find('\0', at) + 1) arguments.push_back(line.data() + at);
+  arguments.push_back(nullptr);
+  ::setenv("OMP_WAIT_POLICY", "passive", 1);
+  if (arguments.size() > 1) ::execv("/proc/self/exe", arguments.data());
+}
+}  // namespace detail
+
+/// From here on SIGTERM and SIGINT are requests: training saves its state and ends.  A second one ends the process at once.
+inline void stop_on_signals() {
+  struct sigaction action {};
+  action.sa_handler = [](int signal) { detail::received_signal = signal; };
+  action.sa_flags = SA_RESETHAND | SA_RESTART;
+  for (const int signal : {SIGTERM, SIGINT}) ::sigaction(signal, &action, nullptr);
+}
+inline bool stop_requested() { return detail::received_signal != 0; }
+
+/// Between parts of a program that no training loop watches over.
+inline void stop_if_requested() {
+  if (stop_requested()) throw lolcats::Interrupted("stopped between stages; what they saved is kept", "", 0);
+}
+
+/// Runs a program: an error becomes one line on stderr and exit status 1, a request to stop 128 + signal.
 template <class F>
 int run_program(std::string_view name, F&& f) {
+  detail::wait_passively();
   try {
     f();
     return 0;
+  } catch (const lolcats::Interrupted& interrupted) {
+    const int signal = detail::received_signal;
+    fmt::print(stderr, "\n{}: {}: {}; the same command goes on from there\n", name, signal == SIGINT ? "SIGINT" : "SIGTERM", interrupted.what());
+    return 128 + signal;
   } catch (const std::exception& error) {
     fmt::print(stderr, "\n{}: {}\n", name, error.what());
     return 1;
@@ -56,17 +101,6 @@ inline lolcats::TextProgressCallback print_text_progress() {
     fmt::print(stderr, "{}  {}{}", terminal ? "\r\033[K" : "", to_string(p), terminal && !done && p.note.empty() ? "" : "\n");
     std::fflush(stderr);
   };
-}
-
-/// Finds out whether a file can be written, before the work whose result it takes: makes its folder and a temporary file
-/// there.  Errors: FileError.
-inline void try_output(const std::filesystem::path& file) {
-  const std::filesystem::path folder = file.parent_path();
-  if (!folder.empty()) lolcats::create_folder(folder);
-  lolcats::require<lolcats::FileError>(!lolcats::is_folder(file), "{}: is a folder, expected the name of a file", file.string());
-  const std::filesystem::path trial = file.string() + ".trial";
-  lolcats::write_file_atomically(trial, std::string_view("\n"));
-  std::filesystem::remove(trial);
 }
 
 /// Most memory this process ever held, in bytes.

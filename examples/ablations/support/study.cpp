@@ -4,9 +4,11 @@
 #include "../../support/command_line.hpp"
 #include "../../support/corpus.hpp"
 #include "../../support/options.hpp"
+#include "../../support/output_folder.hpp"
 #include "../../support/program.hpp"
 
 #include <lolcats/ablation/row_folder.hpp>
+#include <lolcats/model/finite_weights.hpp>
 #include <lolcats/model/load.hpp>
 
 namespace examples {
@@ -17,7 +19,7 @@ namespace {
 struct Options : SourceOptions {
   std::string other_train, other_valid, out;
   Index seeds = 1, documents = 384, length = 512, batch = 8, rows = 0;
-  double transfer_epochs = 2, finetune_epochs = 2;
+  double transfer_epochs = 2, finetune_epochs = 2, save_minutes = 5;
   bool quick = false;
 };
 
@@ -38,6 +40,7 @@ Options parse(const StudyInfo& info, int argc, char** argv) {
   app.add_option("--rows", o.rows, fmt::format("most rows of --train per epoch (default: all; with --quick {})", quick_rows));
   app.add_option("--transfer-epochs", o.transfer_epochs, "epochs of stage 1")->capture_default_str();
   app.add_option("--finetune-epochs", o.finetune_epochs, "epochs of stage 2")->capture_default_str();
+  app.add_option("--save-minutes", o.save_minutes, "minutes between saved states, besides the quarters of a training run")->capture_default_str()->check(non_negative);
   o.add_rates_to(app);
   parse_or_exit(app, argc, argv);
   o.resolve();
@@ -52,7 +55,15 @@ Options parse(const StudyInfo& info, int argc, char** argv) {
 }
 
 Study prepare(const StudyInfo& info, const Options& o) {
+  // A finished study is read back row by row, and may be extended.
+  auto folder = std::make_shared<OutputFolder>(o.out, std::initializer_list<std::string_view>{}, true);
+  remove_temporaries(std::filesystem::path(o.out) / "rows");
+  for (const char* kind : {".json", ".csv"}) try_writing(std::filesystem::path(o.out) / (info.name + kind));
+  stop_on_signals();
   Study study(load_llama<Device>(o.model));
+  require_finite_weights(study.teacher, o.model);
+  study.folder = std::move(folder);
+  study.save_minutes = o.save_minutes;
   study.name = info.name;
   study.quick = o.quick;
   study.length = o.length;
@@ -96,7 +107,6 @@ Study prepare(const StudyInfo& info, const Options& o) {
   // A quick run looks once per stage, at its end.
   transfer.evaluate_every = std::max<Index>(1, o.quick ? transfer.max_updates : per_epoch / 4);
   finetune.evaluate_every = std::max<Index>(1, o.quick ? finetune.max_updates : per_epoch / 4);
-  create_folder(study.out);
   study.store = std::make_shared<RowFolder>(study.out / "rows");
   fmt::print(stderr, "{}: {} layers, width {}, {} rows of {} tokens to train on, {} to validate on, {} seeds, on {}\n",
              info.name, study.teacher.layer_count(), study.teacher.config().hidden_size, study.train.size(), o.length,
@@ -117,6 +127,8 @@ AblationOptions Study::options(const std::string& group) const {
   o.group = group;
   o.rows = batch;
   o.store = store;
+  o.checkpoint_minutes = save_minutes;
+  o.stop = stop_requested;
   o.progress = print_progress();
   o.on_row = [](const AblationRow& row, Index index, Index count) {
     const std::string result = row.done() ? "perplexity " + significant(row.number("perplexity"), 5) : row.status;

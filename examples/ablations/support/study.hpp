@@ -26,6 +26,8 @@
 
 namespace examples {
 
+class OutputFolder;
+
 using namespace lolcats;
 using Teacher = Llama<Device>;
 
@@ -100,6 +102,8 @@ class Study {
   std::vector<SyntheticDocument> documents;  // of `valid`, if the corpus is the built-in one
   Procedure procedure;
   std::shared_ptr<RowFolder> store;
+  std::shared_ptr<OutputFolder> folder;  // locked for this run
+  double save_minutes = 5;
 
   explicit Study(Teacher model) : teacher(std::move(model)) {}
 

@@ -8,6 +8,7 @@
 #include <lolcats/eval/perplexity.hpp>
 #include <lolcats/model/convert.hpp>
 #include <lolcats/model/fingerprint.hpp>
+#include <lolcats/train/maps_in_use.hpp>
 
 #include <algorithm>
 #include <array>
@@ -122,17 +123,6 @@ struct AblationContext {
   }
 };
 
-/// A window that leaves no key to the maps makes the student its own teacher; that is no ablation.
-template <class V>
-void refuse_idle_maps(Index longest) {
-  using W = typename V::Attention::Window;
-  if constexpr (has_maps<typename V::Attention> && W::has_near) {
-    require<ConfigError>(W{}.begin(longest - 1) > sinks_of<W>,
-                         "{} reads all keys of a sequence of {} tokens exactly, expected a window with keys beyond it",
-                         W::name(), longest);
-  }
-}
-
 /// One variant with one seed.
 template <AblationVariant V, class Context, class Measure>
 class AblationRun {
@@ -153,7 +143,7 @@ class AblationRun {
       if (auto found = store->find(row_)) return *std::move(found);
     }
     try {
-      refuse_idle_maps<V>(context_.longest);
+      require_maps_in_use<typename V::Attention>(context_.longest);
       auto student = convert<Student>(context_.teacher, row_.seed);
       adopt_or_transfer(student, maps_are_needed_again);
       if (procedure_.finetunes) finetune_student(student);

@@ -1,0 +1,45 @@
+// Weights that are no numbers, found by tensor before they make every result one.
+#pragma once
+
+#include <lolcats/core/parallel.hpp>
+#include <lolcats/model/load.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <string>
+
+namespace lolcats {
+
+/// Throws NumericError naming `name`, the tensor and the place of its first NaN or infinity.  Reads every base weight once,
+/// as fast as memory gives them.
+template <LlamaModel Model>
+void require_finite_weights(const Model& model, const std::string& name) {
+  Model handles = model;
+  for (const auto& [tensor, parameter] : handles.base_parameters()) {
+    const auto values = detail::on_host<Scalar<typename Model::Device>>(model.backend(), *parameter);
+    const auto* const data = values.data();
+    constexpr Index block = Index{1} << 18;
+    std::atomic<Index> first = std::numeric_limits<Index>::max();
+    parallel_for((values.size() + block - 1) / block, [&](Index i) {
+      const Index begin = i * block, end = std::min(values.size(), begin + block);
+      float sum = 0;  // 0 * x is NaN for what is not finite, and sums keep it
+      for (Index j = begin; j < end; ++j) sum += 0.0f * static_cast<float>(data[j]);
+      if (sum == 0) return;
+      for (Index j = begin; j < end; ++j) {
+        if (std::isfinite(static_cast<float>(data[j]))) continue;
+        Index known = first.load();
+        while (j < known && !first.compare_exchange_weak(known, j)) {
+        }
+        return;
+      }
+    });
+    const Index at = first.load();
+    if (at == std::numeric_limits<Index>::max()) continue;
+    fail<NumericError>("{}: tensor '{}' of shape {} is {} at element {}", name, tensor, to_string(parameter->shape()),
+                       static_cast<double>(data[at]), at);
+  }
+}
+
+}  // namespace lolcats
