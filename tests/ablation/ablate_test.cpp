@@ -178,9 +178,9 @@ TEST_CASE("ablate: a variant that diverges, and one that leaves nothing to the m
 }
 
 TEST_CASE("ablate: a window may leave one key to the maps, and not none") {
-  CHECK_NOTHROW(detail::refuse_idle_maps<Variant<Hybrid<Map, Sliding<10>>, Lora<2>>>(11));
-  CHECK_THROWS_AS((detail::refuse_idle_maps<Variant<Hybrid<Map, Sliding<11>>, Lora<2>>>(11)), ConfigError);
-  CHECK_NOTHROW(detail::refuse_idle_maps<Control>(11));
+  CHECK_NOTHROW(require_maps_in_use<Variant<Hybrid<Map, Sliding<10>>, Lora<2>>::Attention>(11));
+  CHECK_THROWS_AS((require_maps_in_use<Variant<Hybrid<Map, Sliding<11>>, Lora<2>>::Attention>(11)), ConfigError);
+  CHECK_NOTHROW(require_maps_in_use<Control::Attention>(11));
 }
 
 TEST_CASE("ablate: every field of a recipe that decides numbers is in a row's recipe and in the key of its states") {
