@@ -75,9 +75,9 @@ LOLCATS_COMPILED_FOR(Cpu<float>);
 LOLCATS_COMPILED_FOR(Cpu<double>);
 
 LOLCATS_COMPILED void check_recipe(const Recipe<ReduceOnPlateau>&);
-LOLCATS_COMPILED RunIdentity run_identity(const Recipe<ReduceOnPlateau>&, const ReduceOnPlateau::State&, Index);
+LOLCATS_COMPILED RunIdentity run_identity(const Recipe<ReduceOnPlateau>&, Index, const RunIdentity&);
 LOLCATS_COMPILED void check_recipe(const Recipe<AnySchedule>&);
-LOLCATS_COMPILED RunIdentity run_identity(const Recipe<AnySchedule>&, const AnySchedule::State&, Index);
+LOLCATS_COMPILED RunIdentity run_identity(const Recipe<AnySchedule>&, Index, const RunIdentity&);
 
 }  // namespace lolcats
 
