@@ -14,7 +14,7 @@ using Map = Hedgehog<rank>;
 using Near = Terraced<64>;
 template <class... Options>
 using Student = Variant<Hybrid<Map, Near, Options...>>;
-using Kept = Student<>;
+using Whole = Student<>;
 using Tenth = Student<WindowDropout<Ratio{1, 10}>>;
 using Half = Student<WindowDropout<Ratio{1, 2}>>;
 
@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
       row.set("window_mass", mass.mean());
       add_heads(row, mass);
     };
-    const Ablation all = study.run<Kept, Tenth, Half>(measure);
+    const Ablation all = study.run<Whole, Tenth, Half>(measure);
     study.report(all, {{"perplexity", "both branches"}, {"window_alone", "window alone"}, {"linear_alone", "linear part alone"},
                        {"window_mass", "attention inside the window", Best::none, 3}});
 
@@ -58,13 +58,13 @@ int main(int argc, char** argv) {
     const auto add = [&]<class V>(const std::string& title, std::type_identity<V>) {
       plot.panels.push_back(panel_of(study, title, [&](Index layer) { return all.band<V>(fmt::format("window_mass_{}", layer)).y; }));
     };
-    add("student", std::type_identity<Kept>{});
+    add("student", std::type_identity<Whole>{});
     add("window dropped in 1 of 10 steps", std::type_identity<Tenth>{});
     add("window dropped in half of the steps", std::type_identity<Half>{});
     study.draw(plot);
 
     study.judge(all, [&](const Ablation& part) {
-      const double both = part.mean<Kept>("perplexity"), window = part.mean<Kept>("window_alone"), linear = part.mean<Kept>("linear_alone");
+      const double both = part.mean<Whole>("perplexity"), window = part.mean<Whole>("window_alone"), linear = part.mean<Whole>("linear_alone");
       study.claim_below("the window alone is nearer to both than the linear part alone", window, linear);
       study.claim_above("the linear part is needed: the window alone is worse than both", window, both, false);
       const double dropped = part.mean<Half>("linear_alone");

@@ -151,16 +151,16 @@ def main():
     (folder / "counter.c").write_text(COUNTER)
     counter = folder / "counter.so"
     subprocess.run(["cc", "-O1", "-fno-builtin", "-shared", "-fPIC", folder / "counter.c", "-o", counter, "-ldl"], check=True)
-    small = "--documents 8 --length 96 --batch 2 --transfer-epochs 1 --finetune-epochs 1 --max-tokens 2 --save-every 1 --out OUT".split()
+    small = "--documents 8 --length 192 --batch 2 --transfer-epochs 1 --finetune-epochs 1 --max-tokens 2 --save-every 1 --out OUT".split()
     program = lambda name: str(options.programs / name)
     cases = [
         ("linearize", [program("linearize"), *small], options.kills),
         ("blockwise", [program("linearize"), *small, "--block", "1", "--residuals", "OUT/residuals"], options.other_kills),
-        ("pretrain", [program("pretrain"), *"--layers 1 --width 16 --heads 2 --kv-heads 1 --head-dim 8 --hidden 24 --length 64 --tokens 128 --updates 30 --save-minutes 0.0001 --out OUT".split()], options.other_kills),
+        ("pretrain", [program("pretrain"), *"--layers 1 --width 16 --heads 2 --kv-heads 1 --head-dim 8 --hidden 24 --length 64 --tokens 2048 --updates 30 --save-minutes 0.0001 --out OUT".split()], options.other_kills),
     ]
     study = options.programs / "ablations" / "lora_rank"
     if study.exists():
-        cases.append(("study", [str(study), "--quick", "--documents", "4", "--length", "96", "--out", "OUT"], options.other_kills))
+        cases.append(("study", [str(study), "--quick", "--documents", "4", "--length", "192", "--out", "OUT"], options.other_kills))
     for name, command, kills in cases:
         case = Case(name, command, folder, counter)
         died = [case.kill(i, at_call=i % 2 == 0) for i in range(kills)]

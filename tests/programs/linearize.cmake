@@ -4,7 +4,7 @@ cmake_minimum_required(VERSION 3.25)
 include("${CMAKE_CURRENT_LIST_DIR}/check.cmake")
 
 file(REMOVE_RECURSE "${OUT}")
-set(small --documents 8 --length 128 --transfer-epochs 1 --finetune-epochs 1 --batch 4)
+set(small --documents 8 --length 192 --transfer-epochs 1 --finetune-epochs 1 --batch 4)
 
 # A folder that is not there yet, every kind of option, and results that can be read.
 run(0 "${LINEARIZE}" ${small} --out "${OUT}/a/b" --json "${OUT}/c/results.json" --transfer-schedule cosine --transfer-warmup 1

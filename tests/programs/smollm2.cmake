@@ -25,7 +25,7 @@ foreach(i RANGE 40)
   file(APPEND "${OUT}/valid.txt" "Number ${i} stands behind a number that is one smaller. The grass is green.\r\n<|endoftext|>\r\n")
 endforeach()
 run(0 "${LINEARIZE}" --model "${model}" --student hedgehog64-terraced64 --train "${OUT}/train.jsonl" --valid "${OUT}/valid.txt" "${OUT}/train.jsonl"
-      --length 128 --batch 2 --transfer-updates 2 --finetune-updates 2 --max-tokens 8 --out "${OUT}/student")
+      --length 192 --batch 2 --transfer-updates 2 --finetune-updates 2 --max-tokens 8 --out "${OUT}/student")
 expect_output("perplexity +valid +train.*teacher .*swapped .*transferred .*finetuned ")
 
 file(WRITE "${OUT}/piqa/valid.jsonl" "{\"goal\": \"To boil water\", \"sol1\": \"heat it in a pot\", \"sol2\": \"freeze it in a pot\"}\n{\"goal\": \"To dry hair\", \"sol1\": \"hold it under water\", \"sol2\": \"use a towel\"}\n")
