@@ -107,6 +107,16 @@ def single(text, i):
     return text[i] == ":" and ":" not in (text[i - 1], text[i + 1:i + 2])
 
 
+def balanced(text):
+    """Whether every bracket is opened before it is closed, and closed."""
+    depth = 0
+    for c in text:
+        depth += (c in "([{") - (c in ")]}")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
 def bracket(text, i):
     """The bracket that text[i] stands in."""
     depth = 0
@@ -178,7 +188,7 @@ def schemata(text, mutants):
         old, new = mutant.old, mutant.new
         same = len(os.path.commonprefix([old, new]))
         tail = len(os.path.commonprefix([old[same:][::-1], new[same:][::-1]]))
-        if any(old[same:len(old) - tail].count(a) != old[same:len(old) - tail].count(b) for a, b in ("()", "[]", "{}")):
+        if not balanced(old[same:len(old) - tail]):
             same = tail = 0
         first, last = mutant.begin + same, mutant.begin + len(old) - tail
         if not new.strip() and old.rstrip().endswith(";"):  # a statement removed
