@@ -55,9 +55,9 @@ TEST_CASE_TEMPLATE("checkpointed blocks give the bits of plain ones", B, Cpu<flo
     CAPTURE(weights);
     const Outcome plain = run<B>(false, input, weights), again = run<B>(true, input, weights);
     CHECK(plain.loss == again.loss);
-    CHECK(same(plain.input, again.input));
-    CHECK(same(plain.first, again.first));
-    CHECK(same(plain.second, again.second));
+    if (input) CHECK(same(plain.input, again.input));
+    if (weights) CHECK(same(plain.first, again.first));
+    if (weights) CHECK(same(plain.second, again.second));
   }
 }
 
