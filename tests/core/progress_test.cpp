@@ -11,6 +11,7 @@ TEST_CASE("clock_time writes minutes and hours, and rounds to whole seconds") {
   CHECK(clock_time(7.4) == "0:07");
   CHECK(clock_time(59.6) == "1:00");
   CHECK(clock_time(750) == "12:30");
+  CHECK(clock_time(3600 + 62) == "1:01:02");
   CHECK(clock_time(3 * 3600 + 4 * 60 + 5) == "3:04:05");
   CHECK(clock_time(std::numeric_limits<double>::infinity()) == "?");
   CHECK(clock_time(std::numeric_limits<double>::quiet_NaN()) == "?");

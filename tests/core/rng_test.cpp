@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 
@@ -62,4 +63,24 @@ TEST_CASE("streams are uncorrelated bit by bit") {
   constexpr int count = 10000;
   for (int i = 0; i < count; ++i) equal += 64 - std::popcount(a.bits() ^ b.bits());
   CHECK(std::abs(equal - 32 * count) < 5 * std::sqrt(16.0 * count));
+}
+
+TEST_CASE("Rng: streams are the same numbers in every version, since seeds stand in recipes") {
+  CHECK(Rng(1, 0).bits_at(0) == 0x2bbf5120b8e963a6ULL);
+  CHECK(Rng(1, 0).bits_at(1) == 0x1896ed7e4f3e04adULL);
+  CHECK(Rng(7, 3).bits_at(0) == 0x7f303292b47d96f3ULL);
+}
+
+TEST_CASE("Rng: uniform numbers fill their interval") {
+  Rng rng(3);
+  double least = 5, most = 2;
+  for (int i = 0; i < 1000; ++i) {
+    const double x = rng.uniform(2, 5);
+    least = std::min(least, x);
+    most = std::max(most, x);
+  }
+  CHECK(least >= 2);
+  CHECK(least < 2.1);
+  CHECK(most < 5);
+  CHECK(most > 4.9);
 }

@@ -41,3 +41,12 @@ TEST_CASE("no bytes are still an address of their own") {
   CHECK(arena.allocate(0) != arena.allocate(0));
   CHECK(arena.allocate<double>(Shape{0, 3}).size() == 0);
 }
+
+TEST_CASE("Arena: the peak stays when less is in use") {
+  Arena<> arena;
+  const auto start = arena.mark();
+  arena.allocate(4096);
+  arena.rewind(start);
+  arena.allocate(256);
+  CHECK(arena.peak_bytes() == 4096);
+}

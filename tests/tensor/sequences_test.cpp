@@ -30,3 +30,5 @@ TEST_CASE("extents that overlap, leave the rows, are empty or start before posit
   CHECK_THROWS_AS(Sequences(4, {{0, 0, 0}}), ShapeError);
   CHECK_THROWS_AS(Sequences(4, {{0, 2, -1}}), ShapeError);
 }
+
+TEST_CASE("the longest of sequences need not be the last") { CHECK(Sequences(9, {{0, 5, 0}, {5, 2, 0}}).longest() == 5); }

@@ -57,3 +57,10 @@ TEST_CASE("views: rows, reshaping, constness") {
   static_assert(!std::is_convertible_v<View<const int>, View<int>>);
   static_assert(std::is_trivially_copyable_v<View<int>>);
 }
+
+TEST_CASE("a smaller shape is no other shape of a view") {
+  const Tensor<float> x(Shape{2, 3});
+  CHECK(x.view().reshaped(Shape{6}).shape == Shape{6});
+  CHECK_THROWS_AS(x.view().reshaped(Shape{5}), ShapeError);
+  CHECK_THROWS_AS(x.view().reshaped(Shape{7}), ShapeError);
+}
