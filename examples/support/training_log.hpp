@@ -6,7 +6,8 @@
 #include <lolcats/io/file.hpp>
 #include <lolcats/train/recipe.hpp>
 
-#include <cstdlib>
+#include <nlohmann/json.hpp>
+
 #include <memory>
 #include <span>
 #include <string>
@@ -24,9 +25,8 @@ class JsonLines {
   explicit JsonLines(std::filesystem::path path) : path_(std::move(path)) {}
 
   void operator()(std::string_view stage, std::span<const lolcats::TrainingPoint> points) {
-    const std::string start = fmt::format("{{\"stage\": \"{}\", \"update\": ", stage);
-    if (start_ != start) {
-      start_ = start;
+    if (stage_ != stage) {
+      stage_ = stage;
       resume(points);
       return;
     }
@@ -40,11 +40,12 @@ class JsonLines {
     const std::string old = lolcats::path_exists(path_) ? lolcats::read_text(path_) : std::string();
     for (std::size_t at = 0, end = 0; (end = old.find('\n', at)) != std::string::npos; at = end + 1) {
       const std::string line = old.substr(at, end + 1 - at);
-      if (!line.starts_with(start_)) {
+      const auto json = nlohmann::json::parse(line, nullptr, false);
+      if (!json.is_object() || json.value("stage", "") != stage_) {
         text += line;
         continue;
       }
-      const auto update = std::strtoull(line.c_str() + start_.size(), nullptr, 10);
+      const auto update = json.value("update", std::size_t{0});
       if (update >= 1 && update <= own.size()) own[update - 1] = line;
     }
     for (std::size_t i = 0; i < own.size(); ++i) text += own[i].empty() ? line_of(points[i], 0) : own[i];
@@ -54,15 +55,20 @@ class JsonLines {
     writer_ = std::make_unique<lolcats::FileWriter>(file_->get(), path_.string());
   }
 
+  /// What is not finite is null.
   std::string line_of(const lolcats::TrainingPoint& p, std::size_t memory) const {
-    const std::string validation = p.validation ? fmt::format(", \"validation\": {}", *p.validation) : "";
-    const std::string peak = memory > 0 ? fmt::format(", \"memory\": {}", memory) : "";
-    return fmt::format("{}{}, \"loss\": {}{}, \"learning_rate\": {}, \"gradient_norm\": {}, \"seconds\": {:.3f}, \"tokens_per_second\": {:.1f}{}}}\n",
-                       start_, p.update, p.loss, validation, p.learning_rate, p.gradient_norm, p.seconds, p.tokens_per_second, peak);
+    nlohmann::ordered_json line{{"stage", stage_}, {"update", p.update}, {"loss", p.loss}};
+    if (p.validation) line["validation"] = *p.validation;
+    line["learning_rate"] = p.learning_rate;
+    line["gradient_norm"] = p.gradient_norm;
+    line["seconds"] = p.seconds;
+    line["tokens_per_second"] = p.tokens_per_second;
+    if (memory > 0) line["memory"] = memory;
+    return line.dump() + "\n";
   }
 
   std::filesystem::path path_;
-  std::string start_;  // of the lines of the running stage
+  std::string stage_;  // that is running
   std::unique_ptr<lolcats::detail::Descriptor> file_;
   std::unique_ptr<lolcats::FileWriter> writer_;
 };
