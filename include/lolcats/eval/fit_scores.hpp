@@ -54,7 +54,7 @@ inline std::vector<std::vector<double>> solve_spd(std::vector<double>& a, std::s
 }
 
 /// The logarithm of the largest weight that a query beyond the window gives to each key, of all query heads of a group:
-/// (rows, G) of the batch; `until[n]` keys of sequence n have such queries enough to tell.
+/// (rows, G) of the batch.
 template <Backend B, Window W>
 std::vector<double> farthest_attention(const B& backend, const Qkv<B>& qkv, const Sequences& sequences, const Heads& heads,
                                        Sliding<> teacher, const W& window, double floor) {

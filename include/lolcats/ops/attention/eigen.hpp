@@ -16,8 +16,9 @@ struct AttentionKernel<Cpu<T>, Map, W, M> {
     for_groups(p, [&](Index n, Index g) {
       const Extent& e = (*p.sequences)[n];
       Columns key_phi;
+      const eigen::CachePlan plan = eigen::training_cache<Map, M>(p, e, g);
       for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {
-        const auto head = eigen::training_head<Map, M>(p, e, h);
+        const auto head = eigen::training_head<Map, M>(p, e, h, plan);
         if (h == g * p.heads.group() || !shares_key_features(p)) key_phi = eigen::all_features(head.key_features.get(), head.far_v.rows());
         eigen::FarState<T> storage(key_phi.cols(), p.heads.size);
         eigen::FarSums<T> state = storage.sums();
@@ -43,8 +44,9 @@ struct AttentionKernel<Cpu<T>, Map, W, M> {
 
     for_groups(p, [&](Index n, Index g) {
       const Extent& e = (*p.sequences)[n];
+      const eigen::CachePlan plan = eigen::training_cache<Map, M>(p, e, g);
       for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {
-        const auto head = eigen::training_head<Map, M>(p, e, h);
+        const auto head = eigen::training_head<Map, M>(p, e, h, plan);
         eigen::HeadGradients<T> to;
         to.q = head_data(sinks.q.gradient, p.heads.size, h, e);
         to.k = head_data(sinks.k.gradient, p.heads.size, g, e);

@@ -162,6 +162,7 @@ Index cache_size(const AttentionProblem<Cpu<T>, W>& p, Index g) {
 
 /// The cache of key/value head g over a whole sequence of extent e; rows are those of the extent.
 template <class Map, MemoryPolicy M, class T, class W>
+  requires caches<M>
 CachePlan training_cache(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, Index g) {
   constexpr Index sinks = sinks_of<W>;
   std::vector<Index> leaves;
@@ -193,6 +194,12 @@ CachePlan training_cache(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, 
   return plan;
 }
 
+/// Without a cache there is nothing to plan.
+template <class Map, MemoryPolicy M, class T, class W>
+CachePlan training_cache(const AttentionProblem<Cpu<T>, W>&, const Extent&, Index) {
+  return {};
+}
+
 /// How many keys are far for each of `count` queries from `position` on.
 inline std::vector<Index> far_counts(const CachePlan& plan, Index position, Index count) {
   std::vector<Index> counts;
@@ -203,9 +210,10 @@ inline std::vector<Index> far_counts(const CachePlan& plan, Index position, Inde
   return counts;
 }
 
-/// The problem's head h over extent e, all keys of the extent in place.
+/// The problem's head h over extent e, all keys of the extent in place; `plan` is the training_cache of its key/value head.
 template <class Map, MemoryPolicy M, class T, class W>
-Head<T> training_head(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, Index h) {
+Head<T> training_head(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, Index h,
+                      [[maybe_unused]] const CachePlan& plan = {}) {
   const Heads& n = p.heads;
   const Index g = h / n.group();
   const auto window = [&](View<const T> x, Index index) {
@@ -217,10 +225,9 @@ Head<T> training_head(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, Ind
   std::vector<KeptKey> kept;
   for (Index j = 0; j < std::min(sinks_of<W>, e.length); ++j) kept.push_back({j, j, e.length});
   if constexpr (caches<M>) {
-    CachePlan plan = training_cache<Map, M>(p, e, g);
     counts = far_counts(plan, 0, e.length);
     kept.insert(kept.end(), plan.kept.begin(), plan.kept.end());
-    far = std::move(plan.far);
+    far = plan.far;
     if constexpr (!std::is_same_v<Map, NoMap>) {
       storage.push_back(gather<T>(k, far));
       storage.push_back(gather<T>(v, far));

@@ -69,7 +69,7 @@ struct AttentionWeightsKernel<Cpu<T>, Map, W, M> {
       const Index n = item / p.heads.queries;
       const Index h = item % p.heads.queries;
       const Extent& e = (*p.sequences)[n];
-      const auto head = eigen::training_head<Map, M>(p, e, h);
+      const auto head = eigen::training_head<Map, M>(p, e, h, eigen::training_cache<Map, M>(p, e, h / p.heads.group()));
       const eigen::Columns<T> key_phi = eigen::all_features(head.key_features.get(), head.far_v.rows());
       eigen::RowMatrix<T> weights;  // (tile, keys)
       eigen::Columns<T> phi;
