@@ -3,7 +3,7 @@
 
 #include <lolcats/ops/attention/eigen.hpp>
 #include <lolcats/ops/attention/eigen_state.hpp>
-#include <lolcats/testing/attention_suite_case.hpp>
+#include <lolcats/testing/attention_suite_reference.hpp>
 #include <lolcats/testing/close.hpp>
 #include <lolcats/testing/gradient_check.hpp>
 

@@ -1,7 +1,7 @@
 // General CUDA attention between guards: it reads and writes nothing outside of its arrays.
 #include <lolcats/ops/attention/cuda_general.cuh>
 #include <lolcats/policy/feature_map/relu.hpp>
-#include <lolcats/testing/attention_suite_case.hpp>
+#include <lolcats/testing/attention_suite_reference.hpp>
 #include <lolcats/testing/close.hpp>
 #include <lolcats/testing/gpu.cuh>
 #include <lolcats/testing/guarded.cuh>
