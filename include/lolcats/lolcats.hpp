@@ -68,6 +68,7 @@
 #include <lolcats/io/checkpoint_source.hpp>
 #include <lolcats/io/config_keys.hpp>
 #include <lolcats/io/file.hpp>
+#include <lolcats/io/folder_lock.hpp>
 #include <lolcats/io/ggml_blocks.hpp>
 #include <lolcats/io/gguf.hpp>
 #include <lolcats/io/gguf_model.hpp>
@@ -87,6 +88,7 @@
 #include <lolcats/model/convert.hpp>
 #include <lolcats/model/cpu.hpp>
 #include <lolcats/model/fingerprint.hpp>
+#include <lolcats/model/finite_weights.hpp>
 #include <lolcats/model/linearized.hpp>
 #include <lolcats/model/llama.hpp>
 #include <lolcats/model/load.hpp>
@@ -210,6 +212,7 @@
 #include <lolcats/train/finetune.hpp>
 #include <lolcats/train/gradients.hpp>
 #include <lolcats/train/loop.hpp>
+#include <lolcats/train/maps_in_use.hpp>
 #include <lolcats/train/next_token.hpp>
 #include <lolcats/train/pretrain.hpp>
 #include <lolcats/train/recipe.hpp>

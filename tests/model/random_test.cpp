@@ -1,3 +1,4 @@
+#include <lolcats/model/finite_weights.hpp>
 #include <lolcats/model/random.hpp>
 
 #include "models.hpp"
@@ -5,6 +6,8 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <string>
+#include <utility>
 
 using namespace models;
 
@@ -68,4 +71,25 @@ TEST_CASE("a seed is a model") {
   auto x = numbers_of(a);
   CHECK(x.at("model.layers.0.self_attn.k_proj.weight") != x.at("model.layers.1.self_attn.k_proj.weight"));
   CHECK(x.at("model.layers.0.self_attn.k_proj.weight") != x.at("model.layers.0.self_attn.v_proj.weight"));
+}
+
+TEST_CASE("a weight that is no number is named by tensor and place") {
+  auto model = random_llama<Teacher<double>>(tiny_config());
+  CHECK_NOTHROW(require_finite_weights(model, "FILE"));
+  const auto all = model.base_parameters();
+  for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+    const auto& [name, parameter] = all.back();
+    double& x = parameter->mutable_value().data[2];
+    const double kept = std::exchange(x, bad);
+    std::string message;
+    try {
+      require_finite_weights(model, "FILE");
+    } catch (const NumericError& error) {
+      message = error.what();
+    }
+    CAPTURE(message);
+    CHECK(message.starts_with("FILE: tensor '" + name + "' of shape "));
+    CHECK(message.ends_with(fmt::format(" is {} at element 2", bad)));
+    x = kept;
+  }
 }
