@@ -108,6 +108,8 @@ int main(int argc, char** argv) {
     report.json["tokens"] = {{"train", job.train.tokens()}, {"valid", job.valid.tokens()}};
     report.json["recipe"] = {{"length", options.length}, {"batch", options.batch}, {"micro_batch", options.micro_batch}, {"seed", options.seed},
                              {"block", options.block}, {"xent_factor", options.xent_factor}, {"train_maps", options.train_maps},
+                             {"maps_learning_rate", options.maps_rate}, {"distill", options.distill}, {"temperature", options.temperature},
+                             {"keep_layers", options.keep_layers}, {"keep_by", options.keep_by},
                              {"transfer", recipe_json(options.transfer)}, {"finetune", recipe_json(options.finetune)}};
     print(report, job);
     if (!options.json.empty()) {

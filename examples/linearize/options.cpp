@@ -57,9 +57,16 @@ Options parse(int argc, char** argv) {
   app.add_option("--residuals", o.residuals, "scratch file for what enters a block, instead of running the layers below")->group(stage1);
   app.add_option("--xent", o.xent_factor, "factor of the cross-entropy of attention weights (the error of outputs has 1000)")
       ->capture_default_str()->check(non_negative)->group(stage1);
+  app.add_option("--keep-layers", o.keep_layers, "after stage 1, layers that keep the teacher's softmax: how many (4), or which (3,9 or 3,), with a student named ...-or-softmax")
+      ->check(CLI::Validator([](std::string& text) { return text.find_first_not_of("0123456789,") == std::string::npos ? "" : "is neither a number nor a list such as 3,9"; }, "COUNT or LIST"));
+  app.add_option("--keep-by", o.keep_by, "how so many layers are chosen: by what the swap of each alone costs, by spacing, or at random")
+      ->capture_default_str()->check(CLI::IsMember({"sensitivity", "spacing", "random"}));
   add_stage(app, "finetune", stage2, o.finetune, "0.001; 0.01 on the built-in corpus");
   app.add_flag("--recompute", o.recompute, "run layers again in the backward pass instead of keeping activations")->group(stage2);
   app.add_flag("--train-maps", o.train_maps, "train the feature maps, too")->group(stage2);
+  app.add_option("--maps-lr", o.maps_rate, "train the feature maps, too, at this learning rate")->check(positive)->group(stage2);
+  app.add_option("--distill", o.distill, "share of the teacher's predictions in the loss, beside the text's")->capture_default_str()->check(share)->group(stage2);
+  app.add_option("--temperature", o.temperature, "of these predictions")->capture_default_str()->check(positive)->group(stage2);
   const std::string results = "Results";
   app.add_option("--out", o.out, "folder for the linearized checkpoint; a run that was interrupted goes on from there")->group(results);
   app.add_option("--json", o.json, "file for the results (default: linearize.json in --out)")->group(results);
@@ -75,7 +82,10 @@ Options parse(int argc, char** argv) {
     std::exit(0);
   }
   if (o.json.empty() && !o.out.empty()) o.json = (std::filesystem::path(o.out) / "linearize.json").string();
-  lolcats::visit_student(o.student, [](auto) {});  // an unknown name ends the program before any work
+  lolcats::visit_student(o.student, [&](auto entry) {  // an unknown name ends the program before any work
+    lolcats::require<lolcats::ConfigError>(o.keep_layers.empty() || lolcats::PerLayerPolicy<typename decltype(entry)::Attention>,
+                                           "--keep-layers is {}, but all layers of --student {} have the same attention", o.keep_layers, o.student);
+  });
   o.resolve(true);
   if (o.transfer.rate == 0) o.transfer.rate = o.transfer_rate;
   if (o.finetune.rate == 0) o.finetune.rate = o.finetune_rate;

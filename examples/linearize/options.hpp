@@ -56,8 +56,12 @@ struct Options : SourceOptions, TaskCommandLine {
   Index block = 0;          // layers per block of stage 1; 0: all at once
   std::string residuals;    // scratch files of block-wise transfer
   double xent_factor = 0;   // of stage 1
+  std::string keep_layers;  // how many layers keep their softmax, or which: "4", "3,9"
+  std::string keep_by = "sensitivity";
   bool recompute = false;   // stage 2
   bool train_maps = false;  // stage 2
+  double maps_rate = 0;     // of maps in stage 2; 0: theirs is the adapter's, if they are trained
+  double distill = 0, temperature = 1;  // share of the teacher in the loss of stage 2
   Index save_every = 0;     // updates between saved states; 0: once per epoch
   double save_minutes = 5;  // the same by the clock
   bool replace = false;     // a finished folder

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <sstream>
 
 namespace examples {
 
@@ -14,6 +15,8 @@ namespace {
 
 /// Sequences that scores of a cache are fitted on.
 constexpr Index rows_for_scores = 96;
+/// Rows that show which layers a swap costs most.
+constexpr Index rows_for_sensitivity = 32;
 
 Stage measure(const std::string& name, AnyModel& model, const Job& job, nlohmann::ordered_json& json) {
   stop_if_requested();
@@ -96,10 +99,42 @@ void score(const Job& job, Report& report) {
   }
 }
 
+/// The layers that the options name, or so many by spacing or at random.
+std::vector<Index> named_layers(const Options& o, Index layers) {
+  if (o.keep_layers.find(',') == std::string::npos) {
+    const Index count = std::stoll(o.keep_layers);
+    return o.keep_by == "random" ? lolcats::random_layers(layers, count, o.seed) : lolcats::spaced_layers(layers, count);
+  }
+  std::vector<Index> kept;
+  std::stringstream list(o.keep_layers);
+  for (std::string item; std::getline(list, item, ',');) {
+    if (!item.empty()) kept.push_back(std::stoll(item));
+  }
+  lolcats::keeping_layers(layers, kept);  // are they there?
+  return kept;
+}
+
+/// Gives the layers that the options name or ask for their softmax back.
+void keep_layers(AnyModel& student, const Job& job, nlohmann::ordered_json& json) {
+  const Options& o = job.options;
+  std::vector<Index> kept = named_layers(o, job.teacher->config().layers);
+  if (o.keep_by == "sensitivity" && o.keep_layers.find(',') == std::string::npos) {
+    const auto sensitivity = student.sensitivity(job.valid.first(std::min<Index>(job.valid.size(), rows_for_sensitivity)), o.batch);
+    for (const lolcats::Swapped& layer : sensitivity.swapped) {
+      json["sensitivity"].push_back({{"divergence", layer.divergence}, {"perplexity", layer.perplexity()}});
+    }
+    kept = lolcats::most_sensitive_layers(sensitivity, static_cast<Index>(kept.size()));
+  }
+  student.keep_layers(kept);
+  json["kept_layers"] = kept;
+  fmt::print(stderr, "layers {} keep their softmax\n", fmt::join(kept, ", "));
+}
+
 }  // namespace
 
 Report linearize(Job& job) {
   const Options& o = job.options;
+  if (!o.keep_layers.empty()) named_layers(o, job.teacher->config().layers);  // mistakes are told before any work
   Report report;
   auto& json = report.json;
   json["teacher"]["name"] = job.teacher->type_name();
@@ -134,12 +169,18 @@ Report linearize(Job& job) {
     }
     report.stages.push_back(measure("transferred", student, job, json));
   }
+  if (!o.keep_layers.empty()) {
+    keep_layers(student, job, json);
+    report.stages.push_back(measure("layers kept", student, job, json));
+  }
   if (o.finetune.epochs > 0) {
     lolcats::FinetuneRecipe<lolcats::AnySchedule> recipe;
     o.finetune.apply_to(recipe, per_epoch);
     apply_common(job, per_epoch, "finetune.state", recipe);
     recipe.recompute = o.recompute;
     recipe.train_maps = o.train_maps;
+    recipe.maps_learning_rate = o.maps_rate;
+    recipe.distillation = {o.distill, o.temperature};
     const auto result = student.finetune(job.train, job.valid, recipe, print_progress());
     say_if_worse("finetune", result, recipe.restore_best);
     json["finetune"] = {{"updates", result.updates}, {"seconds", result.training_seconds}};

@@ -7,6 +7,7 @@
 #include <lolcats/data/dataset.hpp>
 #include <lolcats/data/synthetic.hpp>
 #include <lolcats/eval/language_model.hpp>
+#include <lolcats/eval/layer_sensitivity.hpp>
 #include <lolcats/eval/perplexity.hpp>
 #include <lolcats/eval/recall.hpp>
 #include <lolcats/generate/generate.hpp>
@@ -47,6 +48,10 @@ class AnyModel {
   /// Does its cache score keys by a projection that is to be fitted?  What the fit explains, on average over layers.
   virtual bool has_scores() const = 0;
   virtual double fit_scores(const lolcats::DataSet& data, Index rows) = 0;
+
+  /// What each layer's swap alone costs, and softmax for the layers in `kept` (PerLayer<Softmax<>, ...>; ConfigError otherwise).
+  virtual lolcats::LayerSensitivity sensitivity(const lolcats::DataSet& data, Index rows) = 0;
+  virtual void keep_layers(std::span<const Index> kept) = 0;
 
   /// Stages 1 and 2.  Errors: as the library's functions; ConfigError where the type has nothing to train.
   virtual lolcats::TransferResult transfer(const lolcats::DataSet& train, const lolcats::DataSet& valid,

@@ -20,8 +20,12 @@ template <class Model>
 class AnyModelOf final : public AnyModel {
  public:
   static constexpr bool adapted = Model::Adapter::targets.bits != 0;
-  static constexpr bool maps = lolcats::has_maps<typename Model::Attention>;
-  static constexpr bool scores = lolcats::projects_scores<lolcats::MemoryOf<typename Model::Attention>>;
+  static constexpr bool maps = lolcats::any_maps<typename Model::Attention>;
+  static constexpr bool per_layer = lolcats::PerLayerPolicy<typename Model::Attention>;
+  static constexpr bool scores = [] {
+    if constexpr (per_layer) return false;
+    else return lolcats::projects_scores<lolcats::MemoryOf<typename Model::Attention>>;
+  }();
 
   explicit AnyModelOf(Model model) : model_(std::move(model)) {}
 
@@ -53,6 +57,15 @@ class AnyModelOf final : public AnyModel {
       return std::accumulate(explained.begin(), explained.end(), 0.0) / static_cast<double>(explained.size());
     }
     lolcats::fail<lolcats::ConfigError>("{} has no scores to fit", Model::name());
+  }
+
+  lolcats::LayerSensitivity sensitivity(const lolcats::DataSet& data, Index rows) override {
+    if constexpr (per_layer) return lolcats::layer_sensitivity(model_, data, {.rows = rows});
+    lolcats::fail<lolcats::ConfigError>("{} has one attention in all layers", Model::name());
+  }
+  void keep_layers(std::span<const Index> kept) override {
+    if constexpr (per_layer) return model_.choose_attention(lolcats::keeping_layers(model_.layer_count(), kept));
+    lolcats::fail<lolcats::ConfigError>("{} has one attention in all layers", Model::name());
   }
 
   lolcats::TransferResult transfer(const lolcats::DataSet& train, const lolcats::DataSet& valid,

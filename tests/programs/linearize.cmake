@@ -38,6 +38,26 @@ if(at EQUAL -1)
 endif()
 run(0 "${GENERATE}" --student window-terraced64 --prompt "now lena" --max-tokens 4)
 
+# Layers that keep their softmax, a teacher to listen to, and maps that go on learning.
+run(0 "${LINEARIZE}" ${small} --student hedgehog8-terraced64-or-softmax --keep-layers 2 --distill 0.5 --temperature 2 --maps-lr 0.001
+      --out "${OUT}/kept")
+expect_output("layers kept ")
+file(READ "${OUT}/kept/linearize.json" json)
+string(JSON kept LENGTH "${json}" kept_layers)
+string(JSON measured LENGTH "${json}" sensitivity)
+file(READ "${OUT}/kept/lolcats.json" json)
+string(JSON places GET "${json}" attention_of_layer)
+string(REGEX MATCHALL "0" softmax "${places}")
+list(LENGTH softmax softmax)
+if(NOT kept EQUAL 2 OR NOT measured EQUAL 4 OR NOT softmax EQUAL 2)
+  message(FATAL_ERROR "${kept} layers kept, ${measured} measured, places ${places}")
+endif()
+run(0 "${GENERATE}" --checkpoint "${OUT}/kept" --prompt "now lena" --max-tokens 8)
+run(1 "${LINEARIZE}" ${small} --keep-layers 2)
+expect_output("--keep-layers is 2, but all layers of --student hedgehog8-terraced64 have the same attention")
+run(1 "${LINEARIZE}" ${small} --student hedgehog8-terraced64-or-softmax --keep-layers 1,4)
+expect_output("layer 4, expected 0 to 3")
+
 # A prompt beyond the model's context of 512 tokens.
 string(REPEAT "now lena moro met nora " 200 long)
 run(1 "${GENERATE}" --prompt "${long}" --max-tokens 1)

@@ -88,6 +88,17 @@ struct Hedgehog64Sinks4Terraced64Decay : Method<Hybrid<Hedgehog<64>, Sinks<4, Te
   static constexpr std::string_view name = "hedgehog64-sinks4-terraced64-decay";
 };
 
+// Layers that have either the student's attention or the teacher's softmax; all have the student's at first.
+struct Hedgehog8Terraced64OrSoftmax : Method<PerLayer<Softmax<>, Hybrid<Hedgehog<8>, Terraced<64>>>> {
+  static constexpr std::string_view name = "hedgehog8-terraced64-or-softmax";
+};
+struct Hedgehog64Sinks4Terraced64OrSoftmax : Method<PerLayer<Softmax<>, Hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>>>> {
+  static constexpr std::string_view name = "hedgehog64-sinks4-terraced64-or-softmax";
+};
+struct Sinks4Sliding124OrSoftmax : Method<PerLayer<Softmax<>, Softmax<Sinks<4, Sliding<124>>>>> {
+  static constexpr std::string_view name = "sinks4-sliding124-or-softmax";
+};
+
 }  // namespace zoo
 
 template <class... Methods>
@@ -97,7 +108,9 @@ using Zoo = MethodList<zoo::Hedgehog8Linear, zoo::Hedgehog8Sliding16, zoo::Hedge
                        zoo::T2R16Terraced64, zoo::Hedgehog64Linear, zoo::Hedgehog64Terraced64, zoo::Hedgehog64Sliding64,
                        zoo::T2R128Linear, zoo::T2R128Terraced64, zoo::SoftmaxControl, zoo::WindowTerraced64,
                        zoo::WindowSliding128, zoo::Sinks4Sliding124, zoo::Sinks4Sliding508, zoo::Sinks4Sliding124Kept384,
-                       zoo::Hedgehog64Sinks4Terraced64, zoo::Hedgehog64Sinks4Terraced64Decay>;
+                       zoo::Hedgehog64Sinks4Terraced64, zoo::Hedgehog64Sinks4Terraced64Decay,
+                       zoo::Hedgehog8Terraced64OrSoftmax, zoo::Hedgehog64Sinks4Terraced64OrSoftmax,
+                       zoo::Sinks4Sliding124OrSoftmax>;
 
 /// The names of a list, in its order.
 template <class... Methods>
