@@ -147,6 +147,21 @@ __device__ __forceinline__ void load_matrices(std::uint32_t address, std::uint32
                : "memory");
 }
 
+/// The same, each matrix transposed on the way.
+__device__ __forceinline__ void load_matrices_transposed(std::uint32_t address, std::uint32_t& a, std::uint32_t& b,
+                                                         std::uint32_t& c, std::uint32_t& d) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(a), "=r"(b), "=r"(c), "=r"(d)
+               : "r"(address)
+               : "memory");
+}
+/// A warp adds the product of (16, 16) and (16, 8) to c (16, 8), whose entries lie as in a Fragment.
+__device__ __forceinline__ void mma(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
 /// 16 bytes of shared memory.
 __device__ __forceinline__ uint4 load_shared_16(std::uint32_t address) {
   uint4 x;

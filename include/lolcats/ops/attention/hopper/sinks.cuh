@@ -1,12 +1,13 @@
 // The backward pass on Hopper: what sinks before a window add to it.
 //
-// The walks over key tiles know the window alone.  For a few keys that all queries see, tensor cores have nothing to do; what
-// costs is to read q and dy.  So a block takes a tile of queries: ds of its rows, which give dq, and its part of dk and dv, added
-// up in order at the end.
+// The walks over key tiles know the window alone, and a tile of keys for a few that all queries see would be mostly empty.  So a
+// block takes a tile of queries, read once, and eight sinks, the narrowest product there is: ds of its rows, which give dq, and
+// its part of dk and dv, added up in order at the end.
 #pragma once
 
 #include <lolcats/backend/cuda.cuh>
 #include <lolcats/ops/attention/attention.hpp>
+#include <lolcats/ops/attention/hopper/instructions.cuh>
 
 namespace lolcats::hopper {
 
@@ -40,85 +41,89 @@ __device__ __forceinline__ bool sees_sinks(const W& window, int length, int tile
   return sinks_of<W> > 0 && first < length && window.begin(::min(length, first + sink_query_tile) - 1) > 0;
 }
 
+/// Sinks of one round of products: the columns of a fragment.
+inline constexpr int sinks_at_once = 8;
+
+/// What pull_sinks keeps in shared memory, bf16 as bits.  Rows are 16 bytes longer than D, so that matrices are read without
+/// conflicts.
+template <int D>
+struct SinkTiles {
+  static constexpr int pitch = D + 8;
+  alignas(16) std::uint16_t rows[2][sink_query_tile][pitch];   // q and dy
+  alignas(16) std::uint16_t sinks[2][sinks_at_once][pitch];    // k and v
+  float products[2][sink_query_tile][sinks_at_once];  // q.k and dy.v
+  alignas(16) std::uint16_t weights[2][sinks_at_once][sink_query_tile + 8];  // ds and p
+};
+
 /// ds sqrt(D) and the parts of dk and dv of one query tile of one head, by a block of 256 threads.  `weigh(r, j, q.k, dy.v, p, ds)`
 /// gives p / den and ds sqrt(D) of row r and sink j.
+///
+/// Warps 0 to 3 have q, k, ds and dk, the others dy, v, p and dv; of the products over columns each has 16 rows, of those over
+/// rows D / 4 columns.
 template <int D, class W, class Weigh>
 __device__ __forceinline__ void pull_sinks(const SinkShares& s, const W& window, const SinkExtent& e, int tile, int head,
                                            const bf16* dy, Index at, Weigh&& weigh) {
-  using Pack = cuda::Pack<bf16>;
-  constexpr int sinks = static_cast<int>(sinks_of<W>), lanes = D / 8, at_once = 2, warps = 8;
-  __shared__ float sums[warps][2][at_once][D];
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % lanes;
-  const auto row_of = [&](const bf16* x, int row, int count, int index) {
-    return reinterpret_cast<const Pack*>(x + (static_cast<Index>(e.row + row) * count + index) * D)[lane];
+  constexpr int sinks = static_cast<int>(sinks_of<W>), lanes = D / 8;
+  __shared__ SinkTiles<D> t;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32 % 4, which = thread / 128;
+  const auto copy = [&](std::uint16_t* to, const bf16* from, int row, int count, int index, int chunk, bool real) {
+    uint4 words{0, 0, 0, 0};
+    if (real) words = reinterpret_cast<const uint4*>(from + (static_cast<Index>(e.row + row) * count + index) * D)[chunk];
+    reinterpret_cast<uint4*>(to)[chunk] = words;
   };
+#pragma unroll 4
+  for (int i = thread; i < sink_query_tile * lanes; i += 256) {
+    const int r = i / lanes, n = tile * sink_query_tile + r;
+    copy(t.rows[0][r], s.q, n, s.heads, head, i % lanes, n < e.length);
+    copy(t.rows[1][r], dy, n, s.heads, head, i % lanes, n < e.length);
+  }
 #pragma unroll 1
-  for (int first = 0; first < sinks; first += at_once) {
-    Pack k[at_once], v[at_once];
-#pragma unroll
-    for (int j = 0; j < at_once; ++j) {
-      const int row = ::min(::min(first + j, sinks - 1), e.length - 1);
-      k[j] = row_of(s.k, row, s.heads / s.group, head / s.group);
-      v[j] = row_of(s.v, row, s.heads / s.group, head / s.group);
+  for (int first = 0; first < sinks; first += sinks_at_once) {
+    for (int i = thread; i < 2 * sinks_at_once * lanes; i += 256) {
+      const int j = i / lanes % sinks_at_once, key = first + j;
+      copy(t.sinks[i / (sinks_at_once * lanes)][j], i < sinks_at_once * lanes ? s.k : s.v, key, s.heads / s.group,
+           head / s.group, i % lanes, key < sinks && key < e.length);
     }
-    float dk[at_once][8] = {}, dv[at_once][8] = {};
-#pragma unroll 2
-    for (int r = thread / lanes; r < sink_query_tile; r += 256 / lanes) {
-      const int n = tile * sink_query_tile + r;
+    __syncthreads();
+    float c[4] = {};
+#pragma unroll
+    for (int k = 0; k < D; k += 16) {
+      std::uint32_t a[4];
+      load_matrices(shared_address(&t.rows[which][16 * warp + lane % 16][k + 8 * (lane / 16)]), a[0], a[1], a[2], a[3]);
+      const std::uint16_t* b = &t.sinks[which][lane / 4][k + 2 * (lane % 4)];
+      mma(c, a, *reinterpret_cast<const std::uint32_t*>(b), *reinterpret_cast<const std::uint32_t*>(b + 8));
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) t.products[which][16 * warp + lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2] = c[i];
+    __syncthreads();
+    for (int i = thread; i < sink_query_tile * sinks_at_once; i += 256) {
+      const int r = i / sinks_at_once, j = i % sinks_at_once, n = tile * sink_query_tile + r;
       const int seen = n < e.length ? static_cast<int>(::min(sinks_of<W>, window.begin(n))) : 0;
-      Pack q{}, dy_row{};
-      if (n < e.length) {
-        q = row_of(s.q, n, s.heads, head);
-        dy_row = row_of(dy, n, s.heads, head);
-      }
-#pragma unroll
-      for (int j = 0; j < at_once; ++j) {
-        float score = 0, product = 0;
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          score = fmaf(q[i], k[j][i], score);
-          product = fmaf(dy_row[i], v[j][i], product);
-        }
-#pragma unroll
-        for (int offset = lanes / 2; offset > 0; offset /= 2) {
-          score += __shfl_xor_sync(~0U, score, offset);
-          product += __shfl_xor_sync(~0U, product, offset);
-        }
-        float p = 0, ds = 0;
-        if (first + j < seen) weigh(r, first + j, score, product, p, ds);
-        if (s.ds && lane == 0 && first + j < sinks) s.ds[(at * sink_query_tile + r) * sinks + first + j] = ds;
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          dk[j][i] = fmaf(ds, q[i], dk[j][i]);
-          dv[j][i] = fmaf(p, dy_row[i], dv[j][i]);
-        }
-      }
+      float p = 0, ds = 0;
+      if (first + j < seen) weigh(r, first + j, t.products[0][r][j], t.products[1][r][j], p, ds);
+      if (s.ds && first + j < sinks) s.ds[(at * sink_query_tile + r) * sinks + first + j] = ds;
+      t.weights[0][j][r] = cuda::from_float<bf16>(ds).bits;
+      t.weights[1][j][r] = cuda::from_float<bf16>(p).bits;
     }
     if (!s.parts) continue;
+    __syncthreads();
 #pragma unroll
-    for (int j = 0; j < at_once; ++j) {
+    for (int column = warp * D / 4; column < (warp + 1) * D / 4; column += 16) {  // (columns, sinks) = rows^T weights
+      float sum[4] = {};
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
+      for (int r = 0; r < sink_query_tile; r += 16) {
+        std::uint32_t a[4];
+        load_matrices_transposed(shared_address(&t.rows[which][r + 8 * (lane / 16) + lane % 8][column + 8 * (lane / 8 % 2)]),
+                                 a[0], a[1], a[2], a[3]);
+        const std::uint16_t* b = &t.weights[which][lane / 4][r + 2 * (lane % 4)];
+        mma(sum, a, *reinterpret_cast<const std::uint32_t*>(b), *reinterpret_cast<const std::uint32_t*>(b + 8));
+      }
 #pragma unroll
-        for (int offset = lanes; offset < 32; offset *= 2) {
-          dk[j][i] += __shfl_xor_sync(~0U, dk[j][i], offset);
-          dv[j][i] += __shfl_xor_sync(~0U, dv[j][i], offset);
-        }
-        if (thread % 32 < lanes) {
-          sums[thread / 32][0][j][8 * lane + i] = dk[j][i];
-          sums[thread / 32][1][j][8 * lane + i] = dv[j][i];
-        }
+      for (int i = 0; i < 4; ++i) {
+        const int j = first + 2 * (lane % 4) + i % 2, at_column = column + lane / 4 + 8 * (i / 2);
+        if (j < sinks) s.parts[((at * 2 + which) * sinks + j) * D + at_column] = sum[i];
       }
     }
-    __syncthreads();
-    for (int i = thread; i < 2 * at_once * D; i += 256) {
-      const int which = i / (at_once * D), j = i / D % at_once, c = i % D;
-      float sum = 0;
-#pragma unroll
-      for (int warp = 0; warp < warps; ++warp) sum += sums[warp][which][j][c];
-      if (first + j < sinks) s.parts[((at * 2 + which) * sinks + first + j) * D + c] = sum;
-    }
-    __syncthreads();
   }
 }
 

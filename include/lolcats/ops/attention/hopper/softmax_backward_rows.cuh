@@ -55,7 +55,7 @@ __device__ __forceinline__ int find_extent(const TiledExtents& extents, int tile
 
 /// One block per (query tile, head) of the extents: shift, delta and the first turn; the share of sinks, if there are any.
 template <int D, class W>
-__global__ __launch_bounds__(256, sinks_of<W> > 0 ? 2 : 1) void softmax_backward_begin(const __grid_constant__ TiledExtents extents,
+__global__ __launch_bounds__(256, sinks_of<W> > 0 ? 4 : 1) void softmax_backward_begin(const __grid_constant__ TiledExtents extents,
                                                               const W window, const bf16* y, const bf16* dy,
                                                               const float* largest, const float* inverse_denominator,
                                                               SoftmaxScratch scratch, SinkShares sinks) {
