@@ -10,7 +10,7 @@ namespace lolcats {
 
 namespace detail {
 template <AttentionPolicy A>
-void require_maps_in_use(std::type_identity<A>, Index longest) {
+void check_maps_in_use(std::type_identity<A>, Index longest) {
   using W = typename A::Window;
   if constexpr (has_maps<A> && W::has_near) {
     require<ConfigError>(W{}.begin(longest - 1) > sinks_of<W>,
@@ -19,8 +19,8 @@ void require_maps_in_use(std::type_identity<A>, Index longest) {
   }
 }
 template <AttentionPolicy... A>
-void require_maps_in_use(std::type_identity<PerLayer<A...>>, Index longest) {
-  (require_maps_in_use(std::type_identity<A>{}, longest), ...);
+void check_maps_in_use(std::type_identity<PerLayer<A...>>, Index longest) {
+  (check_maps_in_use(std::type_identity<A>{}, longest), ...);
 }
 }  // namespace detail
 
@@ -28,7 +28,7 @@ void require_maps_in_use(std::type_identity<PerLayer<A...>>, Index longest) {
 /// measure.  Throws ConfigError naming the window unless a sequence of `longest` tokens, the longest, reaches beyond it.
 template <ModelAttention A>
 void require_maps_in_use(Index longest) {
-  detail::require_maps_in_use(std::type_identity<A>{}, longest);
+  detail::check_maps_in_use(std::type_identity<A>{}, longest);
 }
 
 }  // namespace lolcats
