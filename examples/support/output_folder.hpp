@@ -14,12 +14,15 @@ namespace examples {
 /// Locked while it lives (io/folder_lock.hpp).
 class OutputFolder {
  public:
-  /// Creates the folder, takes the lock, and removes what killed processes left half written.  A folder that holds one of
+  /// Creates the folder, takes the lock, and removes what killed processes left half written there and one folder further down.  A folder that holds one of
   /// `results`, but no `*.state*`, is finished: it is refused unless `replace`.
   /// Errors: ConfigError naming who holds the lock, and for a finished folder; FileError.
   OutputFolder(const std::filesystem::path& folder, std::initializer_list<std::string_view> results, bool replace)
       : folder_(folder), lock_(created(folder)) {
     lolcats::remove_temporaries(folder);
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {  // an adapter has a folder of its own
+      if (entry.is_directory()) lolcats::remove_temporaries(entry.path());
+    }
     for (const std::string_view result : results) {
       lolcats::require<lolcats::ConfigError>(replace || !lolcats::path_exists(folder / result) || has_states(),
                                              "{} holds the {} of a finished run; name another folder, or replace it with --replace",
