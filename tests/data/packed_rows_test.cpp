@@ -172,7 +172,8 @@ TEST_CASE("a file of rows that is cut anywhere is refused") {
     const FileBytes bytes = packed(text);
     if (bytes.size() > 3000) continue;
     for (std::size_t size = 0; size < bytes.size(); ++size)
-      CHECK_THROWS_AS(open_rows(FileBytes(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size))), FormatError);
+      CHECK_THROWS_AS(open_rows(FileBytes(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size))),
+                      FormatError);
     FileBytes longer = bytes;
     longer.push_back(std::byte{0});
     CHECK_THROWS_AS(open_rows(longer), FormatError);

@@ -36,7 +36,8 @@ std::vector<float> counting_floats(std::size_t count, float from = 0) {
 
 /// Tensors of that model; heads of 4.
 void add_tensors(GgufFile& file, bool tied = true, bool bias = false, bool norm = false) {
-  file.tensor("token_embd.weight", {10, 16}, counting_floats(160)).tensor("output_norm.weight", {16}, counting_floats(16));
+  file.tensor("token_embd.weight", {10, 16}, counting_floats(160))
+      .tensor("output_norm.weight", {16}, counting_floats(16));
   if (!tied) file.tensor("output.weight", {10, 16}, counting_floats(160, 1000));
   for (int layer = 0; layer < 2; ++layer) {
     const std::string at = "blk." + std::to_string(layer) + ".";
@@ -132,24 +133,30 @@ TEST_CASE("sizes of heads and of layers") {
 }
 
 TEST_CASE("keys that are not understood are errors if they are the architecture's") {
-  refuses_model<ConfigError>(keys("gemma"), {"'general.architecture' is 'gemma', expected 'llama', 'qwen2' or 'qwen3'"});
+  refuses_model<ConfigError>(keys("gemma"),
+                             {"'general.architecture' is 'gemma', expected 'llama', 'qwen2' or 'qwen3'"});
   refuses_model<FormatError>(GgufFile(), {"key 'general.architecture' is missing, expected a string"});
-  refuses_model<FormatError>(keys("llama", {"block_count"}), {"key 'llama.block_count' is missing, expected an integer"});
-  refuses_model<FormatError>(keys("qwen2", {"attention.layer_norm_rms_epsilon"}), {"epsilon' is missing, expected a number"});
+  refuses_model<FormatError>(keys("llama", {"block_count"}),
+                             {"key 'llama.block_count' is missing, expected an integer"});
+  refuses_model<FormatError>(keys("qwen2", {"attention.layer_norm_rms_epsilon"}),
+                             {"epsilon' is missing, expected a number"});
   refuses_model<ConfigError>(keys("llama").set("llama.logit_scale", 0.5f),
                        {"'llama.logit_scale' is f32 0.5, which is not supported"});
   refuses_model<ConfigError>(keys("llama").set("llama.rope.dimension_sections", std::vector<int>{1, 2}),
                        {"'llama.rope.dimension_sections' is an array of 2 i32, which is not supported"});
-  refuses_model<ConfigError>(keys("llama").set("llama.expert_count", 8u), {"'llama.expert_count' is u32 8, expected 0"});
+  refuses_model<ConfigError>(keys("llama").set("llama.expert_count", 8u),
+                             {"'llama.expert_count' is u32 8, expected 0"});
   refuses_model<ConfigError>(keys("llama").set("llama.attention.causal", false),
                        {"'llama.attention.causal' is bool false, expected true"});
   refuses_model<ConfigError>(keys("llama").set("llama.use_parallel_residual", true), {"expected false"});
-  refuses_model<ConfigError>(keys("llama").set("llama.tensor_data_layout", "other"), {"expected 'Meta AI original pth'"});
+  refuses_model<ConfigError>(keys("llama").set("llama.tensor_data_layout", "other"),
+                             {"expected 'Meta AI original pth'"});
   refuses_model<ConfigError>(keys("qwen2").set("qwen2.attention.sliding_window", 5u),
                        {"'qwen2.attention.sliding_window' is u32 5, expected 0"});
   refuses_model<ConfigError>(keys("llama").set("llama.rope.scaling.attn_factor", 1.5f),
                        {"attn_factor' is f32 1.5, expected 1"});
-  refuses_model<ConfigError>(keys("llama").set("general.type", "adapter"), {"'general.type' is 'adapter', expected 'model'"});
+  refuses_model<ConfigError>(keys("llama").set("general.type", "adapter"),
+                             {"'general.type' is 'adapter', expected 'model'"});
   refuses_model<ConfigError>(keys("llama").set("split.count", std::uint16_t{3}),
                        {"is one of 3 files of a model", "llama-gguf-split --merge"});
   refuses_model<ConfigError>(keys("llama", {"context_length"}).set("llama.context_length", 0u),
@@ -194,7 +201,8 @@ TEST_CASE("vocabulary and special tokens") {
   CHECK(pieces.eos_tokens == std::vector<Index>{2});
   const LlamaConfig off = with_tensors(keys("llama").set("tokenizer.ggml.bos_token_id", UINT32_MAX)).config;
   CHECK_FALSE(off.bos_token.has_value());
-  refuses_model<ConfigError>(keys("llama").set("tokenizer.ggml.eos_token_id", 10u), {"eos_tokens is 10, expected 0 to 9"});
+  refuses_model<ConfigError>(keys("llama").set("tokenizer.ggml.eos_token_id", 10u),
+                             {"eos_tokens is 10, expected 0 to 9"});
 }
 
 TEST_CASE("rotary scaling") {
@@ -220,8 +228,9 @@ TEST_CASE("rotary scaling") {
                        {"tensor 'rope_freqs.weight' holds factors that are not those of Llama 3's rule"});
   refuses_model<ShapeError>(keys("llama").tensor("rope_freqs.weight", {3}, {1, 1, 1}),
                       {"'rope_freqs.weight' has shape (3), expected (2)"});
-  refuses_model<ConfigError>(keys("llama").set("llama.rope.scaling.factor", 2.5f).tensor("rope_freqs.weight", {2}, {1, 1}),
-                       {"has both 'llama.rope.scaling.factor' and 'rope_freqs.weight'"});
+  refuses_model<ConfigError>(
+      keys("llama").set("llama.rope.scaling.factor", 2.5f).tensor("rope_freqs.weight", {2}, {1, 1}),
+      {"has both 'llama.rope.scaling.factor' and 'rope_freqs.weight'"});
 }
 
 TEST_CASE("tensors come under Hugging Face's names; q and k of llama in its rotary order") {

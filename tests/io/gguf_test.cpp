@@ -189,15 +189,18 @@ TEST_CASE("hostile headers") {
   refuses_gguf("GGML1234", {"does not begin with 'GGUF'"});
   refuses_gguf(GgufFile(1).bytes(), {"is GGUF of version 1, expected version 2 or 3"});
   refuses_gguf(GgufFile(4).bytes(), {"is GGUF of version 4, expected version 2 or 3"});
-  refuses_gguf(GgufFile(3u << 24).bytes(), {"is GGUF of big-endian version 3, expected version 2 or 3 and little-endian"});
+  refuses_gguf(GgufFile(3u << 24).bytes(),
+               {"is GGUF of big-endian version 3, expected version 2 or 3 and little-endian"});
 
   const auto counts = [](std::uint64_t tensors, std::uint64_t keys) {
     return "GGUF" + bytes_of(std::uint32_t{3}) + bytes_of(tensors) + bytes_of(keys);
   };
-  refuses_gguf(counts(0, UINT64_MAX), {"key 1 of 18446744073709551615 takes 8 bytes at offset 24, but only 0 are left"});
+  refuses_gguf(counts(0, UINT64_MAX),
+               {"key 1 of 18446744073709551615 takes 8 bytes at offset 24, but only 0 are left"});
   refuses_gguf(counts(UINT64_MAX, 0), {"the name of tensor 1 of 18446744073709551615 takes 8 bytes"});
   refuses_gguf(counts(0, 1) + bytes_of(UINT64_MAX), {"key 1 of 1 takes 18446744073709551615 bytes"});
-  refuses_gguf(GgufFile().raw("", bytes_of(4u) + bytes_of(1u)).bytes(), {"key 1 of 1 has 0 bytes, expected 1 to 65535"});
+  refuses_gguf(GgufFile().raw("", bytes_of(4u) + bytes_of(1u)).bytes(),
+               {"key 1 of 1 has 0 bytes, expected 1 to 65535"});
   refuses_gguf(GgufFile().set(std::string(65536, 'k'), 1u).bytes(), {"has 65536 bytes, expected 1 to 65535"});
 
   const auto value = [](const std::string& bytes) { return GgufFile().raw("k", bytes).bytes(); };
@@ -208,19 +211,23 @@ TEST_CASE("hostile headers") {
   refuses_gguf(value(bytes_of(UINT32_MAX)), {"key 'k' has the value type 4294967295"});
   refuses_gguf(value(bytes_of(std::uint32_t{gguf_bool}) + "\2"), {"key 'k' holds the bool 2, expected 0 or 1"});
   refuses_gguf(array(gguf_bool, 3, std::string("\1\0\3", 3)), {"key 'k' holds the bool 3, expected 0 or 1"});
-  refuses_gguf(value(bytes_of(std::uint32_t{gguf_string}) + bytes_of(UINT64_MAX)), {"key 'k' takes 18446744073709551615"});
+  refuses_gguf(value(bytes_of(std::uint32_t{gguf_string}) + bytes_of(UINT64_MAX)),
+               {"key 'k' takes 18446744073709551615"});
   refuses_gguf(array(gguf_array, 1), {"key 'k' is an array of arrays"});
   refuses_gguf(array(99, 1), {"key 'k' has the value type 99"});
   refuses_gguf(array(gguf_u64, UINT64_MAX), {"has 18446744073709551615 elements, which is too many to count"});
   refuses_gguf(array(gguf_u64, std::uint64_t{1} << 61), {"too many to count"});
   refuses_gguf(array(gguf_u8, UINT64_MAX), {"key 'k' takes 18446744073709551615 bytes"});
   refuses_gguf(array(gguf_string, UINT64_MAX), {"key 'k' takes"});
-  refuses_gguf(array(gguf_string, 2, gguf_bytes("a") + bytes_of(UINT64_MAX)), {"key 'k' takes 18446744073709551615 bytes"});
+  refuses_gguf(array(gguf_string, 2, gguf_bytes("a") + bytes_of(UINT64_MAX)),
+               {"key 'k' takes 18446744073709551615 bytes"});
   refuses_gguf(GgufFile().set("k", 1u).set("k", 2u).bytes(), {"key 'k' appears twice"});
   refuses_gguf(GgufFile().set("general.alignment", 0u).bytes(), {"'general.alignment' is 0, expected a power of two"});
-  refuses_gguf(GgufFile().set("general.alignment", 24u).bytes(), {"'general.alignment' is 24, expected a power of two"});
+  refuses_gguf(GgufFile().set("general.alignment", 24u).bytes(),
+               {"'general.alignment' is 24, expected a power of two"});
   refuses_gguf(GgufFile().set("general.alignment", -8).bytes(), {"'general.alignment' is -8"});
-  refuses_gguf(GgufFile().set("general.alignment", std::uint64_t{1} << 62).bytes(), {"expected a power of two up to 2^30"});
+  refuses_gguf(GgufFile().set("general.alignment", std::uint64_t{1} << 62).bytes(),
+               {"expected a power of two up to 2^30"});
   refuses_gguf(GgufFile().set("general.alignment", "8").bytes(), {"'general.alignment' is string '8'"});
 }
 

@@ -147,8 +147,9 @@ TEST_CASE("unsupported mathematics is refused with file, key, got and expected")
           {"'rope_scaling.attention_factor' is 2, which is not supported"});
   refuses_config(five(), [](json& c) { c["rope_parameters"]["partial_rotary_factor"] = 0.5; },
           {"'rope_parameters.partial_rotary_factor' is 0.5, expected 1"});
-  refuses_config(four(), [](json& c) { c["rope_parameters"] = five()["rope_parameters"], c["rope_parameters"]["factor"] = 4; },
-          {"'rope_scaling' and 'rope_parameters' differ"});
+  refuses_config(four(),
+                 [](json& c) { c["rope_parameters"] = five()["rope_parameters"], c["rope_parameters"]["factor"] = 4; },
+                 {"'rope_scaling' and 'rope_parameters' differ"});
   refuses_config(five(), [](json& c) { c["rope_theta"] = 1e4; }, {"'rope_theta' is 10000, expected 500000"});
   refuses_config(five(),
           [](json& c) {
@@ -206,8 +207,10 @@ TEST_CASE("what cannot change the logits is skipped, and what is off counts as a
 
 TEST_CASE("code beside the weights is refused unless the architecture is known") {
   const json map = {{"AutoModelForCausalLM", "modeling_own.OwnForCausalLM"}};
-  refuses_config(five(), [&](json& c) { c["auto_map"] = map, c["architectures"] = {"OwnForCausalLM"}; }, {"'auto_map' is {"});
-  refuses_config(five(), [&](json& c) { c["auto_map"] = map, c.erase("architectures"); }, {"'architectures' is missing"});
+  refuses_config(five(), [&](json& c) { c["auto_map"] = map, c["architectures"] = {"OwnForCausalLM"}; },
+                 {"'auto_map' is {"});
+  refuses_config(five(), [&](json& c) { c["auto_map"] = map, c.erase("architectures"); },
+                 {"'architectures' is missing"});
 }
 
 TEST_CASE("types of layers must agree with the window, and with one another") {
@@ -218,13 +221,15 @@ TEST_CASE("types of layers must agree with the window, and with one another") {
     refuses_config(five(), [&](json& c) { c["layer_types"] = types; },
             {"'layer_types' is", "expected 'full_attention' for each of the 3 layers"});
   }
-  refuses_config(five(), [&](json& c) { c["layer_types"] = sliding; }, {"'layer_types' is", "where there is no window"});
+  refuses_config(five(), [&](json& c) { c["layer_types"] = sliding; },
+                 {"'layer_types' is", "where there is no window"});
   json mistral = four();
   mistral["model_type"] = "mistral";
   mistral["sliding_window"] = 8;
   mistral["layer_types"] = sliding;
   CHECK(parsed_config(mistral).sliding_window == 8);
-  refuses_config(mistral, [&](json& c) { c["layer_types"] = full; }, {"'layer_types' is", "expected 'sliding_attention'"});
+  refuses_config(mistral, [&](json& c) { c["layer_types"] = full; },
+                 {"'layer_types' is", "expected 'sliding_attention'"});
 }
 
 TEST_CASE("Qwen2 has biases, Qwen3 norms of heads, and a window only where it is used") {
@@ -299,15 +304,21 @@ TEST_CASE("a generation_config.json beside names the tokens that start and end a
 TEST_CASE("contradictory and ill-typed values are refused") {
   refuses_config(five(), [](json& c) { c["hidden_size"] = "48"; }, {"'hidden_size' is \"48\", expected an integer"});
   refuses_config(five(), [](json& c) { c.erase("vocab_size"); }, {"'vocab_size' is missing, expected an integer"});
-  refuses_config(five(), [](json& c) { c["num_attention_heads"] = 5; }, {"heads is 5, expected a multiple of kv_heads 2"});
+  refuses_config(five(), [](json& c) { c["num_attention_heads"] = 5; },
+                 {"heads is 5, expected a multiple of kv_heads 2"});
   refuses_config(five(), [](json& c) { c["num_attention_heads"] = 0; }, {"heads is 0"});
-  refuses_config(five(), [](json& c) { c["head_dim"] = nullptr, c["num_attention_heads"] = 0; }, {"'num_attention_heads' 0"});
+  refuses_config(five(), [](json& c) { c["head_dim"] = nullptr, c["num_attention_heads"] = 0; },
+                 {"'num_attention_heads' 0"});
   refuses_config(five(), [](json& c) { c["head_dim"] = nullptr, c["hidden_size"] = 50; },
           {"'hidden_size' is 50, expected a multiple"});
   refuses_config(five(), [](json& c) { c["head_dim"] = 7; }, {"head_dim is 7, expected an even number"});
   refuses_config(five(), [](json& c) { c["num_hidden_layers"] = -1; }, {"layers is -1"});
   refuses_config(five(), [](json& c) { c["bos_token_id"] = 96; }, {"bos_token is 96"});
-  refuses_config(five(), [](json& c) { c["bos_token_id"] = {1, 2}; }, {"'bos_token_id' is [1,2], expected one integer"});
+  refuses_config(five(),
+                 [](json& c) {
+                   c["bos_token_id"] = {1, 2};
+                 },
+                 {"'bos_token_id' is [1,2], expected one integer"});
   refuses_config(five(), [](json& c) { c["eos_token_id"] = {1, "2"}; }, {"'eos_token_id' is [1,\"2\"]"});
   check_throws<FormatError>([] { parse_config("{", "config.json"); }, {"config.json: is not valid JSON"});
   check_throws<ConfigError>([] { parse_config("[]", "config.json"); }, {"config.json: the document is []"});

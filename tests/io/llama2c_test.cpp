@@ -176,7 +176,8 @@ TEST_CASE("truncated and oversized files") {
   }
   refuses_llama2c("", {"m.bin: holds 0 bytes, expected at least the 28 of the header"});
   refuses_llama2c(whole.substr(0, 27), {"holds 27 bytes"});
-  refuses_llama2c(whole.substr(0, 28), {"tensor token_embedding_table of shape (1, 5, 8) does not fit into the 0 bytes"});
+  refuses_llama2c(whole.substr(0, 28),
+                  {"tensor token_embedding_table of shape (1, 5, 8) does not fit into the 0 bytes"});
   refuses_llama2c(whole.substr(0, whole.size() - 1), {"tensor freq_cis_imag of shape (1, 3, 2)"});
   refuses_llama2c(whole + "x", {"m.bin: 1 bytes follow the last tensor"});
 }

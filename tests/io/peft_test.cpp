@@ -90,7 +90,8 @@ TEST_CASE("names and config are peft's") {
 }
 
 TEST_CASE("options that change the mathematics are refused by name") {
-  refuses_adapter([](json& c) { c["use_dora"] = true; }, {"adapter_config.json", "'use_dora' is true, which is not supported"});
+  refuses_adapter([](json& c) { c["use_dora"] = true; },
+                  {"adapter_config.json", "'use_dora' is true, which is not supported"});
   refuses_adapter([](json& c) { c["use_rslora"] = 1; }, {"'use_rslora' is 1, expected true or false"});
   for (const char* key : {"lora_bias", "use_qalora", "use_bdlora"}) {
     refuses_adapter([&](json& c) { c[key] = true; }, {key, "is true, which is not supported"});
@@ -111,7 +112,8 @@ TEST_CASE("options that change the mathematics are refused by name") {
       },
       {"'alpha_pattern' gives '" + q0 + "' both 4 and 5"});
   refuses_adapter([](json& c) { c["peft_type"] = "IA3"; }, {"'peft_type' is \"IA3\", expected 'LORA'"});
-  refuses_adapter([](json& c) { c["target_modules"] = ""; }, {"'target_modules' is \"\", expected a list of names or a text"});
+  refuses_adapter([](json& c) { c["target_modules"] = ""; },
+                  {"'target_modules' is \"\", expected a list of names or a text"});
   refuses_adapter(
       [](json& c) {
         c["target_modules"] = {"q_proj", 1};

@@ -126,20 +126,27 @@ TEST_CASE("hostile headers") {
       R"({"a":{"dtype":"F7","shape":[4],"data_offsets":[0,4]}})", 4,
       {"tensor 'a': dtype is \"F7\", expected one of F64, F32, F16, BF16, I64, I32, U8, BOOL, I8", "F8_E4M3", "C64"});
   refuses_header(R"({"a":{"dtype":32,"shape":[1],"data_offsets":[0,4]}})", 4, {"dtype is 32, expected"});
-  refuses_header(R"({"a":{"dtype":"F32","shape":1,"data_offsets":[0,4]}})", 4, {"shape is 1, expected a list of integers"});
-  refuses_header(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4, {"shape holds -1, expected an integer"});
-  refuses_header(R"({"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}})", 4, {"shape holds 1.0, expected an integer"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":1,"data_offsets":[0,4]}})", 4,
+                 {"shape is 1, expected a list of integers"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4,
+                 {"shape holds -1, expected an integer"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}})", 4,
+                 {"shape holds 1.0, expected an integer"});
   refuses_header(R"({"a":{"dtype":"F32","shape":["1"],"data_offsets":[0,4]}})", 4, {"shape holds \"1\""});
   refuses_header(R"({"a":{"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,4]}})", 4,
           {"shape holds 9223372036854775808"});
-  refuses_header(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0, {"too large to count"});
-  refuses_header(R"({"a":{"dtype":"U8","shape":[9223372036854775807,2,0],"data_offsets":[0,0]}})", 0, {"too large to count"});
-  refuses_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}})", 4, {"data_offsets [0] are 1 numbers, expected 2"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0,
+                 {"too large to count"});
+  refuses_header(R"({"a":{"dtype":"U8","shape":[9223372036854775807,2,0],"data_offsets":[0,0]}})", 0,
+                 {"too large to count"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}})", 4,
+                 {"data_offsets [0] are 1 numbers, expected 2"});
   refuses_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", 8, {"are 3 numbers, expected 2"});
   refuses_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}})", 8,
           {"tensor 'a': data_offsets [8, 4] runs backwards"});
   refuses_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,-4]}})", 8, {"data_offsets holds -4"});
-  refuses_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4, {"[0, 8] runs past the 4 bytes of data"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4,
+                 {"[0, 8] runs past the 4 bytes of data"});
   refuses_header(R"({"a":{"dtype":"F32","shape":[0],"data_offsets":[9223372036854775807,9223372036854775807]}})", 4,
           {"runs past the 4 bytes of data"});
   refuses_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}})", 8,

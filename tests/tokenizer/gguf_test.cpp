@@ -88,7 +88,8 @@ TEST_CASE("a GGUF's byte pairs: `pre` names the words, token types which tokens 
   CHECK(tokenizer->encode("[PAD0]", false).size() == 6);
   CHECK(tokenizer->decode(Ids{1, 0, aa}) == "<tool>aa");
 #ifdef LOLCATS_WITH_UTF8PROC
-  CHECK(tokenizer_of(byte_pairs("qwen2"))->encode("e\xCC\x81", false) == tokenizer_of(byte_pairs("gpt-2"))->encode("\xC3\xA9", false));
+  CHECK(tokenizer_of(byte_pairs("qwen2"))->encode("e\xCC\x81", false) ==
+        tokenizer_of(byte_pairs("gpt-2"))->encode("\xC3\xA9", false));
 #endif
 }
 
@@ -100,7 +101,8 @@ TEST_CASE("a GGUF's tokenizer that is not known is named") {
                        doctest::Contains("'bert', which is not supported"), ConfigError);
   CHECK_THROWS_AS(tokenizer_of(byte_pairs("smollm").set("tokenizer.ggml.add_eos_token", true)), ConfigError);
   CHECK_THROWS_AS(
-      tokenizer_of(GgufFile().set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.tokens", std::vector<std::string>{"a"})),
+      tokenizer_of(
+          GgufFile().set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.tokens", std::vector<std::string>{"a"})),
       ConfigError);
   CHECK_THROWS_AS(tokenizer_of(GgufFile()
                            .set("tokenizer.ggml.model", "gpt2")
