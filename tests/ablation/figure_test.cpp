@@ -11,10 +11,10 @@ namespace {
 const double missing = std::numeric_limits<double>::quiet_NaN();
 
 /// An empty folder, gone at the end.
-struct Folder {
+struct FigureFolder {
   std::filesystem::path path = std::filesystem::temp_directory_path() / fmt::format("lolcats-figure-{}", ::getpid());
-  Folder() { create_folder(path); }
-  ~Folder() { std::filesystem::remove_all(path); }
+  FigureFolder() { create_folder(path); }
+  ~FigureFolder() { std::filesystem::remove_all(path); }
   std::size_t files() const {
     const std::filesystem::directory_iterator all(path);
     return static_cast<std::size_t>(std::distance(begin(all), end(all)));
@@ -62,7 +62,7 @@ bool contains(const std::string& text, std::string_view part) { return text.find
 }  // namespace
 
 TEST_CASE("draw: writes both formats of every kind of plot, with its labels as they are") {
-  const Folder folder;
+  const FigureFolder folder;
   if (!draw(curves(), folder.path / "curves")) {
     MESSAGE("skipped: there is no gnuplot");
     CHECK(folder.files() == 0);
@@ -84,7 +84,7 @@ TEST_CASE("draw: writes both formats of every kind of plot, with its labels as t
 }
 
 TEST_CASE("draw: plots of one point, of one value, and of nothing that can be drawn") {
-  const Folder folder;
+  const FigureFolder folder;
   LinePlot point{"point", "x", "y", true, true, false, {{"p", {8}, {2}}}};
   BarPlot nothing{"nothing", "y", true, {"a"}, {{"", {0}}}};
   HeatPlot flat{"flat", "x", "y", "z", 1, false, {{"p", 2, 2, {0, 0, 0, 0}}}};
@@ -97,7 +97,7 @@ TEST_CASE("draw: plots of one point, of one value, and of nothing that can be dr
 }
 
 TEST_CASE("draw: without gnuplot nothing is written and nothing thrown") {
-  const Folder folder;
+  const FigureFolder folder;
   const Path none(folder.path.string());
   CHECK_FALSE(draw(curves(), folder.path / "curves"));
   CHECK_FALSE(draw(bars(), folder.path / "bars"));
@@ -106,7 +106,7 @@ TEST_CASE("draw: without gnuplot nothing is written and nothing thrown") {
 }
 
 TEST_CASE("draw: a gnuplot that fails is an error with what it said, and leaves no file") {
-  const Folder folder;
+  const FigureFolder folder;
   write_file_atomically(folder.path / "gnuplot", std::string_view("#!/bin/sh\necho no such terminal >&2\nexit 3\n"));
   std::filesystem::permissions(folder.path / "gnuplot", std::filesystem::perms::owner_all);
   const Path broken(folder.path.string());

@@ -13,6 +13,15 @@ function(expect condition)
   cmake_language(EVAL CODE "if(NOT (${condition}))\n message(FATAL_ERROR [=[${NAME}: expected ${condition}]=])\n endif()")
 endfunction()
 
+# Mistakes are told at once, by their names, and nothing is written.
+foreach(wrong "--seeds;0" "--batch;0" "--length;1" "--documents;0" "--rows;-1" "--transfer-epochs;-1" "--finetune-epochs;nan" "--transfer-lr;nan" "--finetune-lr;-1")
+  list(GET wrong 0 option)
+  execute_process(COMMAND "${PROGRAM}" --quick ${wrong} --out "${OUT}/never" RESULT_VARIABLE status OUTPUT_VARIABLE said ERROR_VARIABLE said)
+  if(status EQUAL 0 OR NOT said MATCHES "${option}" OR EXISTS "${OUT}/never")
+    message(FATAL_ERROR "${NAME} ${wrong} ended with ${status}:\n${said}")
+  endif()
+endforeach()
+
 file(READ "${OUT}/${NAME}.json" json)
 string(JSON study GET "${json}" study)
 expect("\"${study}\" STREQUAL \"${NAME}\"")

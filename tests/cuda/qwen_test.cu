@@ -13,12 +13,12 @@ using lolcats::testing::have_gpu;
 
 namespace {
 
-const Outcome& expected() {
+const Outcome& expected_of_qwen() {
   static const Outcome outcome = qwen_on_cpu();
   return outcome;
 }
 
-bool have_hopper() { return have_gpu() && cuda::device().capability == 90; }
+bool qwen_on_hopper() { return have_gpu() && cuda::device().capability == 90; }
 
 // Rows of 65 tokens have far keys.
 template <Backend Device>
@@ -28,8 +28,8 @@ using Student64 = Llama<Device, Hybrid<Hedgehog<64>, Terraced<64, 1>>, Lora<4, q
 
 TEST_CASE("a Qwen on Cuda<float> learns what it learns on Cpu<float>, and in bf16 nearly") {
   if (!have_gpu()) return;
-  compare(expected(), run<Cuda<float>>(qwen_config()), 1e-3, 1e-2);
-  compare(expected(), run<Cuda<bf16>>(qwen_config()), 3e-2, 0.15);
+  compare(expected_of_qwen(), run<Cuda<float>>(qwen_config()), 1e-3, 1e-2);
+  compare(expected_of_qwen(), run<Cuda<bf16>>(qwen_config()), 3e-2, 0.15);
 }
 
 TEST_CASE("a Qwen says on CUDA what it says on the CPU") {
@@ -64,7 +64,7 @@ TEST_CASE("merged or not, a Qwen's adapter says the same") {
 }
 
 TEST_CASE("the fused kernels take a Qwen's queries and keys as the general ones do") {
-  if (!have_hopper()) return;
+  if (!qwen_on_hopper()) return;
   for (const Index size : {64, 128}) {
     CAPTURE(size);
     using Maps = Hybrid<Hedgehog<64>, Terraced<64, 1>>;
@@ -79,7 +79,7 @@ TEST_CASE("the fused kernels take a Qwen's queries and keys as the general ones 
 }
 
 TEST_CASE("a Qwen trained by fused attention is one trained by general attention") {
-  if (!have_hopper()) return;
+  if (!qwen_on_hopper()) return;
   for (const Index size : {64, 128}) {
     CAPTURE(size);
     const Outcome fused = run<Cuda<bf16>, Student64>(qwen_config(size));

@@ -28,16 +28,16 @@ namespace fs = std::filesystem;
 namespace {
 
 /// A fresh folder that goes with the test.
-class Folder {
+class TextFolder {
  public:
-  Folder() {
+  TextFolder() {
     std::string name = (fs::temp_directory_path() / "lolcats-text-XXXXXX").string();
     REQUIRE(::mkdtemp(name.data()) != nullptr);
     path_ = name;
   }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() { fs::remove_all(path_); }
+  TextFolder(const TextFolder&) = delete;
+  TextFolder& operator=(const TextFolder&) = delete;
+  ~TextFolder() { fs::remove_all(path_); }
 
   fs::path operator/(const std::string& name) const { return path_ / name; }
   fs::path file(const std::string& name, std::string_view content) const {
@@ -90,7 +90,7 @@ std::string error_of(const std::vector<fs::path>& files, const Tokenizer& tokeni
 }  // namespace
 
 TEST_CASE("rows are those of the documents, encoded and concatenated") {
-  const Folder folder;
+  const TextFolder folder;
   const PlainTokenizer tokenizer = chat_tokenizer();
   const std::string text = story(1, 20000);
   const auto path = folder.file("a.txt", text);
@@ -111,7 +111,7 @@ TEST_CASE("rows are those of the documents, encoded and concatenated") {
 }
 
 TEST_CASE("CR LF, byte order marks and the kind of the file change no row") {
-  const Folder folder;
+  const TextFolder folder;
   const PlainTokenizer tokenizer = chat_tokenizer();
   const std::string text = story(2, 5000);
   nlohmann::json list = nlohmann::json::array();
@@ -137,7 +137,7 @@ TEST_CASE("CR LF, byte order marks and the kind of the file change no row") {
 }
 
 TEST_CASE("mapped rows are those in memory, bit for bit, on any number of threads") {
-  const Folder folder;
+  const TextFolder folder;
   PlainTokenizer tokenizer = chat_tokenizer();
   std::string chats;
   for (int i = 0; i < 300; ++i)
@@ -178,7 +178,7 @@ TEST_CASE("mapped rows are those in memory, bit for bit, on any number of thread
 }
 
 TEST_CASE("whatever changes rows changes the name of the cache") {
-  const Folder folder;
+  const TextFolder folder;
   PlainTokenizer tokenizer = chat_tokenizer(), other = tokenizer, bos = tokenizer;
   other.pieces.push_back("xyz");
   bos.puts_bos = true, bos.bos_id = bos.id("<s>");
@@ -212,7 +212,7 @@ TEST_CASE("whatever changes rows changes the name of the cache") {
 }
 
 TEST_CASE("a damaged cache is told of and made anew") {
-  const Folder folder;
+  const TextFolder folder;
   const PlainTokenizer tokenizer = chat_tokenizer();
   const auto text = folder.file("a.txt", "one two three four five");
   const TextOptions options{.length = 4, .cache = folder / "cache"};
@@ -245,7 +245,7 @@ TEST_CASE("a damaged cache is told of and made anew") {
 }
 
 TEST_CASE("a cache that cannot be written is done without") {
-  const Folder folder;
+  const TextFolder folder;
   const PlainTokenizer tokenizer = chat_tokenizer();
   const auto text = folder.file("a.txt", story(4, 30000));
   const auto want = rows_of(open_text({text}, tokenizer, {.length = 16}));
@@ -273,7 +273,7 @@ TEST_CASE("a cache that cannot be written is done without") {
 }
 
 TEST_CASE("a run that is killed leaves no cache under the name") {
-  const Folder folder;
+  const TextFolder folder;
   const PlainTokenizer tokenizer = chat_tokenizer();
   const auto text = folder.file("a.txt", story(5, 9 << 20));
   const fs::path cache = folder / "cache";
@@ -294,7 +294,7 @@ TEST_CASE("a run that is killed leaves no cache under the name") {
 }
 
 TEST_CASE("documents are shuffled as a whole, over all files, as the seed says") {
-  const Folder folder;
+  const TextFolder folder;
   const PlainTokenizer tokenizer = chat_tokenizer();
   const auto a =
       folder.file("a.jsonl", "{\"text\": \"aaa\"}\n{\"text\": \"bbb\"}\n{\"text\": \"ccc\"}\n{\"text\": \"ddd\"}");
@@ -317,7 +317,7 @@ TEST_CASE("documents are shuffled as a whole, over all files, as the seed says")
 }
 
 TEST_CASE("errors name file and line") {
-  const Folder folder;
+  const TextFolder folder;
   PlainTokenizer tokenizer = chat_tokenizer();
   tokenizer.unknown = '\xff';
   const auto text = folder.file("a.txt", "one\n<|endoftext|>\n\ntwo\nthr\xff");
@@ -345,7 +345,7 @@ TEST_CASE("errors name file and line") {
 }
 
 TEST_CASE("an error in a text leaves no cache") {
-  const Folder folder;
+  const TextFolder folder;
   const auto lines = folder.file("a.jsonl", "{\"text\": \"aaaa\"}\n{}\n");
   CHECK_THROWS_AS(open_text({lines}, chat_tokenizer(), {.length = 2, .cache = folder / "cache"}), FormatError);
   CHECK(files_in(folder / "cache").empty());

@@ -13,7 +13,7 @@ using Ids = std::vector<Index>;
 
 namespace {
 
-using Bytes = std::vector<std::byte>;
+using FileBytes = std::vector<std::byte>;
 
 struct Text {
   std::vector<Sample> samples;  // labels empty: all
@@ -40,8 +40,8 @@ Text random_text(std::uint64_t seed) {
   return text;
 }
 
-Bytes packed(const Text& text, std::uint64_t identity = 7) {
-  Bytes bytes;
+FileBytes packed(const Text& text, std::uint64_t identity = 7) {
+  FileBytes bytes;
   PackedInfo settings;
   settings.identity = identity;
   settings.length = static_cast<std::uint64_t>(text.length);
@@ -54,7 +54,7 @@ Bytes packed(const Text& text, std::uint64_t identity = 7) {
   return bytes;
 }
 
-DataSet open(const Bytes& bytes) {
+DataSet open_rows(const FileBytes& bytes) {
   return DataSet(std::make_shared<const PackedRows>(std::span<const std::byte>(bytes), nullptr, "bytes"));
 }
 
@@ -98,8 +98,8 @@ TEST_CASE("packed rows are those of plain lists, batch by batch") {
       continue;
     }
     ++compared;
-    const Bytes bytes = packed(text);
-    const DataSet got = open(bytes),
+    const FileBytes bytes = packed(text);
+    const DataSet got = open_rows(bytes),
                   list(want, text.separate ? DocumentBoundaries::Separate : DocumentBoundaries::Joined);
     CHECK(got.size() == list.size());
     CHECK(got.boundaries() == list.boundaries());
@@ -169,15 +169,16 @@ TEST_CASE("a file of rows that is cut anywhere is refused") {
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     const Text text = random_text(seed);
     if (slow_rows(text).empty()) continue;
-    const Bytes bytes = packed(text);
+    const FileBytes bytes = packed(text);
     if (bytes.size() > 3000) continue;
     for (std::size_t size = 0; size < bytes.size(); ++size)
-      CHECK_THROWS_AS(open(Bytes(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size))), FormatError);
-    Bytes longer = bytes;
+      CHECK_THROWS_AS(open_rows(FileBytes(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size))),
+                      FormatError);
+    FileBytes longer = bytes;
     longer.push_back(std::byte{0});
-    CHECK_THROWS_AS(open(longer), FormatError);
+    CHECK_THROWS_AS(open_rows(longer), FormatError);
     longer.insert(longer.begin() + 8, 7, std::byte{0});
-    CHECK_THROWS_AS(open(longer), FormatError);
+    CHECK_THROWS_AS(open_rows(longer), FormatError);
   }
 }
 
@@ -185,14 +186,14 @@ TEST_CASE("a byte that changed is found, or read as another token of the vocabul
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     const Text text = random_text(seed);
     if (slow_rows(text).empty()) continue;
-    Bytes bytes = packed(text);
+    FileBytes bytes = packed(text);
     if (bytes.size() > 2000) continue;
-    const auto largest = static_cast<Index>(open(bytes).packed_info()->largest);
+    const auto largest = static_cast<Index>(open_rows(bytes).packed_info()->largest);
     for (std::size_t at = 0; at < bytes.size(); ++at) {
       for (const unsigned flip : {1U, 0x80U}) {
         bytes[at] ^= std::byte(flip);
         try {
-          const DataSet data = open(bytes);
+          const DataSet data = open_rows(bytes);
           CHECK(at >= 8);
           CHECK(at < bytes.size() - sizeof(PackedInfo));
           for (const Row& row : data.rows()) {
@@ -228,8 +229,8 @@ TEST_CASE("what cannot be packed is refused") {
 TEST_CASE("ids of two bytes while the vocabulary lets them") {
   for (const Index vocabulary : {65536, 65537}) {
     const Text text{{{{vocabulary - 1, 0, 65535}, {}}}, 3, false, false, vocabulary};
-    const Bytes bytes = packed(text);
-    CHECK(open(bytes).packed_info()->token_bytes == (vocabulary == 65536 ? 2 : 4));
-    CHECK(open(bytes)[0].tokens == Ids{vocabulary - 1, 0, 65535});
+    const FileBytes bytes = packed(text);
+    CHECK(open_rows(bytes).packed_info()->token_bytes == (vocabulary == 65536 ? 2 : 4));
+    CHECK(open_rows(bytes)[0].tokens == Ids{vocabulary - 1, 0, 65535});
   }
 }

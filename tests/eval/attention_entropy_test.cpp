@@ -7,7 +7,7 @@
 #include <doctest/doctest.h>
 
 using namespace lolcats;
-using Student = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>>>;
+using EntropyStudent = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>>>;
 
 namespace {
 
@@ -20,7 +20,7 @@ double entropy_of(Index, const std::vector<double>& a) {
 }  // namespace
 
 TEST_CASE("teacher_attention_entropy: per layer and head, by plain loops over the weights") {
-  Student model = tiny::student<Student>(2);
+  EntropyStudent model = tiny::student<EntropyStudent>(2);
   const DataSet data = tiny::data(3, {17, 9});
   const auto weights = [](auto q, auto k, Index h) { return tiny::softmax_weights(q, k, h); };
   const auto want = tiny::plain_average(model, data, weights, entropy_of);
@@ -38,7 +38,7 @@ TEST_CASE("teacher_attention_entropy: per layer and head, by plain loops over th
 }
 
 TEST_CASE("error_by_entropy: each query falls in its bin with its error, by plain loops") {
-  Student model = tiny::student<Student>(2);
+  EntropyStudent model = tiny::student<EntropyStudent>(2);
   const DataSet data = tiny::data(5, {17, 9});
   const std::vector<double> edges{0.2, 0.9, 1.4, 1.8, 2.4};
   for (const Index first : {0, 5}) {
@@ -89,7 +89,7 @@ TEST_CASE("error_by_entropy: each query falls in its bin with its error, by plai
 }
 
 TEST_CASE("error_by_entropy: one bin for all is the attention error") {
-  Student model = tiny::student<Student>(2);
+  EntropyStudent model = tiny::student<EntropyStudent>(2);
   const DataSet data = tiny::data(4, {17});
   const auto bins = error_by_entropy(model, data, {-1, 100, 200});
   CHECK(bins[0].count == 4 * 17 * 2 * 4);

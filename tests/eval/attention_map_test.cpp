@@ -6,10 +6,10 @@
 #include <doctest/doctest.h>
 
 using namespace lolcats;
-using Student = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>>>;
+using MapStudent = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>>>;
 
 TEST_CASE("attention_maps: the student's and the teacher's weights, by plain loops; rows add up to 1") {
-  Student model = tiny::student<Student>(3);
+  MapStudent model = tiny::student<MapStudent>(3);
   const DataSet data = tiny::data(1, {70});  // more than one tile of queries
   const auto tokens = data[0].tokens;
   const std::vector<LayerHead> chosen{{2, 1}, {0, 3}, {2, 0}};
@@ -50,7 +50,7 @@ TEST_CASE("attention_maps: the student's and the teacher's weights, by plain loo
 }
 
 TEST_CASE("attention_maps: a layer or head that is not there, and a text without tokens") {
-  Student model = tiny::student<Student>(2);
+  MapStudent model = tiny::student<MapStudent>(2);
   const std::vector<Index> tokens{1, 2, 3};
   CHECK(attention_maps(model, tokens, {}).empty());
   CHECK_THROWS_WITH_AS(attention_maps(model, tokens, {{2, 0}}),

@@ -17,7 +17,7 @@ namespace {
 
 /// Log-likelihood and greediness by the whole logits of one sequence at a time.
 template <class Model>
-Likelihood plain(Model& model, const Continuation& request) {
+Likelihood plain_likelihood(Model& model, const Continuation& request) {
   std::vector<Index> text = request.context;
   text.insert(text.end(), request.continuation.begin(), request.continuation.end());
   const Sequences sequences = Sequences::rectangular(1, static_cast<Index>(text.size()));
@@ -78,7 +78,7 @@ TEST_CASE_TEMPLATE("log_likelihoods: against whole logits, contexts read once or
   std::vector<Likelihood> want;
   bool some_greedy = false, some_not = false;
   for (const auto& request : list) {
-    want.push_back(plain(model, request));
+    want.push_back(plain_likelihood(model, request));
     (want.back().greedy ? some_greedy : some_not) = true;
   }
   REQUIRE(some_greedy);

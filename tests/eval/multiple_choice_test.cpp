@@ -11,7 +11,7 @@ using namespace lolcats;
 namespace {
 
 /// ln p(choice | context), from the whole logits of their concatenation.
-double plain(tiny::Teacher& model, const std::vector<Index>& context, const std::vector<Index>& choice) {
+double plain_choice(tiny::Teacher& model, const std::vector<Index>& context, const std::vector<Index>& choice) {
   std::vector<Index> text = context;
   text.insert(text.end(), choice.begin(), choice.end());
   const Sequences sequences = Sequences::rectangular(1, static_cast<Index>(text.size()));
@@ -43,7 +43,7 @@ TEST_CASE("multiple_choice: log-likelihoods and answers against whole logits") {
     Index best = 0, best_normalized = 0;
     std::vector<double> likelihood, normalized;
     for (std::size_t i = 0; i < questions[q].choices.size(); ++i) {
-      likelihood.push_back(plain(model, questions[q].context, questions[q].choices[i]));
+      likelihood.push_back(plain_choice(model, questions[q].context, questions[q].choices[i]));
       normalized.push_back(likelihood[i] / (questions[q].lengths.empty()
                                                 ? static_cast<double>(questions[q].choices[i].size())
                                                 : questions[q].lengths[i]));
@@ -78,7 +78,7 @@ TEST_CASE("multiple_choice: what is no question is an error") {
   CHECK_THROWS_AS(multiple_choice(model, {{.context = {1}, .choices = {{19}}}}), DataError);
 }
 
-TEST_CASE("choose: ties go to the first, plain and normalised") {
+TEST_CASE("choose: ties go to the first, plain_choice and normalised") {
   const MultipleChoice equal{.context = {1}, .choices = {{1}, {2}, {3}}, .lengths = {2, 1, 1}};
   CHECK(choose(equal, {-3, -3, -3}).chosen == 0);
   CHECK(choose(equal, {-5, -3, -3}).chosen == 1);

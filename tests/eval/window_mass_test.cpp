@@ -18,7 +18,7 @@ auto mass_within(const W& window) {
   };
 }
 
-void check_equal(const PerHead& got, const std::vector<std::vector<double>>& want) {
+void check_mass(const PerHead& got, const std::vector<std::vector<double>>& want) {
   REQUIRE(got.values.size() == want.size());
   for (std::size_t l = 0; l < want.size(); ++l) {
     for (std::size_t h = 0; h < want[l].size(); ++h) {
@@ -37,10 +37,10 @@ TEST_CASE("window_mass: the student's and the teacher's share of near keys, by p
   const DataSet data = tiny::data(3, {17, 9});
   const Terraced<3> window;
   const auto hybrid = [&](auto q, auto k, Index h) { return tiny::hybrid_weights(q, k, h, window); };
-  check_equal(window_mass(model, data, 2), tiny::plain_average(model, data, hybrid, mass_within(window)));
+  check_mass(window_mass(model, data, 2), tiny::plain_average(model, data, hybrid, mass_within(window)));
   const auto softmax = [](auto q, auto k, Index h) { return tiny::softmax_weights(q, k, h); };
-  check_equal(teacher_window_mass(model, data, window), tiny::plain_average(model, data, softmax, mass_within(window)));
-  check_equal(teacher_window_mass(model, data, Sliding<2>()),
+  check_mass(teacher_window_mass(model, data, window), tiny::plain_average(model, data, softmax, mass_within(window)));
+  check_mass(teacher_window_mass(model, data, Sliding<2>()),
               tiny::plain_average(model, data, softmax, mass_within(Sliding<2>())));
   CHECK(teacher_window_mass(model, data, Everything()).mean() == doctest::Approx(1).epsilon(1e-12));
 }

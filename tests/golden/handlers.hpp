@@ -10,6 +10,7 @@
 #include <lolcats/ops/attention/attention.hpp>
 #include <lolcats/ops/attention/state.hpp>
 #include <lolcats/policy/feature_map/hedgehog.hpp>
+#include <lolcats/policy/lora.hpp>
 #include <lolcats/testing/golden.hpp>
 #include <lolcats/testing/random.hpp>
 
@@ -165,5 +166,15 @@ Var<B> step(Tape<B>&, Var<B> q, Var<B> k, Var<B> v, const Sequences&, const Head
 template <class A, class B>
 std::vector<double> weights(View<const Scalar<B>> q, View<const Scalar<B>> k, const Sequences&, const Heads&,
                             const AttentionWeights<B>&, const typename A::Window&);
+
+/// An adapter on q, k, v, o whose numbers come from the file.
+struct FileLora {
+  static constexpr Targets targets = qkvo;
+  inline static Index rank = 1;
+  inline static double alpha = 1;
+  static constexpr double dropout = 0;
+  static std::string name() { return "file"; }
+};
+static_assert(AdapterPolicy<FileLora>);
 
 }  // namespace golden

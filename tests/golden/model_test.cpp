@@ -31,15 +31,6 @@ LlamaConfig config_of(const Fixture& f) {
   return c;
 }
 
-/// An adapter on q, k, v, o whose numbers come from the file.
-struct FileLora {
-  static constexpr Targets targets = qkvo;
-  inline static Index rank = 1;
-  inline static double alpha = 1;
-  static constexpr double dropout = 0;
-  static std::string name() { return "file"; }
-};
-
 /// The attention of a layer with maps from the file: what AttentionLayer is for maps of a fixed size.
 template <class A, class B>
 struct FileAttention {

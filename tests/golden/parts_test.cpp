@@ -23,16 +23,6 @@ struct Input {
         var(tape.variable(View<const Scalar<B>>(values.view()))) {}
 };
 
-/// An adapter whose numbers come from the file.
-struct FileLora {
-  static constexpr Targets targets = qkvo;
-  inline static Index rank = 1;
-  inline static double alpha = 1;
-  static constexpr double dropout = 0;
-  static std::string name() { return "file"; }
-};
-static_assert(AdapterPolicy<FileLora>);
-
 }  // namespace
 
 void rms_norm(Fixture& f) {

@@ -13,7 +13,7 @@ using namespace io_test;
 
 namespace {
 
-using Bytes = std::vector<unsigned char>;
+using BlockBytes = std::vector<unsigned char>;
 
 /// A half at this offset, in double.
 double half(const unsigned char* b, int at) {
@@ -83,8 +83,8 @@ const std::vector<Case>& cases() {
 }
 
 /// Random blocks whose halves are finite, subnormal ones among them.
-Bytes random_blocks(const Case& c, int count, std::uint64_t seed) {
-  Bytes bytes(static_cast<std::size_t>(count * c.bytes));
+BlockBytes random_blocks(const Case& c, int count, std::uint64_t seed) {
+  BlockBytes bytes(static_cast<std::size_t>(count * c.bytes));
   std::uint64_t state = seed * 2 + 1;
   for (unsigned char& byte : bytes) {
     state = state * 6364136223846793005u + 1442695040888963407u;
@@ -100,7 +100,7 @@ Bytes random_blocks(const Case& c, int count, std::uint64_t seed) {
   return bytes;
 }
 
-TensorInfo info_of(const Case& c, std::vector<Index> shape, const Bytes& bytes) {
+TensorInfo info_of(const Case& c, std::vector<Index> shape, const BlockBytes& bytes) {
   TensorInfo info{"a", DType::F32, std::move(shape), std::as_bytes(std::span(bytes))};
   info.quantized = GgmlType{c.type};
   return info;
@@ -113,7 +113,7 @@ TEST_CASE("every quantized type is decoded as its definition says, to the bit, i
     CAPTURE(std::string(c.name));
     // More numbers than one thread takes at a time, and no whole multiple of that.
     const int rows = 3, blocks = 65536 / c.numbers / 2 + 7;
-    const Bytes bytes = random_blocks(c, rows * blocks, c.type);
+    const BlockBytes bytes = random_blocks(c, rows * blocks, c.type);
     const TensorInfo info = info_of(c, {rows, blocks * c.numbers}, bytes);
     CHECK(stored_type(info) == c.name);
     const Tensor<float> single = load_stored<float>(info, "f", nullptr);
@@ -137,7 +137,7 @@ TEST_CASE("blocks that gguf-py decoded") {
   const auto check = [](std::uint32_t type, unsigned second, const std::vector<std::pair<int, float>>& want) {
     const Case& c = *std::find_if(cases().begin(), cases().end(), [&](const Case& x) { return x.type == type; });
     CAPTURE(std::string(c.name));
-    Bytes bytes;
+    BlockBytes bytes;
     for (int i = 0; i < c.bytes; ++i) bytes.push_back(static_cast<unsigned char>(7 * i * i + 3 * i + 5));
     const auto at = [&](std::size_t i) -> unsigned char& { return bytes[static_cast<std::size_t>(c.halves[i])]; };
     (&at(0))[0] = 0x66, (&at(0))[1] = 0x2e;
@@ -202,7 +202,7 @@ TEST_CASE("rows of quantized tensors leave the interleaved rotary order") {
   const Case& c = cases()[4];
   // 3 heads of 6 rows; more rows than one thread takes at a time: 18 rows of 8192.
   const int rows = 18, blocks = 256;
-  const Bytes bytes = random_blocks(c, rows * blocks, 1);
+  const BlockBytes bytes = random_blocks(c, rows * blocks, 1);
   TensorInfo info = info_of(c, {rows, blocks * 32}, bytes);
   const Tensor<float> plain = load_stored<float>(info, "f", nullptr);
   info.interleaved_heads = 3;

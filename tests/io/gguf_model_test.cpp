@@ -28,7 +28,7 @@ GgufFile keys(const std::string& architecture, const std::vector<std::string>& w
   return file;
 }
 
-std::vector<float> counting(std::size_t count, float from = 0) {
+std::vector<float> counting_floats(std::size_t count, float from = 0) {
   std::vector<float> values(count);
   std::iota(values.begin(), values.end(), from);
   return values;
@@ -36,13 +36,14 @@ std::vector<float> counting(std::size_t count, float from = 0) {
 
 /// Tensors of that model; heads of 4.
 void add_tensors(GgufFile& file, bool tied = true, bool bias = false, bool norm = false) {
-  file.tensor("token_embd.weight", {10, 16}, counting(160)).tensor("output_norm.weight", {16}, counting(16));
-  if (!tied) file.tensor("output.weight", {10, 16}, counting(160, 1000));
+  file.tensor("token_embd.weight", {10, 16}, counting_floats(160))
+      .tensor("output_norm.weight", {16}, counting_floats(16));
+  if (!tied) file.tensor("output.weight", {10, 16}, counting_floats(160, 1000));
   for (int layer = 0; layer < 2; ++layer) {
     const std::string at = "blk." + std::to_string(layer) + ".";
     const auto add = [&](const std::string& name, const std::vector<std::uint64_t>& shape) {
       const std::size_t size = shape.size() == 1 ? shape[0] : shape[0] * shape[1];
-      file.tensor(at + name, shape, counting(size, static_cast<float>(layer)));
+      file.tensor(at + name, shape, counting_floats(size, static_cast<float>(layer)));
     };
     add("attn_norm.weight", {16}), add("ffn_norm.weight", {16});
     add("attn_q.weight", {16, 16}), add("attn_k.weight", {8, 16}), add("attn_v.weight", {8, 16});
@@ -64,7 +65,7 @@ Checkpoint with_tensors(GgufFile file) {
 }
 
 template <class E>
-void refuses(const GgufFile& file, std::initializer_list<std::string_view> parts) {
+void refuses_model(const GgufFile& file, std::initializer_list<std::string_view> parts) {
   check_throws<E>(
       [&] {
         try {
@@ -111,48 +112,54 @@ TEST_CASE("sizes of heads and of layers") {
                             .set("llama.attention.value_length", 6u)
                             .set("llama.rope.dimension_count", 6u);
   CHECK(with_tensors(wide).config.head_dim == 6);
-  refuses<ConfigError>(keys("llama").set("llama.attention.value_length", 6u),
+  refuses_model<ConfigError>(keys("llama").set("llama.attention.value_length", 6u),
                        {"'llama.attention.value_length' is u32 6, expected 4, the size of a head"});
-  refuses<ConfigError>(keys("llama").set("llama.rope.dimension_count", 2u),
+  refuses_model<ConfigError>(keys("llama").set("llama.rope.dimension_count", 2u),
                        {"'llama.rope.dimension_count' is u32 2, expected 4, the size of a head"});
-  refuses<ConfigError>(keys("llama", {"attention.head_count"}).set("llama.attention.head_count", 3u),
+  refuses_model<ConfigError>(keys("llama", {"attention.head_count"}).set("llama.attention.head_count", 3u),
                        {"'llama.embedding_length' is 16, expected a multiple of 'llama.attention.head_count' 3 where "
                         "'llama.attention.key_length' is not given"});
-  refuses<ConfigError>(keys("llama", {"attention.head_count"}).set("llama.attention.head_count", 0u),
+  refuses_model<ConfigError>(keys("llama", {"attention.head_count"}).set("llama.attention.head_count", 0u),
                        {"a multiple of"});
 
   const auto per_layer = [](const std::vector<std::uint32_t>& values) {
     return keys("llama", {"attention.head_count_kv"}).set("llama.attention.head_count_kv", values);
   };
   CHECK(with_tensors(per_layer({2, 2})).config.kv_heads == 2);
-  refuses<ConfigError>(per_layer({2, 4}),
+  refuses_model<ConfigError>(per_layer({2, 4}),
                        {"'llama.attention.head_count_kv' is an array of 2 u32, expected 2 times the same number"});
-  refuses<ConfigError>(per_layer({2}), {"is an array of 1 u32, expected 2 times the same number"});
-  refuses<ConfigError>(per_layer({}), {"is an array of 0 u32, expected 2 times the same number"});
+  refuses_model<ConfigError>(per_layer({2}), {"is an array of 1 u32, expected 2 times the same number"});
+  refuses_model<ConfigError>(per_layer({}), {"is an array of 0 u32, expected 2 times the same number"});
 }
 
 TEST_CASE("keys that are not understood are errors if they are the architecture's") {
-  refuses<ConfigError>(keys("gemma"), {"'general.architecture' is 'gemma', expected 'llama', 'qwen2' or 'qwen3'"});
-  refuses<FormatError>(GgufFile(), {"key 'general.architecture' is missing, expected a string"});
-  refuses<FormatError>(keys("llama", {"block_count"}), {"key 'llama.block_count' is missing, expected an integer"});
-  refuses<FormatError>(keys("qwen2", {"attention.layer_norm_rms_epsilon"}), {"epsilon' is missing, expected a number"});
-  refuses<ConfigError>(keys("llama").set("llama.logit_scale", 0.5f),
+  refuses_model<ConfigError>(keys("gemma"),
+                             {"'general.architecture' is 'gemma', expected 'llama', 'qwen2' or 'qwen3'"});
+  refuses_model<FormatError>(GgufFile(), {"key 'general.architecture' is missing, expected a string"});
+  refuses_model<FormatError>(keys("llama", {"block_count"}),
+                             {"key 'llama.block_count' is missing, expected an integer"});
+  refuses_model<FormatError>(keys("qwen2", {"attention.layer_norm_rms_epsilon"}),
+                             {"epsilon' is missing, expected a number"});
+  refuses_model<ConfigError>(keys("llama").set("llama.logit_scale", 0.5f),
                        {"'llama.logit_scale' is f32 0.5, which is not supported"});
-  refuses<ConfigError>(keys("llama").set("llama.rope.dimension_sections", std::vector<int>{1, 2}),
+  refuses_model<ConfigError>(keys("llama").set("llama.rope.dimension_sections", std::vector<int>{1, 2}),
                        {"'llama.rope.dimension_sections' is an array of 2 i32, which is not supported"});
-  refuses<ConfigError>(keys("llama").set("llama.expert_count", 8u), {"'llama.expert_count' is u32 8, expected 0"});
-  refuses<ConfigError>(keys("llama").set("llama.attention.causal", false),
+  refuses_model<ConfigError>(keys("llama").set("llama.expert_count", 8u),
+                             {"'llama.expert_count' is u32 8, expected 0"});
+  refuses_model<ConfigError>(keys("llama").set("llama.attention.causal", false),
                        {"'llama.attention.causal' is bool false, expected true"});
-  refuses<ConfigError>(keys("llama").set("llama.use_parallel_residual", true), {"expected false"});
-  refuses<ConfigError>(keys("llama").set("llama.tensor_data_layout", "other"), {"expected 'Meta AI original pth'"});
-  refuses<ConfigError>(keys("qwen2").set("qwen2.attention.sliding_window", 5u),
+  refuses_model<ConfigError>(keys("llama").set("llama.use_parallel_residual", true), {"expected false"});
+  refuses_model<ConfigError>(keys("llama").set("llama.tensor_data_layout", "other"),
+                             {"expected 'Meta AI original pth'"});
+  refuses_model<ConfigError>(keys("qwen2").set("qwen2.attention.sliding_window", 5u),
                        {"'qwen2.attention.sliding_window' is u32 5, expected 0"});
-  refuses<ConfigError>(keys("llama").set("llama.rope.scaling.attn_factor", 1.5f),
+  refuses_model<ConfigError>(keys("llama").set("llama.rope.scaling.attn_factor", 1.5f),
                        {"attn_factor' is f32 1.5, expected 1"});
-  refuses<ConfigError>(keys("llama").set("general.type", "adapter"), {"'general.type' is 'adapter', expected 'model'"});
-  refuses<ConfigError>(keys("llama").set("split.count", std::uint16_t{3}),
+  refuses_model<ConfigError>(keys("llama").set("general.type", "adapter"),
+                             {"'general.type' is 'adapter', expected 'model'"});
+  refuses_model<ConfigError>(keys("llama").set("split.count", std::uint16_t{3}),
                        {"is one of 3 files of a model", "llama-gguf-split --merge"});
-  refuses<ConfigError>(keys("llama", {"context_length"}).set("llama.context_length", 0u),
+  refuses_model<ConfigError>(keys("llama", {"context_length"}).set("llama.context_length", 0u),
                        {"max_position is 0, expected 1 to"});
   CHECK_NOTHROW(with_tensors(keys("llama")
                                  .set("general.type", "model")
@@ -169,12 +176,12 @@ TEST_CASE("keys that are not understood are errors if they are the architecture'
 TEST_CASE("vocabulary and special tokens") {
   const std::vector<std::string> tokens(9, "x");
   CHECK(with_tensors(keys("llama").set("tokenizer.ggml.tokens", tokens)).config.vocab_size == 10);  // padded
-  refuses<ConfigError>(keys("llama").set("tokenizer.ggml.tokens", std::vector<std::string>(11, "x")),
+  refuses_model<ConfigError>(keys("llama").set("tokenizer.ggml.tokens", std::vector<std::string>(11, "x")),
                        {"'tokenizer.ggml.tokens' has 11 tokens, expected at most the 10 rows of 'token_embd.weight'"});
-  refuses<ConfigError>(keys("llama").set("llama.vocab_size", 11u),
+  refuses_model<ConfigError>(keys("llama").set("llama.vocab_size", 11u),
                        {"'llama.vocab_size' is u32 11, expected at most the 10 rows"});
   check_throws<FormatError>([] { checkpoint_of(keys("llama")); }, {"m.gguf: tensor 'token_embd.weight' is missing"});
-  check_throws<FormatError>([] { checkpoint_of(keys("llama").tensor("token_embd.weight", {16}, counting(16))); },
+  check_throws<FormatError>([] { checkpoint_of(keys("llama").tensor("token_embd.weight", {16}, counting_floats(16))); },
                             {"'token_embd.weight' has shape (16), expected two axes"});
 
   const LlamaConfig none = with_tensors(keys("llama")).config;
@@ -194,7 +201,8 @@ TEST_CASE("vocabulary and special tokens") {
   CHECK(pieces.eos_tokens == std::vector<Index>{2});
   const LlamaConfig off = with_tensors(keys("llama").set("tokenizer.ggml.bos_token_id", UINT32_MAX)).config;
   CHECK_FALSE(off.bos_token.has_value());
-  refuses<ConfigError>(keys("llama").set("tokenizer.ggml.eos_token_id", 10u), {"eos_tokens is 10, expected 0 to 9"});
+  refuses_model<ConfigError>(keys("llama").set("tokenizer.ggml.eos_token_id", 10u),
+                             {"eos_tokens is 10, expected 0 to 9"});
 }
 
 TEST_CASE("rotary scaling") {
@@ -207,7 +215,7 @@ TEST_CASE("rotary scaling") {
         RopeKind::Default);
   CHECK(rope(keys("llama").set("llama.rope.scaling.factor", 1.0f).set("llama.rope.scaling.finetuned", true)).kind ==
         RopeKind::Default);
-  refuses<ConfigError>(keys("llama").set("llama.rope.scaling.type", "yarn"),
+  refuses_model<ConfigError>(keys("llama").set("llama.rope.scaling.type", "yarn"),
                        {"'llama.rope.scaling.type' is string 'yarn', expected 'none' or 'linear'"});
 
   // Frequencies 1 and 0.01 turn 1303.8 and 13.0 times in 8192 tokens: both are kept, so make the table by hand.
@@ -216,12 +224,13 @@ TEST_CASE("rotary scaling") {
   const Checkpoint checkpoint = with_tensors(three);
   CHECK(checkpoint.config.rope == RopeConfig{RopeKind::Llama3, 1e8, 8, 1, 4, 8192});
   CHECK_FALSE(checkpoint.weights.contains("rope_freqs.weight"));
-  refuses<ConfigError>(keys("llama").tensor("rope_freqs.weight", {2}, {4, 2}),
+  refuses_model<ConfigError>(keys("llama").tensor("rope_freqs.weight", {2}, {4, 2}),
                        {"tensor 'rope_freqs.weight' holds factors that are not those of Llama 3's rule"});
-  refuses<ShapeError>(keys("llama").tensor("rope_freqs.weight", {3}, {1, 1, 1}),
+  refuses_model<ShapeError>(keys("llama").tensor("rope_freqs.weight", {3}, {1, 1, 1}),
                       {"'rope_freqs.weight' has shape (3), expected (2)"});
-  refuses<ConfigError>(keys("llama").set("llama.rope.scaling.factor", 2.5f).tensor("rope_freqs.weight", {2}, {1, 1}),
-                       {"has both 'llama.rope.scaling.factor' and 'rope_freqs.weight'"});
+  refuses_model<ConfigError>(
+      keys("llama").set("llama.rope.scaling.factor", 2.5f).tensor("rope_freqs.weight", {2}, {1, 1}),
+      {"has both 'llama.rope.scaling.factor' and 'rope_freqs.weight'"});
 }
 
 TEST_CASE("tensors come under Hugging Face's names; q and k of llama in its rotary order") {

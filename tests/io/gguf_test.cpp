@@ -10,7 +10,7 @@ namespace {
 
 Gguf gguf_of(const std::string& bytes) { return Gguf(std::as_bytes(std::span(bytes.data(), bytes.size())), "m.gguf"); }
 
-void refuses(const std::string& bytes, std::initializer_list<std::string_view> parts) {
+void refuses_gguf(const std::string& bytes, std::initializer_list<std::string_view> parts) {
   check_throws<FormatError>(
       [&] {
         try {
@@ -178,50 +178,57 @@ TEST_CASE("every truncation is an error") {
                                 .bytes();
   for (std::size_t size = 0; size < whole.size(); ++size) {
     CAPTURE(size);
-    refuses(whole.substr(0, size), {});
+    refuses_gguf(whole.substr(0, size), {});
   }
   CHECK_NOTHROW(gguf_of(whole));
   CHECK_NOTHROW(gguf_of(whole + "padding"));
 }
 
 TEST_CASE("hostile headers") {
-  refuses("", {"does not begin with 'GGUF'"});
-  refuses("GGML1234", {"does not begin with 'GGUF'"});
-  refuses(GgufFile(1).bytes(), {"is GGUF of version 1, expected version 2 or 3"});
-  refuses(GgufFile(4).bytes(), {"is GGUF of version 4, expected version 2 or 3"});
-  refuses(GgufFile(3u << 24).bytes(), {"is GGUF of big-endian version 3, expected version 2 or 3 and little-endian"});
+  refuses_gguf("", {"does not begin with 'GGUF'"});
+  refuses_gguf("GGML1234", {"does not begin with 'GGUF'"});
+  refuses_gguf(GgufFile(1).bytes(), {"is GGUF of version 1, expected version 2 or 3"});
+  refuses_gguf(GgufFile(4).bytes(), {"is GGUF of version 4, expected version 2 or 3"});
+  refuses_gguf(GgufFile(3u << 24).bytes(),
+               {"is GGUF of big-endian version 3, expected version 2 or 3 and little-endian"});
 
   const auto counts = [](std::uint64_t tensors, std::uint64_t keys) {
     return "GGUF" + bytes_of(std::uint32_t{3}) + bytes_of(tensors) + bytes_of(keys);
   };
-  refuses(counts(0, UINT64_MAX), {"key 1 of 18446744073709551615 takes 8 bytes at offset 24, but only 0 are left"});
-  refuses(counts(UINT64_MAX, 0), {"the name of tensor 1 of 18446744073709551615 takes 8 bytes"});
-  refuses(counts(0, 1) + bytes_of(UINT64_MAX), {"key 1 of 1 takes 18446744073709551615 bytes"});
-  refuses(GgufFile().raw("", bytes_of(4u) + bytes_of(1u)).bytes(), {"key 1 of 1 has 0 bytes, expected 1 to 65535"});
-  refuses(GgufFile().set(std::string(65536, 'k'), 1u).bytes(), {"has 65536 bytes, expected 1 to 65535"});
+  refuses_gguf(counts(0, UINT64_MAX),
+               {"key 1 of 18446744073709551615 takes 8 bytes at offset 24, but only 0 are left"});
+  refuses_gguf(counts(UINT64_MAX, 0), {"the name of tensor 1 of 18446744073709551615 takes 8 bytes"});
+  refuses_gguf(counts(0, 1) + bytes_of(UINT64_MAX), {"key 1 of 1 takes 18446744073709551615 bytes"});
+  refuses_gguf(GgufFile().raw("", bytes_of(4u) + bytes_of(1u)).bytes(),
+               {"key 1 of 1 has 0 bytes, expected 1 to 65535"});
+  refuses_gguf(GgufFile().set(std::string(65536, 'k'), 1u).bytes(), {"has 65536 bytes, expected 1 to 65535"});
 
   const auto value = [](const std::string& bytes) { return GgufFile().raw("k", bytes).bytes(); };
   const auto array = [&](std::uint32_t type, std::uint64_t count, const std::string& bytes = "") {
     return value(bytes_of(std::uint32_t{gguf_array}) + bytes_of(type) + bytes_of(count) + bytes);
   };
-  refuses(value(bytes_of(13u) + std::string(64, '\0')), {"key 'k' has the value type 13, expected 0 to 12"});
-  refuses(value(bytes_of(UINT32_MAX)), {"key 'k' has the value type 4294967295"});
-  refuses(value(bytes_of(std::uint32_t{gguf_bool}) + "\2"), {"key 'k' holds the bool 2, expected 0 or 1"});
-  refuses(array(gguf_bool, 3, std::string("\1\0\3", 3)), {"key 'k' holds the bool 3, expected 0 or 1"});
-  refuses(value(bytes_of(std::uint32_t{gguf_string}) + bytes_of(UINT64_MAX)), {"key 'k' takes 18446744073709551615"});
-  refuses(array(gguf_array, 1), {"key 'k' is an array of arrays"});
-  refuses(array(99, 1), {"key 'k' has the value type 99"});
-  refuses(array(gguf_u64, UINT64_MAX), {"has 18446744073709551615 elements, which is too many to count"});
-  refuses(array(gguf_u64, std::uint64_t{1} << 61), {"too many to count"});
-  refuses(array(gguf_u8, UINT64_MAX), {"key 'k' takes 18446744073709551615 bytes"});
-  refuses(array(gguf_string, UINT64_MAX), {"key 'k' takes"});
-  refuses(array(gguf_string, 2, gguf_bytes("a") + bytes_of(UINT64_MAX)), {"key 'k' takes 18446744073709551615 bytes"});
-  refuses(GgufFile().set("k", 1u).set("k", 2u).bytes(), {"key 'k' appears twice"});
-  refuses(GgufFile().set("general.alignment", 0u).bytes(), {"'general.alignment' is 0, expected a power of two"});
-  refuses(GgufFile().set("general.alignment", 24u).bytes(), {"'general.alignment' is 24, expected a power of two"});
-  refuses(GgufFile().set("general.alignment", -8).bytes(), {"'general.alignment' is -8"});
-  refuses(GgufFile().set("general.alignment", std::uint64_t{1} << 62).bytes(), {"expected a power of two up to 2^30"});
-  refuses(GgufFile().set("general.alignment", "8").bytes(), {"'general.alignment' is string '8'"});
+  refuses_gguf(value(bytes_of(13u) + std::string(64, '\0')), {"key 'k' has the value type 13, expected 0 to 12"});
+  refuses_gguf(value(bytes_of(UINT32_MAX)), {"key 'k' has the value type 4294967295"});
+  refuses_gguf(value(bytes_of(std::uint32_t{gguf_bool}) + "\2"), {"key 'k' holds the bool 2, expected 0 or 1"});
+  refuses_gguf(array(gguf_bool, 3, std::string("\1\0\3", 3)), {"key 'k' holds the bool 3, expected 0 or 1"});
+  refuses_gguf(value(bytes_of(std::uint32_t{gguf_string}) + bytes_of(UINT64_MAX)),
+               {"key 'k' takes 18446744073709551615"});
+  refuses_gguf(array(gguf_array, 1), {"key 'k' is an array of arrays"});
+  refuses_gguf(array(99, 1), {"key 'k' has the value type 99"});
+  refuses_gguf(array(gguf_u64, UINT64_MAX), {"has 18446744073709551615 elements, which is too many to count"});
+  refuses_gguf(array(gguf_u64, std::uint64_t{1} << 61), {"too many to count"});
+  refuses_gguf(array(gguf_u8, UINT64_MAX), {"key 'k' takes 18446744073709551615 bytes"});
+  refuses_gguf(array(gguf_string, UINT64_MAX), {"key 'k' takes"});
+  refuses_gguf(array(gguf_string, 2, gguf_bytes("a") + bytes_of(UINT64_MAX)),
+               {"key 'k' takes 18446744073709551615 bytes"});
+  refuses_gguf(GgufFile().set("k", 1u).set("k", 2u).bytes(), {"key 'k' appears twice"});
+  refuses_gguf(GgufFile().set("general.alignment", 0u).bytes(), {"'general.alignment' is 0, expected a power of two"});
+  refuses_gguf(GgufFile().set("general.alignment", 24u).bytes(),
+               {"'general.alignment' is 24, expected a power of two"});
+  refuses_gguf(GgufFile().set("general.alignment", -8).bytes(), {"'general.alignment' is -8"});
+  refuses_gguf(GgufFile().set("general.alignment", std::uint64_t{1} << 62).bytes(),
+               {"expected a power of two up to 2^30"});
+  refuses_gguf(GgufFile().set("general.alignment", "8").bytes(), {"'general.alignment' is string '8'"});
 }
 
 TEST_CASE("hostile tensors") {
@@ -232,30 +239,30 @@ TEST_CASE("hostile tensors") {
   };
   CHECK_NOTHROW(gguf_of(one({16}, ggml_f32, 0)));
   CHECK_NOTHROW(gguf_of(one({8}, ggml_f32, 32)));
-  refuses(one({1, 1, 1, 1, 1}, ggml_f32, 0), {"tensor 'a' has 5 dimensions, expected at most 4"});
-  refuses(one({std::uint64_t{1} << 63}, ggml_f32, 0), {"tensor 'a' has the dimension 9223372036854775808"});
-  refuses(one({std::uint64_t{1} << 32, std::uint64_t{1} << 32}, ggml_f32, 0), {"is too large to count"});
-  refuses(one({std::uint64_t{1} << 62}, ggml_f32, 0), {"is too large to count"});
-  refuses(one({17}, ggml_f32, 0), {"tensor 'a' at [0, 0 + 68] runs past the 64 bytes of data"});
-  refuses(one({9}, ggml_f32, 32), {"tensor 'a' at [32, 32 + 36] runs past the 64 bytes of data"});
-  refuses(one({1}, ggml_f32, 96), {"runs past the 64 bytes"});
-  refuses(one({1}, ggml_f32, UINT64_MAX - 31), {"runs past the 64 bytes"});
-  refuses(one({1}, 77, 96), {"runs past the 64 bytes"});
-  refuses(one({1}, ggml_f32, 4), {"tensor 'a' has the offset 4, expected a multiple of the alignment 32"});
-  refuses(one({1, 16}, ggml_q8_0, 0), {"of shape (1, 16) has rows of 16, expected multiples of 32 for Q8_0"});
-  refuses(one({32, 1}, ggml_q8_0, 0), {"of shape (32, 1) has rows of 1, expected multiples of 32"});
-  refuses(one({}, ggml_q8_0, 0), {"has rows of 1, expected multiples of 32"});
-  refuses(GgufFile().tensor("a", {1}, {1}).tensor("a", {1}, {1}).bytes(), {"tensor 'a' appears twice"});
-  refuses(GgufFile().tensor("", {1}, {1}).bytes(), {"the name of tensor 1 of 1 has 0 bytes, expected 1 to 64"});
-  refuses(GgufFile().tensor(std::string(65, 'x'), {1}, {1}).bytes(), {"has 65 bytes, expected 1 to 64"});
+  refuses_gguf(one({1, 1, 1, 1, 1}, ggml_f32, 0), {"tensor 'a' has 5 dimensions, expected at most 4"});
+  refuses_gguf(one({std::uint64_t{1} << 63}, ggml_f32, 0), {"tensor 'a' has the dimension 9223372036854775808"});
+  refuses_gguf(one({std::uint64_t{1} << 32, std::uint64_t{1} << 32}, ggml_f32, 0), {"is too large to count"});
+  refuses_gguf(one({std::uint64_t{1} << 62}, ggml_f32, 0), {"is too large to count"});
+  refuses_gguf(one({17}, ggml_f32, 0), {"tensor 'a' at [0, 0 + 68] runs past the 64 bytes of data"});
+  refuses_gguf(one({9}, ggml_f32, 32), {"tensor 'a' at [32, 32 + 36] runs past the 64 bytes of data"});
+  refuses_gguf(one({1}, ggml_f32, 96), {"runs past the 64 bytes"});
+  refuses_gguf(one({1}, ggml_f32, UINT64_MAX - 31), {"runs past the 64 bytes"});
+  refuses_gguf(one({1}, 77, 96), {"runs past the 64 bytes"});
+  refuses_gguf(one({1}, ggml_f32, 4), {"tensor 'a' has the offset 4, expected a multiple of the alignment 32"});
+  refuses_gguf(one({1, 16}, ggml_q8_0, 0), {"of shape (1, 16) has rows of 16, expected multiples of 32 for Q8_0"});
+  refuses_gguf(one({32, 1}, ggml_q8_0, 0), {"of shape (32, 1) has rows of 1, expected multiples of 32"});
+  refuses_gguf(one({}, ggml_q8_0, 0), {"has rows of 1, expected multiples of 32"});
+  refuses_gguf(GgufFile().tensor("a", {1}, {1}).tensor("a", {1}, {1}).bytes(), {"tensor 'a' appears twice"});
+  refuses_gguf(GgufFile().tensor("", {1}, {1}).bytes(), {"the name of tensor 1 of 1 has 0 bytes, expected 1 to 64"});
+  refuses_gguf(GgufFile().tensor(std::string(65, 'x'), {1}, {1}).bytes(), {"has 65 bytes, expected 1 to 64"});
 
   const auto two = [&](std::uint64_t at, std::uint64_t size, std::uint64_t other_at) {
     return GgufFile().tensor_at("b", {8}, ggml_f32, other_at).tensor_at("a", {size}, ggml_f32, at).bytes() + data;
   };
   CHECK_NOTHROW(gguf_of(two(0, 8, 32)));
   CHECK_NOTHROW(gguf_of(two(32, 8, 0)));
-  refuses(two(0, 9, 32), {"tensor 'a' at [0, 36] overlaps tensor 'b' at 32"});
-  refuses(two(0, 8, 0), {"overlaps tensor"});
+  refuses_gguf(two(0, 9, 32), {"tensor 'a' at [0, 36] overlaps tensor 'b' at 32"});
+  refuses_gguf(two(0, 8, 0), {"overlaps tensor"});
 }
 
 TEST_CASE("a pointer of Git LFS is named") {

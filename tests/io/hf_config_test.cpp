@@ -39,16 +39,16 @@ json four() {
   return config;
 }
 
-LlamaConfig parsed(const json& config) { return parse_config(config.dump(), "config.json"); }
+LlamaConfig parsed_config(const json& config) { return parse_config(config.dump(), "config.json"); }
 
 /// A change of `base` must be refused with these words.
 template <class F>
-void refuses(json base, F&& change, std::initializer_list<std::string_view> parts) {
+void refuses_config(json base, F&& change, std::initializer_list<std::string_view> parts) {
   change(base);
   check_throws<ConfigError>(
       [&] {
         try {
-          parsed(base);
+          parsed_config(base);
         } catch (const Error& error) {
           CHECK(std::string(error.what()).starts_with("config.json: "));
           throw;
@@ -60,7 +60,7 @@ void refuses(json base, F&& change, std::initializer_list<std::string_view> part
 }  // namespace
 
 TEST_CASE("configs of transformers 4 and 5 say the same") {
-  const LlamaConfig config = parsed(five());
+  const LlamaConfig config = parsed_config(five());
   CHECK(config.vocab_size == 96);
   CHECK(config.hidden_size == 48);
   CHECK(config.layers == 3);
@@ -75,15 +75,15 @@ TEST_CASE("configs of transformers 4 and 5 say the same") {
   CHECK(config.tied_embeddings);
   CHECK(config.bos_token == 1);
   CHECK(config.eos_tokens == std::vector<Index>{2, 3});
-  CHECK(parsed(four()) == config);
+  CHECK(parsed_config(four()) == config);
   json both = four();
   both["rope_parameters"] = five()["rope_parameters"];
-  CHECK(parsed(both) == config);
+  CHECK(parsed_config(both) == config);
   json old = four();
   old["rope_scaling"]["type"] = "llama3";
-  CHECK(parsed(old) == config);
+  CHECK(parsed_config(old) == config);
   old["rope_scaling"].erase("rope_type");
-  CHECK(parsed(old) == config);
+  CHECK(parsed_config(old) == config);
 }
 
 TEST_CASE("what old configs leave out has transformers' defaults") {
@@ -92,7 +92,7 @@ TEST_CASE("what old configs leave out has transformers' defaults") {
                           "bos_token_id", "eos_token_id", "attention_bias", "mlp_bias"}) {
     old.erase(key);
   }
-  const LlamaConfig config = parsed(old);
+  const LlamaConfig config = parsed_config(old);
   CHECK(config.head_dim == 8);
   CHECK(config.kv_heads == 6);
   CHECK(config.rope == RopeConfig{});
@@ -105,77 +105,78 @@ TEST_CASE("what old configs leave out has transformers' defaults") {
 TEST_CASE("linear and default rope") {
   json linear = four();
   linear["rope_scaling"] = {{"type", "linear"}, {"factor", 4}};
-  CHECK(parsed(linear).rope == RopeConfig{RopeKind::Linear, 500000, 4, 1, 4, 0});
+  CHECK(parsed_config(linear).rope == RopeConfig{RopeKind::Linear, 500000, 4, 1, 4, 0});
   json plain = five();
   plain["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 1e6}, {"partial_rotary_factor", 1.0}};
-  CHECK(parsed(plain).rope.kind == RopeKind::Default);
-  CHECK(parsed(plain).rope.theta == 1e6);
+  CHECK(parsed_config(plain).rope.kind == RopeKind::Default);
+  CHECK(parsed_config(plain).rope.theta == 1e6);
 }
 
 TEST_CASE("Mistral's window must be said, as a number or null") {
   json mistral = four();
   mistral["model_type"] = "mistral";
   mistral["sliding_window"] = 8;
-  CHECK(parsed(mistral).sliding_window == 8);
+  CHECK(parsed_config(mistral).sliding_window == 8);
   mistral["sliding_window"] = nullptr;
-  CHECK(parsed(mistral).sliding_window == 0);
-  refuses(mistral, [](json& c) { c.erase("sliding_window"); }, {"'sliding_window' is missing"});
-  refuses(mistral, [](json& c) { c["sliding_window"] = 0; }, {"'sliding_window' is 0, expected a positive"});
-  refuses(mistral, [](json& c) { c.erase("num_key_value_heads"); }, {"'num_key_value_heads' is missing"});
+  CHECK(parsed_config(mistral).sliding_window == 0);
+  refuses_config(mistral, [](json& c) { c.erase("sliding_window"); }, {"'sliding_window' is missing"});
+  refuses_config(mistral, [](json& c) { c["sliding_window"] = 0; }, {"'sliding_window' is 0, expected a positive"});
+  refuses_config(mistral, [](json& c) { c.erase("num_key_value_heads"); }, {"'num_key_value_heads' is missing"});
   // transformers' Llama has no window and would ignore it.
-  refuses(four(), [](json& c) { c["sliding_window"] = 8; }, {"'sliding_window' is 8, which is not supported"});
+  refuses_config(four(), [](json& c) { c["sliding_window"] = 8; }, {"'sliding_window' is 8, which is not supported"});
 }
 
 TEST_CASE("unsupported mathematics is refused with file, key, got and expected") {
-  refuses(five(), [](json& c) { c["model_type"] = "gemma2"; },
+  refuses_config(five(), [](json& c) { c["model_type"] = "gemma2"; },
           {"'model_type' is \"gemma2\", expected 'llama', 'mistral', 'qwen2' or 'qwen3'"});
-  refuses(five(), [](json& c) { c["hidden_act"] = "gelu"; }, {"'hidden_act' is \"gelu\", expected 'silu'"});
-  refuses(five(), [](json& c) { c["attention_bias"] = true; }, {"'attention_bias' is true, expected false"});
-  refuses(five(), [](json& c) { c["mlp_bias"] = true; }, {"'mlp_bias' is true, expected false"});
-  refuses(five(), [](json& c) { c["rope_parameters"]["rope_type"] = "yarn"; },
+  refuses_config(five(), [](json& c) { c["hidden_act"] = "gelu"; }, {"'hidden_act' is \"gelu\", expected 'silu'"});
+  refuses_config(five(), [](json& c) { c["attention_bias"] = true; }, {"'attention_bias' is true, expected false"});
+  refuses_config(five(), [](json& c) { c["mlp_bias"] = true; }, {"'mlp_bias' is true, expected false"});
+  refuses_config(five(), [](json& c) { c["rope_parameters"]["rope_type"] = "yarn"; },
           {"'rope_parameters.rope_type' is \"yarn\", expected 'default', 'linear' or 'llama3'"});
-  refuses(four(),
+  refuses_config(four(),
           [](json& c) {
             c["rope_scaling"] = {{"type", "dynamic"}, {"factor", 2.0}};
           },
           {"'rope_scaling.type' is \"dynamic\""});
-  refuses(four(), [](json& c) { c["rope_scaling"]["type"] = "linear"; },
+  refuses_config(four(), [](json& c) { c["rope_scaling"]["type"] = "linear"; },
           {"'rope_scaling.type' is \"linear\", expected 'llama3'"});
-  refuses(four(), [](json& c) { c["rope_scaling"].erase("factor"); }, {"'rope_scaling.factor' is missing"});
-  refuses(four(), [](json& c) { c["rope_scaling"].erase("rope_type"); }, {"'rope_scaling.type' is missing"});
-  refuses(four(), [](json& c) { c["rope_scaling"]["attention_factor"] = 2; },
+  refuses_config(four(), [](json& c) { c["rope_scaling"].erase("factor"); }, {"'rope_scaling.factor' is missing"});
+  refuses_config(four(), [](json& c) { c["rope_scaling"].erase("rope_type"); }, {"'rope_scaling.type' is missing"});
+  refuses_config(four(), [](json& c) { c["rope_scaling"]["attention_factor"] = 2; },
           {"'rope_scaling.attention_factor' is 2, which is not supported"});
-  refuses(five(), [](json& c) { c["rope_parameters"]["partial_rotary_factor"] = 0.5; },
+  refuses_config(five(), [](json& c) { c["rope_parameters"]["partial_rotary_factor"] = 0.5; },
           {"'rope_parameters.partial_rotary_factor' is 0.5, expected 1"});
-  refuses(four(), [](json& c) { c["rope_parameters"] = five()["rope_parameters"], c["rope_parameters"]["factor"] = 4; },
-          {"'rope_scaling' and 'rope_parameters' differ"});
-  refuses(five(), [](json& c) { c["rope_theta"] = 1e4; }, {"'rope_theta' is 10000, expected 500000"});
-  refuses(five(),
+  refuses_config(four(),
+                 [](json& c) { c["rope_parameters"] = five()["rope_parameters"], c["rope_parameters"]["factor"] = 4; },
+                 {"'rope_scaling' and 'rope_parameters' differ"});
+  refuses_config(five(), [](json& c) { c["rope_theta"] = 1e4; }, {"'rope_theta' is 10000, expected 500000"});
+  refuses_config(five(),
           [](json& c) {
             c["quantization_config"] = {{"bits", 4}};
           },
           {"'quantization_config' is {\"bits\":4}, which is not supported"});
   for (const json& on : {json(true), json(1), json(0), json("yes"), json{1}, json{{"a", 1}}}) {
     CAPTURE(on.dump());
-    refuses(five(), [&](json& c) { c["new_attention_kind"] = on; },
+    refuses_config(five(), [&](json& c) { c["new_attention_kind"] = on; },
             {"'new_attention_kind' is " + on.dump() + ", which is not supported"});
   }
   for (const char* key : {"partial_rotary_factor", "logit_scale", "residual_multiplier"}) {
-    refuses(five(), [&](json& c) { c[key] = 0.5; }, {key, "is 0.5, which is not supported"});
+    refuses_config(five(), [&](json& c) { c[key] = 0.5; }, {key, "is 0.5, which is not supported"});
   }
   for (const char* key :
        {"rope_interleaved", "is_encoder_decoder", "add_cross_attention", "unslothful", "use_qk_norm"}) {
-    refuses(five(), [&](json& c) { c[key] = true; }, {key, "is true, which is not supported"});
+    refuses_config(five(), [&](json& c) { c[key] = true; }, {key, "is true, which is not supported"});
   }
 }
 
 TEST_CASE("what cannot change the logits is skipped, and what is off counts as absent") {
-  const LlamaConfig want = parsed(five());
+  const LlamaConfig want = parsed_config(five());
   const auto same_with = [&](const char* key, const json& value) {
     json config = five();
     config[key] = value;
     CAPTURE(key);
-    CHECK(parsed(config) == want);
+    CHECK(parsed_config(config) == want);
   };
   for (const json& off : {json(nullptr), json(false), json(""), json::array(), json::object()}) {
     same_with("new_attention_kind", off);
@@ -201,13 +202,15 @@ TEST_CASE("what cannot change the logits is skipped, and what is off counts as a
   json other = five();
   other["rope_parameters"]["attention_factor"] = nullptr;
   other["rope_parameters"]["truncate"] = false;
-  CHECK(parsed(other) == want);
+  CHECK(parsed_config(other) == want);
 }
 
 TEST_CASE("code beside the weights is refused unless the architecture is known") {
   const json map = {{"AutoModelForCausalLM", "modeling_own.OwnForCausalLM"}};
-  refuses(five(), [&](json& c) { c["auto_map"] = map, c["architectures"] = {"OwnForCausalLM"}; }, {"'auto_map' is {"});
-  refuses(five(), [&](json& c) { c["auto_map"] = map, c.erase("architectures"); }, {"'architectures' is missing"});
+  refuses_config(five(), [&](json& c) { c["auto_map"] = map, c["architectures"] = {"OwnForCausalLM"}; },
+                 {"'auto_map' is {"});
+  refuses_config(five(), [&](json& c) { c["auto_map"] = map, c.erase("architectures"); },
+                 {"'architectures' is missing"});
 }
 
 TEST_CASE("types of layers must agree with the window, and with one another") {
@@ -215,16 +218,18 @@ TEST_CASE("types of layers must agree with the window, and with one another") {
   const json sliding = json::array({"sliding_attention", "sliding_attention", "sliding_attention"});
   const json mixed = json::array({"full_attention", "sliding_attention", "full_attention"});
   for (const json& types : {mixed, json::array({"full_attention"}), json("full_attention"), json{{"0", 1}}}) {
-    refuses(five(), [&](json& c) { c["layer_types"] = types; },
+    refuses_config(five(), [&](json& c) { c["layer_types"] = types; },
             {"'layer_types' is", "expected 'full_attention' for each of the 3 layers"});
   }
-  refuses(five(), [&](json& c) { c["layer_types"] = sliding; }, {"'layer_types' is", "where there is no window"});
+  refuses_config(five(), [&](json& c) { c["layer_types"] = sliding; },
+                 {"'layer_types' is", "where there is no window"});
   json mistral = four();
   mistral["model_type"] = "mistral";
   mistral["sliding_window"] = 8;
   mistral["layer_types"] = sliding;
-  CHECK(parsed(mistral).sliding_window == 8);
-  refuses(mistral, [&](json& c) { c["layer_types"] = full; }, {"'layer_types' is", "expected 'sliding_attention'"});
+  CHECK(parsed_config(mistral).sliding_window == 8);
+  refuses_config(mistral, [&](json& c) { c["layer_types"] = full; },
+                 {"'layer_types' is", "expected 'sliding_attention'"});
 }
 
 TEST_CASE("Qwen2 has biases, Qwen3 norms of heads, and a window only where it is used") {
@@ -234,20 +239,20 @@ TEST_CASE("Qwen2 has biases, Qwen3 norms of heads, and a window only where it is
   qwen2["use_sliding_window"] = false;
   qwen2["sliding_window"] = 131072;
   qwen2["max_window_layers"] = 2;
-  LlamaConfig want = parsed(four());
+  LlamaConfig want = parsed_config(four());
   want.qkv_bias = true;
   want.head_dim = 8;
-  CHECK(parsed(qwen2) == want);
-  refuses(qwen2, [](json& c) { c.erase("num_key_value_heads"); }, {"'num_key_value_heads' is missing"});
+  CHECK(parsed_config(qwen2) == want);
+  refuses_config(qwen2, [](json& c) { c.erase("num_key_value_heads"); }, {"'num_key_value_heads' is missing"});
 
   json qwen3 = five();
   qwen3["model_type"] = "qwen3";
   qwen3["layer_types"] = json::array({"full_attention", "full_attention", "full_attention"});
-  want = parsed(five());
+  want = parsed_config(five());
   want.qk_norm = true;
-  CHECK(parsed(qwen3) == want);
-  refuses(qwen3, [](json& c) { c.erase("head_dim"); }, {"'head_dim' is missing"});
-  refuses(qwen3, [](json& c) { c["attention_bias"] = true; }, {"'attention_bias' is true, expected false"});
+  CHECK(parsed_config(qwen3) == want);
+  refuses_config(qwen3, [](json& c) { c.erase("head_dim"); }, {"'head_dim' is missing"});
+  refuses_config(qwen3, [](json& c) { c["attention_bias"] = true; }, {"'attention_bias' is true, expected false"});
 
   for (json qwen : {qwen2, qwen3}) {
     qwen.erase("layer_types");
@@ -255,22 +260,22 @@ TEST_CASE("Qwen2 has biases, Qwen3 norms of heads, and a window only where it is
     qwen["sliding_window"] = 16;
     for (const auto& [first, window] : {std::pair{0, 16}, {3, 0}, {28, 0}}) {
       qwen["max_window_layers"] = first;
-      CHECK(parsed(qwen).sliding_window == window);
+      CHECK(parsed_config(qwen).sliding_window == window);
     }
     for (const int first : {1, 2}) {
-      refuses(qwen, [&](json& c) { c["max_window_layers"] = first; },
+      refuses_config(qwen, [&](json& c) { c["max_window_layers"] = first; },
               {"'max_window_layers' is " + std::to_string(first), "windows in some layers only are not supported"});
     }
-    refuses(qwen, [](json& c) { c.erase("max_window_layers"); }, {"'max_window_layers' is missing"});
-    refuses(qwen, [](json& c) { c["sliding_window"] = 0; }, {"'sliding_window' is 0, expected a positive"});
+    refuses_config(qwen, [](json& c) { c.erase("max_window_layers"); }, {"'max_window_layers' is missing"});
+    refuses_config(qwen, [](json& c) { c["sliding_window"] = 0; }, {"'sliding_window' is 0, expected a positive"});
     qwen["layer_types"] = json::array({"sliding_attention", "sliding_attention", "sliding_attention"});
-    CHECK(parsed(qwen).sliding_window == 16);
-    refuses(qwen, [](json& c) { c["use_sliding_window"] = false; }, {"where 'use_sliding_window' is off"});
-    refuses(qwen, [](json& c) { c["layer_types"][1] = "full_attention"; }, {"'layer_types' is"});
+    CHECK(parsed_config(qwen).sliding_window == 16);
+    refuses_config(qwen, [](json& c) { c["use_sliding_window"] = false; }, {"where 'use_sliding_window' is off"});
+    refuses_config(qwen, [](json& c) { c["layer_types"][1] = "full_attention"; }, {"'layer_types' is"});
     qwen["layer_types"] = json::array({"full_attention", "full_attention", "full_attention"});
-    CHECK(parsed(qwen).sliding_window == 0);
+    CHECK(parsed_config(qwen).sliding_window == 0);
     qwen["sliding_window"] = nullptr;
-    CHECK(parsed(qwen).sliding_window == 0);
+    CHECK(parsed_config(qwen).sliding_window == 0);
   }
 }
 
@@ -297,25 +302,31 @@ TEST_CASE("a generation_config.json beside names the tokens that start and end a
 }
 
 TEST_CASE("contradictory and ill-typed values are refused") {
-  refuses(five(), [](json& c) { c["hidden_size"] = "48"; }, {"'hidden_size' is \"48\", expected an integer"});
-  refuses(five(), [](json& c) { c.erase("vocab_size"); }, {"'vocab_size' is missing, expected an integer"});
-  refuses(five(), [](json& c) { c["num_attention_heads"] = 5; }, {"heads is 5, expected a multiple of kv_heads 2"});
-  refuses(five(), [](json& c) { c["num_attention_heads"] = 0; }, {"heads is 0"});
-  refuses(five(), [](json& c) { c["head_dim"] = nullptr, c["num_attention_heads"] = 0; }, {"'num_attention_heads' 0"});
-  refuses(five(), [](json& c) { c["head_dim"] = nullptr, c["hidden_size"] = 50; },
+  refuses_config(five(), [](json& c) { c["hidden_size"] = "48"; }, {"'hidden_size' is \"48\", expected an integer"});
+  refuses_config(five(), [](json& c) { c.erase("vocab_size"); }, {"'vocab_size' is missing, expected an integer"});
+  refuses_config(five(), [](json& c) { c["num_attention_heads"] = 5; },
+                 {"heads is 5, expected a multiple of kv_heads 2"});
+  refuses_config(five(), [](json& c) { c["num_attention_heads"] = 0; }, {"heads is 0"});
+  refuses_config(five(), [](json& c) { c["head_dim"] = nullptr, c["num_attention_heads"] = 0; },
+                 {"'num_attention_heads' 0"});
+  refuses_config(five(), [](json& c) { c["head_dim"] = nullptr, c["hidden_size"] = 50; },
           {"'hidden_size' is 50, expected a multiple"});
-  refuses(five(), [](json& c) { c["head_dim"] = 7; }, {"head_dim is 7, expected an even number"});
-  refuses(five(), [](json& c) { c["num_hidden_layers"] = -1; }, {"layers is -1"});
-  refuses(five(), [](json& c) { c["bos_token_id"] = 96; }, {"bos_token is 96"});
-  refuses(five(), [](json& c) { c["bos_token_id"] = {1, 2}; }, {"'bos_token_id' is [1,2], expected one integer"});
-  refuses(five(), [](json& c) { c["eos_token_id"] = {1, "2"}; }, {"'eos_token_id' is [1,\"2\"]"});
+  refuses_config(five(), [](json& c) { c["head_dim"] = 7; }, {"head_dim is 7, expected an even number"});
+  refuses_config(five(), [](json& c) { c["num_hidden_layers"] = -1; }, {"layers is -1"});
+  refuses_config(five(), [](json& c) { c["bos_token_id"] = 96; }, {"bos_token is 96"});
+  refuses_config(five(),
+                 [](json& c) {
+                   c["bos_token_id"] = {1, 2};
+                 },
+                 {"'bos_token_id' is [1,2], expected one integer"});
+  refuses_config(five(), [](json& c) { c["eos_token_id"] = {1, "2"}; }, {"'eos_token_id' is [1,\"2\"]"});
   check_throws<FormatError>([] { parse_config("{", "config.json"); }, {"config.json: is not valid JSON"});
   check_throws<ConfigError>([] { parse_config("[]", "config.json"); }, {"config.json: the document is []"});
 }
 
 TEST_CASE("a written config is read back equal") {
   const TemporaryFolder folder;
-  std::vector<LlamaConfig> configs = {parsed(five())};
+  std::vector<LlamaConfig> configs = {parsed_config(five())};
   configs.push_back(configs[0]);
   configs[1].rope = {RopeKind::Linear, 1e4, 2, 1, 4, 0};
   configs[1].sliding_window = 8;

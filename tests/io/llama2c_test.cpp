@@ -40,7 +40,7 @@ Checkpoint parsed(const std::string& bytes) {
   return parse_llama2c(std::as_bytes(std::span(bytes.data(), bytes.size())), "m.bin");
 }
 
-void refuses(const std::string& bytes, std::initializer_list<std::string_view> parts) {
+void refuses_llama2c(const std::string& bytes, std::initializer_list<std::string_view> parts) {
   check_throws<FormatError>([&] { parsed(bytes); }, parts);
 }
 
@@ -174,16 +174,17 @@ TEST_CASE("truncated and oversized files") {
       CHECK(std::string(error.what()).starts_with("m.bin: "));
     }
   }
-  refuses("", {"m.bin: holds 0 bytes, expected at least the 28 of the header"});
-  refuses(whole.substr(0, 27), {"holds 27 bytes"});
-  refuses(whole.substr(0, 28), {"tensor token_embedding_table of shape (1, 5, 8) does not fit into the 0 bytes"});
-  refuses(whole.substr(0, whole.size() - 1), {"tensor freq_cis_imag of shape (1, 3, 2)"});
-  refuses(whole + "x", {"m.bin: 1 bytes follow the last tensor"});
+  refuses_llama2c("", {"m.bin: holds 0 bytes, expected at least the 28 of the header"});
+  refuses_llama2c(whole.substr(0, 27), {"holds 27 bytes"});
+  refuses_llama2c(whole.substr(0, 28),
+                  {"tensor token_embedding_table of shape (1, 5, 8) does not fit into the 0 bytes"});
+  refuses_llama2c(whole.substr(0, whole.size() - 1), {"tensor freq_cis_imag of shape (1, 3, 2)"});
+  refuses_llama2c(whole + "x", {"m.bin: 1 bytes follow the last tensor"});
 }
 
 TEST_CASE("hostile headers neither overflow nor allocate") {
   const auto refuses_header = [](Header header, std::initializer_list<std::string_view> parts) {
-    refuses(header.bytes() + std::string(1000, '\0'), parts);
+    refuses_llama2c(header.bytes() + std::string(1000, '\0'), parts);
   };
   constexpr std::int32_t most = INT32_MAX, least = INT32_MIN;
   refuses_header({.dim = 0}, {"m.bin: header: dim is 0, expected a positive number"});
@@ -203,7 +204,7 @@ TEST_CASE("hostile headers neither overflow nor allocate") {
   refuses_header({.layers = most}, {"tensor rms_att_weight of shape (2147483647, 1, 8) does not fit"});
   refuses_header({.hidden = most, .layers = 1}, {"tensor w1 of shape (1, 2147483647, 8) does not fit"});
   refuses_header({.layers = 1, .length = most}, {"does not fit"});
-  refuses(raw(std::vector<std::int32_t>(7, most)), {"header: dim is 2147483647"});
+  refuses_llama2c(raw(std::vector<std::int32_t>(7, most)), {"header: dim is 2147483647"});
 }
 
 TEST_CASE("a real checkpoint is read, and the file ends where it should") {

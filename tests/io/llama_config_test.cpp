@@ -23,7 +23,7 @@ LlamaConfig good() {
 }
 
 template <class F>
-void refuses(F&& change, std::initializer_list<std::string_view> parts) {
+void refuses_change(F&& change, std::initializer_list<std::string_view> parts) {
   LlamaConfig config = good();
   change(config);
   check_throws<ConfigError>([&] { config.validate(); }, parts);
@@ -43,25 +43,27 @@ TEST_CASE("a good config is good") {
 
 TEST_CASE("each contradiction names its field") {
   using C = LlamaConfig;
-  refuses([](C& c) { c.vocab_size = 0; }, {"LlamaConfig: vocab_size is 0, expected 1 to 2147483647"});
-  refuses([](C& c) { c.hidden_size = -1; }, {"hidden_size is -1"});
-  refuses([](C& c) { c.layers = 0; }, {"layers is 0"});
-  refuses([](C& c) { c.heads = 0; }, {"heads is 0"});
-  refuses([](C& c) { c.kv_heads = 0; }, {"kv_heads is 0"});
-  refuses([](C& c) { c.head_dim = 0; }, {"head_dim is 0"});
-  refuses([](C& c) { c.intermediate_size = 0; }, {"intermediate_size is 0"});
-  refuses([](C& c) { c.max_position = 0; }, {"max_position is 0"});
-  refuses([](C& c) { c.hidden_size = Index{1} << 40; }, {"hidden_size is 1099511627776"});
-  refuses([](C& c) { c.kv_heads = 4; }, {"heads is 6, expected a multiple of kv_heads 4"});
-  refuses([](C& c) { c.head_dim = 7; }, {"head_dim is 7, expected an even number"});
-  refuses([](C& c) { c.heads = c.kv_heads = 1 << 20, c.head_dim = 1 << 20; }, {"heads * head_dim is 1099511627776"});
-  refuses([](C& c) { c.rms_eps = -1; }, {"rms_eps is -1"});
-  refuses([](C& c) { c.rms_eps = std::numeric_limits<double>::quiet_NaN(); }, {"rms_eps is nan"});
-  refuses([](C& c) { c.sliding_window = -1; }, {"sliding_window is -1"});
-  refuses([](C& c) { c.rope.theta = 0; }, {"rope.theta is 0"});
-  refuses([](C& c) { c.rope = {RopeKind::Linear, 1e4, 0, 1, 4, 0}; }, {"rope.factor is 0"});
-  refuses([](C& c) { c.rope = {RopeKind::Llama3, 1e4, 8, 4, 4, 32}; }, {"low_freq_factor is 4", "0 < low < high"});
-  refuses([](C& c) { c.rope = {RopeKind::Llama3, 1e4, 8, 1, 4, 0}; }, {"rope.original_max_position is 0"});
-  refuses([](C& c) { c.bos_token = 96; }, {"bos_token is 96, expected 0 to 95"});
-  refuses([](C& c) { c.eos_tokens = {1, -1}; }, {"eos_tokens is -1"});
+  refuses_change([](C& c) { c.vocab_size = 0; }, {"LlamaConfig: vocab_size is 0, expected 1 to 2147483647"});
+  refuses_change([](C& c) { c.hidden_size = -1; }, {"hidden_size is -1"});
+  refuses_change([](C& c) { c.layers = 0; }, {"layers is 0"});
+  refuses_change([](C& c) { c.heads = 0; }, {"heads is 0"});
+  refuses_change([](C& c) { c.kv_heads = 0; }, {"kv_heads is 0"});
+  refuses_change([](C& c) { c.head_dim = 0; }, {"head_dim is 0"});
+  refuses_change([](C& c) { c.intermediate_size = 0; }, {"intermediate_size is 0"});
+  refuses_change([](C& c) { c.max_position = 0; }, {"max_position is 0"});
+  refuses_change([](C& c) { c.hidden_size = Index{1} << 40; }, {"hidden_size is 1099511627776"});
+  refuses_change([](C& c) { c.kv_heads = 4; }, {"heads is 6, expected a multiple of kv_heads 4"});
+  refuses_change([](C& c) { c.head_dim = 7; }, {"head_dim is 7, expected an even number"});
+  refuses_change([](C& c) { c.heads = c.kv_heads = 1 << 20, c.head_dim = 1 << 20; },
+                 {"heads * head_dim is 1099511627776"});
+  refuses_change([](C& c) { c.rms_eps = -1; }, {"rms_eps is -1"});
+  refuses_change([](C& c) { c.rms_eps = std::numeric_limits<double>::quiet_NaN(); }, {"rms_eps is nan"});
+  refuses_change([](C& c) { c.sliding_window = -1; }, {"sliding_window is -1"});
+  refuses_change([](C& c) { c.rope.theta = 0; }, {"rope.theta is 0"});
+  refuses_change([](C& c) { c.rope = {RopeKind::Linear, 1e4, 0, 1, 4, 0}; }, {"rope.factor is 0"});
+  refuses_change([](C& c) { c.rope = {RopeKind::Llama3, 1e4, 8, 4, 4, 32}; },
+                 {"low_freq_factor is 4", "0 < low < high"});
+  refuses_change([](C& c) { c.rope = {RopeKind::Llama3, 1e4, 8, 1, 4, 0}; }, {"rope.original_max_position is 0"});
+  refuses_change([](C& c) { c.bos_token = 96; }, {"bos_token is 96, expected 0 to 95"});
+  refuses_change([](C& c) { c.eos_tokens = {1, -1}; }, {"eos_tokens is -1"});
 }

@@ -10,7 +10,7 @@ using nlohmann::json;
 
 namespace {
 
-Tensor<float> counting(const Shape& shape, float start) {
+Tensor<float> counting_tensor(const Shape& shape, float start) {
   Tensor<float> tensor(shape);
   for (float& x : tensor.span()) x = start++;
   return tensor;
@@ -23,12 +23,13 @@ PeftAdapter sample() {
           4,
           0.25,
           {"q_proj", "down_proj"},
-          {{q0, {counting({2, 3}, 1), counting({5, 2}, 10)}}, {down1, {counting({2, 4}, 20), counting({3, 2}, 30)}}},
+          {{q0, {counting_tensor({2, 3}, 1), counting_tensor({5, 2}, 10)}},
+           {down1, {counting_tensor({2, 4}, 20), counting_tensor({3, 2}, 30)}}},
           "",
           false,
           false,
           {},
-          "sample"};
+          "sample", {}};
 }
 
 /// A folder with `sample`, whose config or tensors a test then changes.
@@ -47,7 +48,7 @@ struct Folder : TemporaryFolder {
 };
 
 template <class F>
-void refuses(F&& change, std::initializer_list<std::string_view> parts) {
+void refuses_adapter(F&& change, std::initializer_list<std::string_view> parts) {
   Folder folder;
   folder.change(change);
   check_throws<ConfigError>([&] { read_peft(folder); }, parts);
@@ -89,40 +90,42 @@ TEST_CASE("names and config are peft's") {
 }
 
 TEST_CASE("options that change the mathematics are refused by name") {
-  refuses([](json& c) { c["use_dora"] = true; }, {"adapter_config.json", "'use_dora' is true, which is not supported"});
-  refuses([](json& c) { c["use_rslora"] = 1; }, {"'use_rslora' is 1, expected true or false"});
+  refuses_adapter([](json& c) { c["use_dora"] = true; },
+                  {"adapter_config.json", "'use_dora' is true, which is not supported"});
+  refuses_adapter([](json& c) { c["use_rslora"] = 1; }, {"'use_rslora' is 1, expected true or false"});
   for (const char* key : {"lora_bias", "use_qalora", "use_bdlora"}) {
-    refuses([&](json& c) { c[key] = true; }, {key, "is true, which is not supported"});
+    refuses_adapter([&](json& c) { c[key] = true; }, {key, "is true, which is not supported"});
   }
   for (const char* key :
        {"trainable_token_indices", "layer_replication", "alora_invocation_tokens", "target_parameters"}) {
-    refuses([&](json& c) { c[key] = {1}; }, {key, "is [1], which is not supported"});
+    refuses_adapter([&](json& c) { c[key] = {1}; }, {key, "is [1], which is not supported"});
   }
-  refuses([](json& c) { c["fan_in_fan_out"] = true; }, {"'fan_in_fan_out' is true"});
-  refuses([](json& c) { c["bias"] = "lora_only"; }, {"'bias' is \"lora_only\", expected 'none'"});
-  refuses([](json& c) { c["modules_to_save"] = {"lm_head"}; }, {"'modules_to_save' is [\"lm_head\"]"});
-  refuses([](json& c) { c["alpha_pattern"] = {{"q.*", 4}}; }, {"'alpha_pattern' is", "regular expressions"});
-  refuses([](json& c) { c["alpha_pattern"] = {{"q_proj", "4"}}; }, {"'alpha_pattern' is", "expected numbers"});
-  refuses([](json& c) { c["alpha_pattern"] = {1}; }, {"'alpha_pattern' is [1], expected an object"});
-  refuses(
+  refuses_adapter([](json& c) { c["fan_in_fan_out"] = true; }, {"'fan_in_fan_out' is true"});
+  refuses_adapter([](json& c) { c["bias"] = "lora_only"; }, {"'bias' is \"lora_only\", expected 'none'"});
+  refuses_adapter([](json& c) { c["modules_to_save"] = {"lm_head"}; }, {"'modules_to_save' is [\"lm_head\"]"});
+  refuses_adapter([](json& c) { c["alpha_pattern"] = {{"q.*", 4}}; }, {"'alpha_pattern' is", "regular expressions"});
+  refuses_adapter([](json& c) { c["alpha_pattern"] = {{"q_proj", "4"}}; }, {"'alpha_pattern' is", "expected numbers"});
+  refuses_adapter([](json& c) { c["alpha_pattern"] = {1}; }, {"'alpha_pattern' is [1], expected an object"});
+  refuses_adapter(
       [](json& c) {
         c["alpha_pattern"] = {{"q_proj", 4}, {"self_attn.q_proj", 5}};
       },
       {"'alpha_pattern' gives '" + q0 + "' both 4 and 5"});
-  refuses([](json& c) { c["peft_type"] = "IA3"; }, {"'peft_type' is \"IA3\", expected 'LORA'"});
-  refuses([](json& c) { c["target_modules"] = ""; }, {"'target_modules' is \"\", expected a list of names or a text"});
-  refuses(
+  refuses_adapter([](json& c) { c["peft_type"] = "IA3"; }, {"'peft_type' is \"IA3\", expected 'LORA'"});
+  refuses_adapter([](json& c) { c["target_modules"] = ""; },
+                  {"'target_modules' is \"\", expected a list of names or a text"});
+  refuses_adapter(
       [](json& c) {
         c["target_modules"] = {"q_proj", 1};
       },
       {"'target_modules' is [\"q_proj\",1], expected a list"});
-  refuses([](json& c) { c["target_modules"] = json::array(); }, {"'target_modules' is [], expected a list"});
-  refuses([](json& c) { c["init_lora_weights"] = "pissa"; },
+  refuses_adapter([](json& c) { c["target_modules"] = json::array(); }, {"'target_modules' is [], expected a list"});
+  refuses_adapter([](json& c) { c["init_lora_weights"] = "pissa"; },
           {"'init_lora_weights' is \"pissa\", expected true, false"});
-  refuses([](json& c) { c["r"] = 0; }, {"'r' is 0, expected a positive number"});
-  refuses([](json& c) { c.erase("lora_alpha"); }, {"'lora_alpha' is missing, expected a number"});
-  refuses([](json& c) { c["lora_dropout"] = 1; }, {"'lora_dropout' is 1"});
-  refuses([](json& c) { c["a_new_option"] = 1; }, {"'a_new_option' is 1, which is not supported"});
+  refuses_adapter([](json& c) { c["r"] = 0; }, {"'r' is 0, expected a positive number"});
+  refuses_adapter([](json& c) { c.erase("lora_alpha"); }, {"'lora_alpha' is missing, expected a number"});
+  refuses_adapter([](json& c) { c["lora_dropout"] = 1; }, {"'lora_dropout' is 1"});
+  refuses_adapter([](json& c) { c["a_new_option"] = 1; }, {"'a_new_option' is 1, which is not supported"});
 }
 
 TEST_CASE("options that are off pass, known or not") {
@@ -180,19 +183,19 @@ TEST_CASE("an eva adapter: ranks and alphas of single modules, by their names") 
   const auto name = [](const std::string& module, char factor) {
     return fmt::format("base_model.model.{}.lora_{}.weight", module, factor);
   };
-  folder.write({{name(q0, 'A'), counting({2, 3}, 1)},
-                {name(q0, 'B'), counting({5, 2}, 1)},
-                {name(down1, 'A'), counting({3, 4}, 1)},
-                {name(down1, 'B'), counting({3, 3}, 1)}});
+  folder.write({{name(q0, 'A'), counting_tensor({2, 3}, 1)},
+                {name(q0, 'B'), counting_tensor({5, 2}, 1)},
+                {name(down1, 'A'), counting_tensor({3, 4}, 1)},
+                {name(down1, 'B'), counting_tensor({3, 3}, 1)}});
   const PeftAdapter adapter = read_peft(folder);
   CHECK(adapter.scale(q0) == 8.0 / 2);
   CHECK(adapter.scale(down1) == 5.0 / 3);
   CHECK(adapter.alphas.size() == 1);
   check_throws<ConfigError>([&] { write_peft(folder / "again", adapter); }, {"1 modules have alphas of their own"});
-  folder.write({{name(q0, 'A'), counting({2, 3}, 1)},
-                {name(q0, 'B'), counting({5, 3}, 1)},
-                {name(down1, 'A'), counting({3, 4}, 1)},
-                {name(down1, 'B'), counting({3, 3}, 1)}});
+  folder.write({{name(q0, 'A'), counting_tensor({2, 3}, 1)},
+                {name(q0, 'B'), counting_tensor({5, 3}, 1)},
+                {name(down1, 'A'), counting_tensor({3, 4}, 1)},
+                {name(down1, 'B'), counting_tensor({3, 3}, 1)}});
   check_throws<ShapeError>([&] { read_peft(folder); }, {name(q0, 'B'), "has shape (5, 3), expected (out, 2)"});
   folder.change([](json& c) { c.erase("rank_pattern"); });
   check_throws<ShapeError>([&] { read_peft(folder); }, {"expected (4, in)"});
@@ -202,7 +205,7 @@ TEST_CASE("missing, surplus and misshapen tensors") {
   const auto name = [](const std::string& module, char factor) {
     return fmt::format("base_model.model.{}.lora_{}.weight", module, factor);
   };
-  const Tensor<float> a = counting({2, 3}, 0), b = counting({5, 2}, 0);
+  const Tensor<float> a = counting_tensor({2, 3}, 0), b = counting_tensor({5, 2}, 0);
   Folder folder;
   folder.change([](json& c) { c["target_modules"] = {"q_proj"}; });
   folder.write({{name(q0, 'A'), a}, {name(q0, 'B'), b}});

@@ -8,7 +8,7 @@ using namespace io_test;
 namespace {
 
 /// The reader must refuse this header over `size` bytes of data, with these words.
-void refuses(const std::string& header, std::size_t size, std::initializer_list<std::string_view> parts) {
+void refuses_header(const std::string& header, std::size_t size, std::initializer_list<std::string_view> parts) {
   CAPTURE(header);
   const std::string bytes = safetensors_bytes(header, std::string(size, '\0'));
   check_throws<FormatError>(
@@ -114,44 +114,51 @@ TEST_CASE("hostile header lengths") {
 }
 
 TEST_CASE("hostile headers") {
-  refuses("[]", 0, {"the header is [], expected an object"});
-  refuses("null", 0, {"the header is null, expected an object"});
-  refuses(std::string("{}\0", 3), 0, {"is not valid JSON"});
-  refuses(R"({"a":1})", 0, {"tensor 'a' is 1, expected an object"});
-  refuses(R"({"a":{"shape":[1],"data_offsets":[0,4]}})", 4, {"tensor 'a': dtype is missing"});
-  refuses(R"({"a":{"dtype":"F32","data_offsets":[0,4]}})", 4, {"tensor 'a': shape is missing"});
-  refuses(R"({"a":{"dtype":"F32","shape":[1]}})", 4, {"tensor 'a': data_offsets is missing"});
-  refuses(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":0}})", 4, {"has the unknown field 'x'"});
-  refuses(
+  refuses_header("[]", 0, {"the header is [], expected an object"});
+  refuses_header("null", 0, {"the header is null, expected an object"});
+  refuses_header(std::string("{}\0", 3), 0, {"is not valid JSON"});
+  refuses_header(R"({"a":1})", 0, {"tensor 'a' is 1, expected an object"});
+  refuses_header(R"({"a":{"shape":[1],"data_offsets":[0,4]}})", 4, {"tensor 'a': dtype is missing"});
+  refuses_header(R"({"a":{"dtype":"F32","data_offsets":[0,4]}})", 4, {"tensor 'a': shape is missing"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[1]}})", 4, {"tensor 'a': data_offsets is missing"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":0}})", 4, {"has the unknown field 'x'"});
+  refuses_header(
       R"({"a":{"dtype":"F7","shape":[4],"data_offsets":[0,4]}})", 4,
       {"tensor 'a': dtype is \"F7\", expected one of F64, F32, F16, BF16, I64, I32, U8, BOOL, I8", "F8_E4M3", "C64"});
-  refuses(R"({"a":{"dtype":32,"shape":[1],"data_offsets":[0,4]}})", 4, {"dtype is 32, expected"});
-  refuses(R"({"a":{"dtype":"F32","shape":1,"data_offsets":[0,4]}})", 4, {"shape is 1, expected a list of integers"});
-  refuses(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4, {"shape holds -1, expected an integer"});
-  refuses(R"({"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}})", 4, {"shape holds 1.0, expected an integer"});
-  refuses(R"({"a":{"dtype":"F32","shape":["1"],"data_offsets":[0,4]}})", 4, {"shape holds \"1\""});
-  refuses(R"({"a":{"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,4]}})", 4,
+  refuses_header(R"({"a":{"dtype":32,"shape":[1],"data_offsets":[0,4]}})", 4, {"dtype is 32, expected"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":1,"data_offsets":[0,4]}})", 4,
+                 {"shape is 1, expected a list of integers"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4,
+                 {"shape holds -1, expected an integer"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}})", 4,
+                 {"shape holds 1.0, expected an integer"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":["1"],"data_offsets":[0,4]}})", 4, {"shape holds \"1\""});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,4]}})", 4,
           {"shape holds 9223372036854775808"});
-  refuses(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0, {"too large to count"});
-  refuses(R"({"a":{"dtype":"U8","shape":[9223372036854775807,2,0],"data_offsets":[0,0]}})", 0, {"too large to count"});
-  refuses(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}})", 4, {"data_offsets [0] are 1 numbers, expected 2"});
-  refuses(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", 8, {"are 3 numbers, expected 2"});
-  refuses(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}})", 8,
+  refuses_header(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0,
+                 {"too large to count"});
+  refuses_header(R"({"a":{"dtype":"U8","shape":[9223372036854775807,2,0],"data_offsets":[0,0]}})", 0,
+                 {"too large to count"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}})", 4,
+                 {"data_offsets [0] are 1 numbers, expected 2"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", 8, {"are 3 numbers, expected 2"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}})", 8,
           {"tensor 'a': data_offsets [8, 4] runs backwards"});
-  refuses(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,-4]}})", 8, {"data_offsets holds -4"});
-  refuses(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4, {"[0, 8] runs past the 4 bytes of data"});
-  refuses(R"({"a":{"dtype":"F32","shape":[0],"data_offsets":[9223372036854775807,9223372036854775807]}})", 4,
+  refuses_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,-4]}})", 8, {"data_offsets holds -4"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4,
+                 {"[0, 8] runs past the 4 bytes of data"});
+  refuses_header(R"({"a":{"dtype":"F32","shape":[0],"data_offsets":[9223372036854775807,9223372036854775807]}})", 4,
           {"runs past the 4 bytes of data"});
-  refuses(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}})", 8,
+  refuses_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}})", 8,
           {"tensor 'a': data_offsets [0, 8] spans 8 bytes, expected 4 for F32 of shape [1]"});
-  refuses(
+  refuses_header(
       R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
       8, {"key 'a' appears twice"});
-  refuses(R"({"__metadata__":[]})", 0, {"__metadata__ is [], expected an object"});
-  refuses(R"({"__metadata__":{"a":1}})", 0, {"__metadata__ 'a' is 1, expected a string"});
-  refuses(R"({"__metadata__":{"a":"1","a":"2"}})", 0, {"key 'a' appears twice"});
-  refuses("{\"" + std::string(5'000'000, 'x') + "\":1}", 0, {"xxx...' is 1"});  // the message stays short
-  refuses("{\"a\":" + std::string(1'000'000, '['), 0, {"nested deeper"});
+  refuses_header(R"({"__metadata__":[]})", 0, {"__metadata__ is [], expected an object"});
+  refuses_header(R"({"__metadata__":{"a":1}})", 0, {"__metadata__ 'a' is 1, expected a string"});
+  refuses_header(R"({"__metadata__":{"a":"1","a":"2"}})", 0, {"key 'a' appears twice"});
+  refuses_header("{\"" + std::string(5'000'000, 'x') + "\":1}", 0, {"xxx...' is 1"});  // the message stays short
+  refuses_header("{\"a\":" + std::string(1'000'000, '['), 0, {"nested deeper"});
 }
 
 TEST_CASE("overlaps and holes") {
@@ -160,12 +167,12 @@ TEST_CASE("overlaps and holes") {
                        R"("b":{{"dtype":"U8","shape":[{}],"data_offsets":[{},{}]}}}})",
                        b - a, a, b, d - c, c, d);
   };
-  refuses(two(0, 4, 3, 8), 8, {"tensor 'b' at [3, 8] overlaps tensor 'a' at [0, 4]"});
-  refuses(two(0, 8, 0, 8), 8, {"tensor 'b' at [0, 8] overlaps tensor 'a' at [0, 8]"});
-  refuses(two(0, 8, 2, 2), 8, {"tensor 'b' at [2, 2] overlaps tensor 'a' at [0, 8]"});
-  refuses(two(5, 8, 0, 4), 8, {"bytes [4, 5] before tensor 'a' belong to no tensor"});
-  refuses(two(1, 4, 4, 8), 8, {"bytes [0, 1] before tensor 'a' belong to no tensor"});
-  refuses(two(0, 4, 4, 7), 8, {"bytes [7, 8] at the end belong to no tensor"});
+  refuses_header(two(0, 4, 3, 8), 8, {"tensor 'b' at [3, 8] overlaps tensor 'a' at [0, 4]"});
+  refuses_header(two(0, 8, 0, 8), 8, {"tensor 'b' at [0, 8] overlaps tensor 'a' at [0, 8]"});
+  refuses_header(two(0, 8, 2, 2), 8, {"tensor 'b' at [2, 2] overlaps tensor 'a' at [0, 8]"});
+  refuses_header(two(5, 8, 0, 4), 8, {"bytes [4, 5] before tensor 'a' belong to no tensor"});
+  refuses_header(two(1, 4, 4, 8), 8, {"bytes [0, 1] before tensor 'a' belong to no tensor"});
+  refuses_header(two(0, 4, 4, 7), 8, {"bytes [7, 8] at the end belong to no tensor"});
   const std::string fine = safetensors_bytes(two(4, 8, 0, 4), "12345678");
   const Safetensors file(std::as_bytes(std::span(fine.data(), fine.size())), "m");
   CHECK(file.read<std::uint8_t>("b").data()[0] == '1');

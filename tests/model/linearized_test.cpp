@@ -17,18 +17,18 @@ using lolcats::testing::same;
 
 namespace {
 
-struct Folder {
+struct CheckpointFolder {
   std::filesystem::path path =
       std::filesystem::temp_directory_path() / fmt::format("lolcats_linearized_test_{}", ::getpid());
-  Folder() { std::filesystem::remove_all(path); }
-  ~Folder() { std::filesystem::remove_all(path); }
+  CheckpointFolder() { std::filesystem::remove_all(path); }
+  ~CheckpointFolder() { std::filesystem::remove_all(path); }
 };
 
 }  // namespace
 
 TEST_CASE_TEMPLATE("save and load over the same base, bit for bit", Model, Terraces, Grouped, SharedLinear,
                    Control<double>) {
-  const Folder folder;
+  const CheckpointFolder folder;
   auto model = vivid<Model>(tiny_config());  // adapters and maps hold float32 numbers
   auto base = convert<Teacher<double>>(model);
   save_linearized(model, folder.path, {{"steps", 7}});
@@ -43,7 +43,7 @@ TEST_CASE_TEMPLATE("save and load over the same base, bit for bit", Model, Terra
 }
 
 TEST_CASE("tensors have the published names and shapes") {
-  const Folder folder;
+  const CheckpointFolder folder;
   auto model = vivid<Grouped>(tiny_config());
   save_linearized(model, folder.path);
   const auto maps = read_method(folder.path, Grouped::Attention::name()).maps;
@@ -61,7 +61,7 @@ TEST_CASE("tensors have the published names and shapes") {
 }
 
 TEST_CASE("a checkpoint of another method is refused") {
-  const Folder folder;
+  const CheckpointFolder folder;
   auto model = vivid<Grouped>(tiny_config());
   auto base = convert<Teacher<double>>(model);
   save_linearized(model, folder.path);
@@ -81,7 +81,7 @@ TEST_CASE("a checkpoint of another method is refused") {
 }
 
 TEST_CASE("another base, a missing map, a surplus map") {
-  const Folder folder;
+  const CheckpointFolder folder;
   auto model = vivid<Terraces>(tiny_config());
   save_linearized(model, folder.path);
   LlamaConfig config = tiny_config();
@@ -101,7 +101,7 @@ TEST_CASE("another base, a missing map, a surplus map") {
 }
 
 TEST_CASE("over a base with one other number, checkpoint and adapter are refused unless any base will do") {
-  const Folder folder;
+  const CheckpointFolder folder;
   auto model = vivid<Grouped>(tiny_config());
   const auto number = [&](Teacher<double>& base, std::string_view name, Index at) -> double& {
     for (const auto& [found, parameter] : base.base_parameters()) {
@@ -145,7 +145,7 @@ TEST_CASE("over a base with one other number, checkpoint and adapter are refused
 }
 
 TEST_CASE("adapters alone, and a failed load changes nothing") {
-  const Folder folder;
+  const CheckpointFolder folder;
   auto model = vivid<Control<double>>(tiny_config());
   save_adapter(model, folder.path);
   auto base = convert<Teacher<double>>(model);

@@ -18,10 +18,10 @@ using lolcats::testing::same;
 namespace {
 
 /// A folder that disappears with the test.
-struct Folder {
+struct ModelFolder {
   std::filesystem::path path = std::filesystem::temp_directory_path() / fmt::format("lolcats_load_test_{}", ::getpid());
-  Folder() { std::filesystem::remove_all(path); }
-  ~Folder() { std::filesystem::remove_all(path); }
+  ModelFolder() { std::filesystem::remove_all(path); }
+  ~ModelFolder() { std::filesystem::remove_all(path); }
 };
 
 /// The base tensors of a model under their names, ready to be changed and written.
@@ -46,7 +46,7 @@ struct Named {
 
 TEST_CASE_TEMPLATE("save and load, bit for bit", Model, Teacher<double>, Control<float>) {
   for (const bool tied : {false, true}) {
-    const Folder folder;
+    const ModelFolder folder;
     auto model = vivid<Model>(tiny_config(tied));
     save_llama(model, folder.path);
     auto loaded = load_llama<Model>(folder.path);
@@ -67,7 +67,7 @@ TEST_CASE_TEMPLATE("save and load, bit for bit", Model, Teacher<double>, Control
 TEST_CASE_TEMPLATE("a Qwen is saved and loaded, bit for bit, and what it lacks or has too much is named", Model,
                    Teacher<double>, Control<float>) {
   for (const auto& [biases, norms] : {std::pair{true, false}, {false, true}}) {
-    const Folder folder;
+    const ModelFolder folder;
     LlamaConfig config = qwen_config(biases, norms, norms);
     config.sliding_window = biases ? 3 : 0;
     auto model = vivid<Model>(config);
@@ -90,7 +90,7 @@ TEST_CASE_TEMPLATE("a Qwen is saved and loaded, bit for bit, and what it lacks o
 }
 
 TEST_CASE("a backend names its softmax model") {
-  const Folder folder;
+  const ModelFolder folder;
   auto model = vivid<Teacher<double>>(tiny_config());
   save_llama(model, folder.path);
   auto loaded = load_llama<Cpu<double>>(folder.path);
@@ -100,7 +100,7 @@ TEST_CASE("a backend names its softmax model") {
 }
 
 TEST_CASE("BF16 on disk rounds once") {
-  const Folder folder;
+  const ModelFolder folder;
   auto model = vivid<Teacher<double>>(tiny_config());
   save_llama(model, folder.path, DType::BF16);
   auto loaded = load_llama<Teacher<double>>(folder.path);
@@ -114,7 +114,7 @@ TEST_CASE("BF16 on disk rounds once") {
 }
 
 TEST_CASE("merged adapters are saved as weights") {
-  const Folder folder;
+  const ModelFolder folder;
   auto model = vivid<Control<double>>(tiny_config());
   const TinyBatch batch = tiny_batch();
   const auto want = logits_of(model, batch.tokens, batch.sequences);
@@ -129,7 +129,7 @@ TEST_CASE("tied embeddings under either name, or both") {
   const std::string table = "model.embed_tokens.weight", head = "lm_head.weight";
   for (const int form : {0, 1, 2}) {
     CAPTURE(form);
-    const Folder folder;
+    const ModelFolder folder;
     Named named(model);
     if (form > 0) named.tensors[head] = named.tensors.at(table);
     if (form > 1) named.tensors.erase(table);
@@ -137,7 +137,7 @@ TEST_CASE("tied embeddings under either name, or both") {
     auto loaded = load_llama<Teacher<double>>(folder.path);
     CHECK(numbers_of(loaded) == numbers_of(model));
   }
-  const Folder folder;
+  const ModelFolder folder;
   Named named(model);
   named.tensors[head] = Tensor<double>(Shape{13, 10});
   std::fill_n(named.tensors[head].data(), 130, 1.0);
@@ -149,7 +149,7 @@ TEST_CASE("strict: missing, surplus, another shape") {
   auto model = vivid<Teacher<double>>(tiny_config());
   const std::string name = "model.layers.1.mlp.up_proj.weight";
   {
-    const Folder folder;
+    const ModelFolder folder;
     Named named(model);
     named.tensors.erase(name);
     named.write(folder.path, model.config());
@@ -157,7 +157,7 @@ TEST_CASE("strict: missing, surplus, another shape") {
                          doctest::Contains("'model.layers.1.mlp.up_proj.weight' is missing"), FormatError);
   }
   {
-    const Folder folder;
+    const ModelFolder folder;
     Named named(model);
     named.tensors["model.layers.2.mlp.up_proj.weight"] = Tensor<double>(Shape{0});
     named.write(folder.path, model.config());
@@ -165,14 +165,14 @@ TEST_CASE("strict: missing, surplus, another shape") {
                          doctest::Contains("model.layers.2.mlp.up_proj.weight"), FormatError);
   }
   {
-    const Folder folder;
+    const ModelFolder folder;
     Named named(model);
     std::swap(named.tensors.at(name), named.tensors.at("model.layers.1.mlp.down_proj.weight"));
     named.write(folder.path, model.config());
     CHECK_THROWS_WITH_AS(load_llama<Teacher<double>>(folder.path), doctest::Contains("expected (7, 10)"), ShapeError);
   }
   {  // untied, but without a head of its own
-    const Folder folder;
+    const ModelFolder folder;
     Named named(model);
     named.tensors.erase("lm_head.weight");
     named.write(folder.path, model.config());
@@ -183,7 +183,7 @@ TEST_CASE("strict: missing, surplus, another shape") {
 }
 
 TEST_CASE("a failed save leaves the older checkpoint") {
-  const Folder folder;
+  const ModelFolder folder;
   auto model = vivid<Teacher<double>>(tiny_config());
   save_llama(model, folder.path);
   auto other = vivid<Teacher<double>>(tiny_config(), 77);

@@ -37,8 +37,8 @@ Model filled() {
   return model;
 }
 
-/// Rows for fit_scores.
-struct Rows {
+/// Rows for fit_scores, as they are read.
+struct CountedRows {
   std::vector<std::vector<Index>> rows;
   std::size_t size() const { return rows.size(); }
   Batch batch(std::span<const Index> which) const {
@@ -54,8 +54,8 @@ struct Rows {
     return batch;
   }
 };
-Rows random_rows(Index count, Index length) {
-  Rows data;
+CountedRows random_rows(Index count, Index length) {
+  CountedRows data;
   Rng rng(5, 1);
   for (Index n = 0; n < count; ++n) {
     data.rows.emplace_back();
@@ -109,7 +109,7 @@ TEST_CASE("stage 1 trains what a gate learns") {
 
 TEST_CASE("fit_scores: the best linear prediction of the attention from beyond the window") {
   Cached model = filled<Cached>();
-  const Rows data = random_rows(6, 20);
+  const CountedRows data = random_rows(6, 20);
   const ScoreFit fit = fit_scores(model, data, {.rows = 4, .ridge = 1e-9});
   for (const double explained : fit.explained) {
     CHECK(explained > 0.05);

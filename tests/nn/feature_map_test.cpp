@@ -18,7 +18,7 @@ namespace {
 using B = Cpu<double>;
 
 template <class M>
-FeatureMapLayer<B, M> make(std::uint64_t seed = 1, std::uint64_t stream = 0) {
+FeatureMapLayer<B, M> make_map(std::uint64_t seed = 1, std::uint64_t stream = 0) {
   return FeatureMapLayer<B, M>({}, 4, 6, seed, stream);
 }
 template <class Layer>
@@ -34,46 +34,46 @@ double largest(const std::vector<double>& values) {
 }  // namespace
 
 TEST_CASE("identity start: feature j is coordinate j, and zero under a skip connection") {
-  const auto w = weight(make<Hedgehog<3>>());
+  const auto w = weight(make_map<Hedgehog<3>>());
   REQUIRE(w.size() == 4 * 6 * 3);
   for (std::size_t i = 0; i < w.size(); ++i) CHECK(w[i] == (i / 3 % 6 == i % 3 ? 1.0 : 0.0));
-  const auto wide = weight(make<Hedgehog<9>>());  // more features than coordinates
+  const auto wide = weight(make_map<Hedgehog<9>>());  // more features than coordinates
   for (std::size_t i = 0; i < wide.size(); ++i) CHECK(wide[i] == (i / 9 % 6 == i % 9 ? 1.0 : 0.0));
-  for (const double x : weight(make<Skip<Hedgehog<6>>>())) CHECK(x == 0);
-  CHECK_THROWS_WITH_AS(make<Skip<Hedgehog<3>>>(),
+  for (const double x : weight(make_map<Skip<Hedgehog<6>>>())) CHECK(x == 0);
+  CHECK_THROWS_WITH_AS(make_map<Skip<Hedgehog<3>>>(),
                        doctest::Contains("projects onto 3 features, expected the head size 6"), ConfigError);
 }
 
 TEST_CASE("Kaiming start as published: uniform in +-sqrt(6 / (d f))") {
   using Map = StartedBy<Hedgehog<50>, KaimingStart>;
-  const auto w = weight(make<Map>());
+  const auto w = weight(make_map<Map>());
   const double bound = std::sqrt(6.0 / (6 * 50));
   CHECK(largest(w) <= bound);
   CHECK(largest(w) > 0.99 * bound);
-  CHECK(w == weight(make<Map>()));
-  CHECK(w != weight(make<Map>(2)));
-  CHECK(w != weight(make<Map>(1, 1)));
+  CHECK(w == weight(make_map<Map>()));
+  CHECK(w != weight(make_map<Map>(2)));
+  CHECK(w != weight(make_map<Map>(1, 1)));
 }
 
 TEST_CASE("biases: uniform in +-sqrt(6 / (H width))") {
-  const auto vector = as_doubles(make<T2R<200>>().bias().value);
+  const auto vector = as_doubles(make_map<T2R<200>>().bias().value);
   CHECK(vector.size() == 800);
   CHECK(largest(vector) <= std::sqrt(6.0 / 800));
   CHECK(largest(vector) > 0.98 * std::sqrt(6.0 / 800));
   double most = 0;
   for (std::uint64_t seed = 0; seed < 100; ++seed) {  // four numbers each
-    const auto layer = make<T2R<200, Bias::head>>(seed);
+    const auto layer = make_map<T2R<200, Bias::head>>(seed);
     CHECK(layer.bias().shape() == Shape{4, 1});
     most = std::max(most, largest(as_doubles(layer.bias().value)));
   }
   CHECK(most <= std::sqrt(6.0 / 4));
   CHECK(most > 0.98 * std::sqrt(6.0 / 4));
-  CHECK_FALSE(make<Hedgehog<3>>().bias());
+  CHECK_FALSE(make_map<Hedgehog<3>>().bias());
 }
 
 TEST_CASE("keys start with the maps of the queries: all, or the first of each group") {
   using Map = StartedBy<T2R<5>, NormalStart>;
-  const auto queries = make<Map>();
+  const auto queries = make_map<Map>();
   const auto all = FeatureMapLayer<B, Map>::every({}, queries, 1);
   CHECK(weight(all) == weight(queries));
   const auto groups = FeatureMapLayer<B, Map>::every({}, queries, 2);
@@ -89,7 +89,7 @@ TEST_CASE("keys start with the maps of the queries: all, or the first of each gr
 }
 
 TEST_CASE("equal at the start, separate when trained") {
-  auto queries = make<Hedgehog<3>>();
+  auto queries = make_map<Hedgehog<3>>();
   auto keys = FeatureMapLayer<B, Hedgehog<3>>::every({}, queries, 1);
   keys.visit_maps("at", [](const std::string& name, const Shape& shape, Parameter<B>& parameter) {
     CHECK(name == "at.mlp.layer");

@@ -24,7 +24,7 @@ using Plain = Projection<B, Lora<3, Targets{q, down}, 5>, k>;
 
 /// A projection (5, 7) with normal weights; b too, so that the adapter matters.
 template <class P>
-P make(std::uint64_t seed = 1) {
+P make_projection(std::uint64_t seed = 1) {
   P projection(B{}, 7, 5, 2, seed);
   Rng rng(8);
   projection.visit_base("w", [&](const std::string& name, const Shape& shape, Parameter<B>& parameter) {
@@ -73,14 +73,14 @@ std::vector<double> expected(Adapted& projection, bool with_adapter) {
 }  // namespace
 
 TEST_CASE("W x + (alpha / rank) B A x, on request without the update") {
-  auto projection = make<Adapted>();
+  auto projection = make_projection<Adapted>();
   CHECK(close(expected(projection, true), apply(projection), 1e-14));
   projection.use_adapter(false);
   CHECK(close(expected(projection, false), apply(projection), 1e-14));
 }
 
 TEST_CASE("merge and unmerge") {
-  auto projection = make<Adapted>();
+  auto projection = make_projection<Adapted>();
   const auto want = apply(projection);
   const View<const double> weight = projection.weight().value();
   const Adapted before = projection;
@@ -97,7 +97,7 @@ TEST_CASE("merge and unmerge") {
 }
 
 TEST_CASE("a bias is added to every row, with the adapter, without it and merged, and can be trained") {
-  Adapted plain = make<Adapted>(), biased(B{}, 7, 5, 2, 1, true);
+  Adapted plain = make_projection<Adapted>(), biased(B{}, 7, 5, 2, 1, true);
   const std::vector<double> bias = {1, -2, 3, 0.5, 4};
   std::vector<std::string> names;
   plain.visit_base("w", [&](const auto&, const auto&, Parameter<B>& from) {
@@ -132,7 +132,7 @@ TEST_CASE("a bias is added to every row, with the adapter, without it and merged
 }
 
 TEST_CASE("merging keeps a trained base weight trained") {
-  auto projection = make<Adapted>();
+  auto projection = make_projection<Adapted>();
   projection.visit_base("", [](const auto&, const auto&, Parameter<B>& p) { p.train({}); });
   projection.merge({});
   CHECK_FALSE(projection.weight().trained());
@@ -144,7 +144,7 @@ TEST_CASE("where the policy has no adapter there is none") {
   static_assert(Adapted::adapted && !Plain::adapted);
   static_assert(sizeof(Plain) < sizeof(Adapted));
   static_assert(sizeof(Plain) == sizeof(Projection<B, NoAdapter, q>));
-  auto projection = make<Plain>();
+  auto projection = make_projection<Plain>();
   int visits = 0;
   projection.visit_adapter("", [&](const auto&, const auto&, const auto&) { ++visits; });
   CHECK(visits == 0);

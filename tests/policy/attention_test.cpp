@@ -31,23 +31,23 @@ struct NoAffine {
   static constexpr bool shared_maps = false, key_maps_per_group = false;
   static std::string name() { return "no_affine"; }
 };
-struct NoName {
+struct NoAttentionName {
   using Map = NoMap;
   using Window = Everything;
   static constexpr bool affine = false, shared_maps = false, key_maps_per_group = false;
 };
-struct Complete : NoName {
+struct CompleteAttention : NoAttentionName {
   static std::string name() { return "complete"; }
 };
 
-static_assert(AttentionPolicy<Complete> && AttentionPolicy<ArchetypeAttention>);
+static_assert(AttentionPolicy<CompleteAttention> && AttentionPolicy<ArchetypeAttention>);
 static_assert(AttentionPolicy<Softmax<>> && AttentionPolicy<Linear<Hedgehog<4>>> &&
               AttentionPolicy<Hybrid<Hedgehog<4>, Sliding<8>>>);
 static_assert(!AttentionPolicy<NoMapType>);
 static_assert(!AttentionPolicy<NoWindow>);
 static_assert(!AttentionPolicy<WrongWindow>);
 static_assert(!AttentionPolicy<NoAffine>);
-static_assert(!AttentionPolicy<NoName>);
+static_assert(!AttentionPolicy<NoAttentionName>);
 static_assert(!AttentionPolicy<int>);
 
 /// Does `Attention<Arguments...>` exist?

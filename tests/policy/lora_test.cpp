@@ -31,7 +31,7 @@ struct NoDropout {
   static constexpr double alpha = 1;
   static std::string name() { return "no_dropout"; }
 };
-struct NoName {
+struct NoLoraName {
   static constexpr Targets targets = qkvo;
   static constexpr Index rank = 1;
   static constexpr double alpha = 1, dropout = 0;
@@ -42,7 +42,7 @@ static_assert(!AdapterPolicy<NoTargets>);
 static_assert(!AdapterPolicy<NoRank>);
 static_assert(!AdapterPolicy<NoAlpha>);
 static_assert(!AdapterPolicy<NoDropout>);
-static_assert(!AdapterPolicy<NoName>);
+static_assert(!AdapterPolicy<NoLoraName>);
 static_assert(!AdapterPolicy<int>);
 
 static_assert(Lora<8>::alpha == 16 && Lora<8, qkvo, 8>::alpha == 8 && Lora<8>::dropout == 0);

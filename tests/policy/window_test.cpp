@@ -30,7 +30,7 @@ struct NoPeriod {
   static Index span() { return 1; }
   static std::string name() { return "no_period"; }
 };
-struct NoName {
+struct NoWindowName {
   static constexpr bool has_near = true, has_far = true;
   static Index begin(Index n) { return n; }
   static Index span() { return 1; }
@@ -49,15 +49,15 @@ struct FloatingBegin : NoBegin {
 struct ChangingBegin : NoBegin {
   Index begin(Index n) { return n; }  // not const
 };
-struct Complete : NoBegin {
+struct CompleteWindow : NoBegin {
   static Index begin(Index n) { return n; }
 };
 
-static_assert(Window<Complete> && Window<ArchetypeWindow>);
+static_assert(Window<CompleteWindow> && Window<ArchetypeWindow>);
 static_assert(!Window<NoBegin>);
 static_assert(!Window<NoSpan>);
 static_assert(!Window<NoPeriod>);
-static_assert(!Window<NoName>);
+static_assert(!Window<NoWindowName>);
 static_assert(!Window<NoFar>);
 static_assert(!Window<FloatingBegin>);
 static_assert(!Window<ChangingBegin>);

@@ -22,7 +22,7 @@ struct Outcome {
 
 /// A residual block with dropout, `depth` times over, checkpointed or not.
 template <Backend B>
-Outcome run(bool recompute, bool input_wanted, bool train_weights, int depth = 2, Index rows = 65) {
+Outcome run_network(bool recompute, bool input_wanted, bool train_weights, int depth = 2, Index rows = 65) {
   Rng rng(1);
   const auto value = normal<B>(Shape{rows, 63}, rng);
   Parameter<B> w(normal<B>(Shape{63, 63}, rng, 0.1)), v(normal<B>(Shape{63, 63}, rng, 0.1));
@@ -53,7 +53,7 @@ TEST_CASE_TEMPLATE("checkpointed blocks give the bits of plain ones", B, Cpu<flo
   for (const auto& [input, weights] : {std::pair{true, true}, {true, false}, {false, true}}) {
     CAPTURE(input);
     CAPTURE(weights);
-    const Outcome plain = run<B>(false, input, weights), again = run<B>(true, input, weights);
+    const Outcome plain = run_network<B>(false, input, weights), again = run_network<B>(true, input, weights);
     CHECK(plain.loss == again.loss);
     if (input) CHECK(same(plain.input, again.input));
     if (weights) CHECK(same(plain.first, again.first));
@@ -62,7 +62,7 @@ TEST_CASE_TEMPLATE("checkpointed blocks give the bits of plain ones", B, Cpu<flo
 }
 
 TEST_CASE_TEMPLATE("checkpoints save memory", B, Cpu<float>, Cpu<double>) {
-  CHECK(2 * run<B>(true, true, true, 12, 400).peak < run<B>(false, true, true, 12, 400).peak);
+  CHECK(2 * run_network<B>(true, true, true, 12, 400).peak < run_network<B>(false, true, true, 12, 400).peak);
 }
 
 TEST_CASE("an input that f does not use has a zero gradient") {

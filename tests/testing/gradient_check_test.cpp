@@ -14,7 +14,7 @@ namespace {
 using B = Cpu<double>;
 using Vars = std::span<const Var<B>>;
 
-enum class Plant { nothing, wrong_factor, forgets_to_add, reads_before_writing, value_needs_recording, one_element };
+enum class GradientPlant { nothing, wrong_factor, forgets_to_add, reads_before_writing, value_needs_recording, one_element };
 
 /// y = x_0 w, elementwise, with a planted error in what an operation does beside its numbers.
 enum class Habit { good, leaves_an_argument_out, leaves_the_weight_out, always_records, never_records, counts_threads, changes };
@@ -41,21 +41,21 @@ Var<B> product(Tape<B>& tape, Var<B> x, Weight<B> w, Habit habit) {
 }
 
 /// y = x^3 with a planted error.
-Var<B> cube(Tape<B>& tape, Var<B> x, Plant plant) {
+Var<B> cube(Tape<B>& tape, Var<B> x, GradientPlant planted) {
   auto [y, out] = tape.result(x.shape(), x.wants_gradient());
   for (Index i = 0; i < out.size(); ++i) {
     const double v = x.value().data[i];
-    out.data[i] = v * v * v + (plant == Plant::value_needs_recording && y.wants_gradient() ? 1e-3 : 0.0);
+    out.data[i] = v * v * v + (planted == GradientPlant::value_needs_recording && y.wants_gradient() ? 1e-3 : 0.0);
   }
-  tape.record(y, [x, plant, y = y] {
+  tape.record(y, [x, planted, y = y] {
     auto [dx, add] = x.sink();
     for (Index i = 0; i < dx.size(); ++i) {
       const double v = x.value().data[i];
       double g = 3 * v * v * y.gradient().data[i];
-      if (plant == Plant::wrong_factor) g *= 1.0001;
-      if (plant == Plant::one_element && i == 2) g *= 1.0001;
-      if (plant == Plant::forgets_to_add) add = false;
-      if (plant == Plant::reads_before_writing) add = true;
+      if (planted == GradientPlant::wrong_factor) g *= 1.0001;
+      if (planted == GradientPlant::one_element && i == 2) g *= 1.0001;
+      if (planted == GradientPlant::forgets_to_add) add = false;
+      if (planted == GradientPlant::reads_before_writing) add = true;
       dx.data[i] = (add ? dx.data[i] : 0.0) + g;
     }
   });
@@ -73,14 +73,15 @@ std::vector<double> naive_cube(const std::vector<double>& x) {
 TEST_CASE("a correct gradient passes and each planted error fails") {
   Rng rng(1);
   const auto x = normal<B>(Shape{2, 3}, rng);
-  for (const Plant plant : {Plant::nothing, Plant::wrong_factor, Plant::forgets_to_add, Plant::reads_before_writing,
-                            Plant::value_needs_recording, Plant::one_element}) {
-    const bool expected = plant == Plant::nothing;
-    CAPTURE(static_cast<int>(plant));
-    const Verdict gradients = check_gradients({x}, {}, [&](Tape<B>& tape, Vars v) { return cube(tape, v[0], plant); });
+  for (const GradientPlant planted :
+       {GradientPlant::nothing, GradientPlant::wrong_factor, GradientPlant::forgets_to_add,
+        GradientPlant::reads_before_writing, GradientPlant::value_needs_recording, GradientPlant::one_element}) {
+    const bool expected = planted == GradientPlant::nothing;
+    CAPTURE(static_cast<int>(planted));
+    const Verdict gradients = check_gradients({x}, {}, [&](Tape<B>& tape, Vars v) { return cube(tape, v[0], planted); });
     CHECK_MESSAGE(gradients.passed == expected, gradients.text);
     const Verdict operation = check_operation<B>(
-        {{Shape{2, 3}}}, [&](Tape<B>& tape, Vars v, std::span<const Weight<B>>) { return cube(tape, v[0], plant); },
+        {{Shape{2, 3}}}, [&](Tape<B>& tape, Vars v, std::span<const Weight<B>>) { return cube(tape, v[0], planted); },
         [](std::span<const std::vector<double>> a) { return naive_cube(a[0]); });
     CHECK_MESSAGE(operation.passed == expected, operation.text);
   }

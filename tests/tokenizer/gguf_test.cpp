@@ -23,7 +23,7 @@ using lolcats::ConfigError, lolcats::DataError, lolcats::FormatError, lolcats::I
 using Ids = std::vector<Index>;
 using io_test::GgufFile;
 
-std::unique_ptr<lolcats::Tokenizer> open(const GgufFile& file) {
+std::unique_ptr<lolcats::Tokenizer> tokenizer_of(const GgufFile& file) {
   const std::string bytes = file.bytes();
   return lolcats::gguf_tokenizer(lolcats::Gguf(std::as_bytes(std::span(bytes)), "t.gguf"));
 }
@@ -71,16 +71,16 @@ GgufFile byte_pairs(const std::string& pre) {
 #ifdef LOLCATS_WITH_PCRE2
 TEST_CASE("a GGUF's byte pairs: `pre` names the words, token types which tokens are special") {
   const Index one = 2 + '1', a = 2 + 'a', eleven = 258, aa = 259, aaa = 260;
-  CHECK(open(byte_pairs("gpt-2"))->encode("11", false) == Ids{eleven});
-  CHECK(open(byte_pairs("smollm"))->encode("11", false) == Ids{one, one});
-  CHECK(open(byte_pairs("llama-bpe"))->encode("1111", false) == Ids{eleven, one, one});
-  CHECK(open(byte_pairs("llama-bpe"))->encode("aaa", false) == Ids{aaa});  // a word that is a piece
-  CHECK(open(byte_pairs("smollm"))->encode("aaa", false) == Ids{aa, a});
-  CHECK(open(byte_pairs("default"))->encode("1111", false) == Ids{eleven, one, one});
-  CHECK(open(byte_pairs("llama-bpe"))->adds_bos());
-  CHECK(!open(byte_pairs("smollm"))->adds_bos());
-  CHECK(open(byte_pairs("smollm").set("tokenizer.ggml.add_bos_token", true))->adds_bos());
-  const auto tokenizer = open(byte_pairs("smollm"));
+  CHECK(tokenizer_of(byte_pairs("gpt-2"))->encode("11", false) == Ids{eleven});
+  CHECK(tokenizer_of(byte_pairs("smollm"))->encode("11", false) == Ids{one, one});
+  CHECK(tokenizer_of(byte_pairs("llama-bpe"))->encode("1111", false) == Ids{eleven, one, one});
+  CHECK(tokenizer_of(byte_pairs("llama-bpe"))->encode("aaa", false) == Ids{aaa});  // a word that is a piece
+  CHECK(tokenizer_of(byte_pairs("smollm"))->encode("aaa", false) == Ids{aa, a});
+  CHECK(tokenizer_of(byte_pairs("default"))->encode("1111", false) == Ids{eleven, one, one});
+  CHECK(tokenizer_of(byte_pairs("llama-bpe"))->adds_bos());
+  CHECK(!tokenizer_of(byte_pairs("smollm"))->adds_bos());
+  CHECK(tokenizer_of(byte_pairs("smollm").set("tokenizer.ggml.add_bos_token", true))->adds_bos());
+  const auto tokenizer = tokenizer_of(byte_pairs("smollm"));
   CHECK(tokenizer->vocab_size() == 262);
   CHECK(tokenizer->eos() == Index{0});
   CHECK(tokenizer->encode("<tool><|endoftext|>", false, true) == Ids{1, 0});
@@ -88,27 +88,29 @@ TEST_CASE("a GGUF's byte pairs: `pre` names the words, token types which tokens 
   CHECK(tokenizer->encode("[PAD0]", false).size() == 6);
   CHECK(tokenizer->decode(Ids{1, 0, aa}) == "<tool>aa");
 #ifdef LOLCATS_WITH_UTF8PROC
-  CHECK(open(byte_pairs("qwen2"))->encode("e\xCC\x81", false) == open(byte_pairs("gpt-2"))->encode("\xC3\xA9", false));
+  CHECK(tokenizer_of(byte_pairs("qwen2"))->encode("e\xCC\x81", false) ==
+        tokenizer_of(byte_pairs("gpt-2"))->encode("\xC3\xA9", false));
 #endif
 }
 
 TEST_CASE("a GGUF's tokenizer that is not known is named") {
-  CHECK_THROWS_WITH_AS(open(byte_pairs("brand-new")),
+  CHECK_THROWS_WITH_AS(tokenizer_of(byte_pairs("brand-new")),
                        "t.gguf: 'tokenizer.ggml.pre' is 'brand-new', which is not supported", ConfigError);
-  CHECK_THROWS_AS(open(GgufFile()), ConfigError);
-  CHECK_THROWS_WITH_AS(open(GgufFile().set("tokenizer.ggml.model", "bert")),
+  CHECK_THROWS_AS(tokenizer_of(GgufFile()), ConfigError);
+  CHECK_THROWS_WITH_AS(tokenizer_of(GgufFile().set("tokenizer.ggml.model", "bert")),
                        doctest::Contains("'bert', which is not supported"), ConfigError);
-  CHECK_THROWS_AS(open(byte_pairs("smollm").set("tokenizer.ggml.add_eos_token", true)), ConfigError);
+  CHECK_THROWS_AS(tokenizer_of(byte_pairs("smollm").set("tokenizer.ggml.add_eos_token", true)), ConfigError);
   CHECK_THROWS_AS(
-      open(GgufFile().set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.tokens", std::vector<std::string>{"a"})),
+      tokenizer_of(
+          GgufFile().set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.tokens", std::vector<std::string>{"a"})),
       ConfigError);
-  CHECK_THROWS_AS(open(GgufFile()
+  CHECK_THROWS_AS(tokenizer_of(GgufFile()
                            .set("tokenizer.ggml.model", "gpt2")
                            .set("tokenizer.ggml.pre", "gpt-2")
                            .set("tokenizer.ggml.tokens", std::vector<std::string>{"a"})
                            .set("tokenizer.ggml.merges", std::vector<std::string>{"a b"})),
                   FormatError);
-  CHECK_THROWS_AS(open(GgufFile()
+  CHECK_THROWS_AS(tokenizer_of(GgufFile()
                            .set("tokenizer.ggml.model", "gpt2")
                            .set("tokenizer.ggml.pre", "gpt-2")
                            .set("tokenizer.ggml.tokens", std::vector<std::string>{"a"})
@@ -202,11 +204,11 @@ TEST_CASE("a GGUF's scored pieces") {
         .set("tokenizer.ggml.eos_token_id", 2U)
         .set("tokenizer.ggml.unknown_token_id", 0U);
   };
-  CHECK(open(file())->adds_bos());
-  CHECK(open(file())->encode("a a", true) == Ids{1, 261, 261});
-  CHECK(open(file().set("tokenizer.ggml.add_space_prefix", false))->encode("a a", false) == Ids{260, 261});
-  CHECK(!open(file().set("tokenizer.ggml.add_bos_token", false))->adds_bos());
-  CHECK_THROWS_AS(open(file().set("tokenizer.ggml.remove_extra_whitespaces", true)), ConfigError);
+  CHECK(tokenizer_of(file())->adds_bos());
+  CHECK(tokenizer_of(file())->encode("a a", true) == Ids{1, 261, 261});
+  CHECK(tokenizer_of(file().set("tokenizer.ggml.add_space_prefix", false))->encode("a a", false) == Ids{260, 261});
+  CHECK(!tokenizer_of(file().set("tokenizer.ggml.add_bos_token", false))->adds_bos());
+  CHECK_THROWS_AS(tokenizer_of(file().set("tokenizer.ggml.remove_extra_whitespaces", true)), ConfigError);
 }
 
 #ifdef LOLCATS_WITH_SENTENCEPIECE

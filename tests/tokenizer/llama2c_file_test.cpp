@@ -15,18 +15,18 @@ namespace {
 using lolcats::DataError, lolcats::FileError, lolcats::FormatError, lolcats::Index, lolcats::Llama2cTokenizer;
 
 /// Little-endian fields, one behind the other.
-struct Bytes {
+struct Writer {
   std::string text;
 
-  Bytes& integer(std::int32_t value) { return raw(&value); }
-  Bytes& real(float value) { return raw(&value); }
-  Bytes& piece(const std::string& bytes, float score = 0) {
+  Writer& integer(std::int32_t value) { return raw(&value); }
+  Writer& real(float value) { return raw(&value); }
+  Writer& piece(const std::string& bytes, float score = 0) {
     real(score).integer(static_cast<std::int32_t>(bytes.size()));
     text += bytes;
     return *this;
   }
   template <class T>
-  Bytes& raw(const T* value) {
+  Writer& raw(const T* value) {
     text.append(reinterpret_cast<const char*>(value), sizeof(T));
     return *this;
   }
@@ -35,13 +35,13 @@ struct Bytes {
   }
 };
 
-const Bytes good = Bytes().integer(4).piece("<u>").piece("<s>").piece("</s>").piece("x", -2.5F);
+const Writer good = Writer().integer(4).piece("<u>").piece("<s>").piece("</s>").piece("x", -2.5F);
 
-struct Folder {
+struct TokenizerFolder {
   std::filesystem::path path =
       std::filesystem::temp_directory_path() / ("lolcats-tokenizer-" + std::to_string(::getpid()));
-  Folder() { std::filesystem::create_directories(path); }
-  ~Folder() { std::filesystem::remove_all(path); }
+  TokenizerFolder() { std::filesystem::create_directories(path); }
+  ~TokenizerFolder() { std::filesystem::remove_all(path); }
 };
 
 }  // namespace
@@ -57,7 +57,7 @@ TEST_CASE("a file is read to its end, or to the vocabulary of the model") {
 
 TEST_CASE("every cut of a file is an error") {
   for (std::size_t length = 0; length < good.text.size(); ++length) {
-    Bytes cut;
+    Writer cut;
     cut.text = good.text.substr(0, length);
     CAPTURE(length);
     CHECK_THROWS_AS(cut.parse(4), FormatError);
@@ -68,21 +68,21 @@ TEST_CASE("bytes that are no tokenizer are refused") {
   CHECK_THROWS_WITH_AS(good.parse(3), "t.bin: 9 bytes are left over behind 3 tokens", FormatError);
   CHECK_THROWS_AS(good.parse(5), FormatError);
   CHECK_THROWS_AS(good.parse(-1), FormatError);
-  CHECK_THROWS_AS(Bytes().integer(0).piece("a").parse(), FormatError);
-  CHECK_THROWS_AS(Bytes().integer(-7).piece("a").parse(), FormatError);
-  CHECK_THROWS_WITH_AS(Bytes().integer(4).real(0).integer(-1).parse(), "t.bin: token 0 has length -1, expected 1 to 4",
+  CHECK_THROWS_AS(Writer().integer(0).piece("a").parse(), FormatError);
+  CHECK_THROWS_AS(Writer().integer(-7).piece("a").parse(), FormatError);
+  CHECK_THROWS_WITH_AS(Writer().integer(4).real(0).integer(-1).parse(), "t.bin: token 0 has length -1, expected 1 to 4",
                        FormatError);
-  CHECK_THROWS_AS(Bytes().integer(4).real(0).integer(0).parse(), FormatError);
-  CHECK_THROWS_WITH_AS(Bytes(good).piece("longer").parse(), "t.bin: token 4 has length 6, expected 1 to 4",
+  CHECK_THROWS_AS(Writer().integer(4).real(0).integer(0).parse(), FormatError);
+  CHECK_THROWS_WITH_AS(Writer(good).piece("longer").parse(), "t.bin: token 4 has length 6, expected 1 to 4",
                        FormatError);
-  CHECK_THROWS_AS(Bytes().integer(2147483647).real(0).integer(2147483647).parse(), FormatError);
-  CHECK_THROWS_AS(Bytes(good).piece("x").parse(), FormatError);                 // twice
-  CHECK_THROWS_AS(Bytes(good).piece("y", std::nanf("")).parse(), FormatError);  // no order
-  CHECK_THROWS_AS(Bytes().integer(4).piece("a").parse(), FormatError);          // no BOS
+  CHECK_THROWS_AS(Writer().integer(2147483647).real(0).integer(2147483647).parse(), FormatError);
+  CHECK_THROWS_AS(Writer(good).piece("x").parse(), FormatError);                 // twice
+  CHECK_THROWS_AS(Writer(good).piece("y", std::nanf("")).parse(), FormatError);  // no order
+  CHECK_THROWS_AS(Writer().integer(4).piece("a").parse(), FormatError);          // no BOS
 }
 
 TEST_CASE("what is written is read back, and nothing else is left in the folder") {
-  const Folder folder;
+  const TokenizerFolder folder;
   const auto path = folder.path / "tokenizer.bin";
   lolcats::write_llama2c_tokenizer(path, good.parse());
   CHECK(lolcats::read_llama2c_tokenizer(path, 4).pieces() == good.parse().pieces());
@@ -93,7 +93,7 @@ TEST_CASE("what is written is read back, and nothing else is left in the folder"
 }
 
 TEST_CASE("a write that fails at its end leaves no file behind") {
-  const Folder folder;
+  const TokenizerFolder folder;
   // the target is a folder, so the rename fails after the bytes were written
   std::filesystem::create_directories(folder.path / "t.bin" / "x");
   CHECK_THROWS_AS(lolcats::write_llama2c_tokenizer(folder.path / "t.bin", good.parse()), FileError);

@@ -6,21 +6,20 @@
 #include <limits>
 
 using namespace lolcats;
-using B = Cpu<double>;
 
 namespace {
-Parameter<B> trained(double value) {
-  Array<B> array(Shape{2});
+Parameter<Cpu<double>> trained(double value) {
+  Array<Cpu<double>> array(Shape{2});
   array.data()[0] = array.data()[1] = value;
-  Parameter<B> p(array);
-  p.train(B{});
+  Parameter<Cpu<double>> p(array);
+  p.train(Cpu<double>{});
   return p;
 }
 }  // namespace
 
 TEST_CASE("the best parameters come back, all of them") {
   auto p = trained(0), q = trained(0);
-  EarlyStopping<B> stopping(B{}, {{"p", &p}, {"q", &q}});
+  EarlyStopping<Cpu<double>> stopping(Cpu<double>{}, {{"p", &p}, {"q", &q}});
   CHECK_FALSE(stopping.has_best());
   stopping.restore();  // nothing yet: nothing happens
   Index update = 0;
@@ -40,7 +39,7 @@ TEST_CASE("the best parameters come back, all of them") {
 
 TEST_CASE("patience counts evaluations in a row without a new best") {
   auto p = trained(0);
-  EarlyStopping<B> stopping(B{}, {{"p", &p}}, 2);
+  EarlyStopping<Cpu<double>> stopping(Cpu<double>{}, {{"p", &p}}, 2);
   const std::vector<std::pair<double, bool>> steps{{3, false}, {4, false}, {2, false}, {2.5, false}, {2, true}};
   for (const auto& [loss, exhausted] : steps) {
     stopping.observe(loss, 1);
@@ -50,9 +49,9 @@ TEST_CASE("patience counts evaluations in a row without a new best") {
 
 TEST_CASE("a validation loss that is not finite is an error") {
   auto p = trained(0);
-  EarlyStopping<B> stopping(B{}, {{"p", &p}});
+  EarlyStopping<Cpu<double>> stopping(Cpu<double>{}, {{"p", &p}});
   CHECK_THROWS_WITH_AS(stopping.observe(std::numeric_limits<double>::quiet_NaN(), 7),
                        "EarlyStopping: the validation loss is nan after update 7", NumericError);
   CHECK_THROWS_AS(stopping.observe(std::numeric_limits<double>::infinity(), 7), NumericError);
-  CHECK_THROWS_AS(EarlyStopping<B>(B{}, {}, -1), ConfigError);
+  CHECK_THROWS_AS(EarlyStopping<Cpu<double>>(Cpu<double>{}, {}, -1), ConfigError);
 }

@@ -10,7 +10,7 @@
 
 using namespace lolcats;
 using Adapter = Lora<2, qkvo, 4, Ratio{1, 10}>;
-using Student = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>>, Adapter>;
+using AdaptedStudent = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>>, Adapter>;
 using Control = Llama<Cpu<double>, Softmax<>, Adapter>;
 
 namespace {
@@ -56,7 +56,7 @@ double relative(double a, double b) { return std::abs(a - b) / std::max(std::abs
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("finetune: the loss is the mean per supervised token, and training lowers it", Model, Student,
+TEST_CASE_TEMPLATE("finetune: the loss is the mean per supervised token, and training lowers it", Model, AdaptedStudent,
                    Control) {
   Model model = tiny::student<Model>();
   const DataSet data = counting(12), validation = counting(4, 2);
@@ -87,7 +87,7 @@ TEST_CASE("finetune: window dropout draws anew for every micro-batch") {
   using Dropping = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>, WindowDropout<Ratio{1, 2}>>, Adapter>;
   using Far = Llama<Cpu<double>, Linear<Hedgehog<2>>, Adapter>;
   const DataSet row = counting(1);
-  auto windowed = tiny::student<Student>(1);
+  auto windowed = tiny::student<AdaptedStudent>(1);
   auto windowless = tiny::student<Far>(1);
   const double near = plain_loss(windowed, row), far = plain_loss(windowless, row);
   CHECK(relative(near, far) > 1e-3);
@@ -104,7 +104,7 @@ TEST_CASE("finetune: window dropout draws anew for every micro-batch") {
 }
 
 TEST_CASE("finetune: maps and gamma are trained where asked for") {
-  Student model = tiny::student<Student>();
+  AdaptedStudent model = tiny::student<AdaptedStudent>();
   const auto base = tiny::snapshot(model.base_parameters()), maps = tiny::snapshot(model.transfer_parameters());
   const DataSet data = counting(6);
   FinetuneRecipe<> recipe{.max_updates = 3};
@@ -118,7 +118,7 @@ TEST_CASE("finetune: maps and gamma are trained where asked for") {
 TEST_CASE("finetune: recomputation changes the memory and not the numbers") {
   const DataSet data = counting(6);
   const auto run = [&](bool recompute) {
-    Student model = tiny::student<Student>();
+    AdaptedStudent model = tiny::student<AdaptedStudent>();
     FinetuneRecipe<> recipe{.max_updates = 4, .learning_rate = 1e-2};
     recipe.recompute = recompute;
     finetune(model, data, data, recipe);
@@ -132,9 +132,9 @@ TEST_CASE("finetune: recomputation changes the memory and not the numbers") {
   }
 
   const auto peak = [&](bool recompute) {
-    Student model = tiny::student<Student>(6);
-    const TrainedScope<Student> trained(model, model.adapter_parameters(), "test");
-    NextTokenTask<Student, DataSet> task(model, data, 6, recompute);
+    AdaptedStudent model = tiny::student<AdaptedStudent>(6);
+    const TrainedScope<AdaptedStudent> trained(model, model.adapter_parameters(), "test");
+    NextTokenTask<AdaptedStudent, DataSet> task(model, data, 6, recompute);
     task.step(data.batch(0, 6), {.scale = 0.1});
     return task.peak_bytes();
   };
@@ -145,9 +145,9 @@ TEST_CASE("finetune: a state belongs to its base, its maps, its data and its mod
   const DataSet data = counting(7), validation = counting(3, 2);
   const tiny::TemporaryFolder folder;
   FinetuneRecipe<> recipe{.epochs = 1, .batch = 4, .evaluate_every = 1, .checkpoint = folder / "state"};
-  Student model = tiny::student<Student>();
+  AdaptedStudent model = tiny::student<AdaptedStudent>();
   finetune(model, data, validation, recipe);
-  const auto refusal = [&](Student& other, const DataSet& train, const DataSet& valid) {
+  const auto refusal = [&](AdaptedStudent& other, const DataSet& train, const DataSet& valid) {
     try {
       finetune(other, train, valid, recipe);
     } catch (const ConfigError& error) {
@@ -165,22 +165,22 @@ TEST_CASE("finetune: a state belongs to its base, its maps, its data and its mod
     last.own(Cpu<double>{});
     last.mutable_value().data[last.size() - 1] += 1e-9;
   };
-  Student same = tiny::student<Student>();
+  AdaptedStudent same = tiny::student<AdaptedStudent>();
   CHECK(refusal(same, data, validation) == "no error");
-  Student base = tiny::student<Student>();
+  AdaptedStudent base = tiny::student<AdaptedStudent>();
   changed(base.base_parameters());
   refused(refusal(base, data, validation), "base");
-  Student maps = tiny::student<Student>();
+  AdaptedStudent maps = tiny::student<AdaptedStudent>();
   changed(maps.transfer_parameters());
   refused(refusal(maps, data, validation), "maps");
-  Student adapter = tiny::student<Student>();
+  AdaptedStudent adapter = tiny::student<AdaptedStudent>();
   changed(adapter.adapter_parameters());
   refused(refusal(adapter, data, validation), "starting parameters");
   refused(refusal(same, counting(7, 1), validation), "training data");
   refused(refusal(same, data, counting(3, 3)), "validation data");
   auto config = tiny::config();
   config.rope.theta = 20000;
-  Student turned = convert<Student>(random_llama<tiny::Teacher>(config, 1, 0.4), 1);
+  AdaptedStudent turned = convert<AdaptedStudent>(random_llama<tiny::Teacher>(config, 1, 0.4), 1);
   refused(refusal(turned, data, validation), "rope");
   Control other = tiny::student<Control>();
   CHECK_THROWS_WITH_AS(finetune(other, data, validation, recipe), doctest::Contains("made with model '"), ConfigError);
@@ -196,7 +196,7 @@ TEST_CASE("finetune: an interrupted run goes on with the same bits, dropout incl
   const DataSet data = counting(7), validation = counting(3, 2);
   const tiny::TemporaryFolder folder;
   FinetuneRecipe<> recipe{.epochs = 3, .batch = 3, .micro_batch = 2, .learning_rate = 1e-2, .evaluate_every = 4};
-  Student straight = tiny::student<Student>(), broken = tiny::student<Student>(), resumed = tiny::student<Student>();
+  AdaptedStudent straight = tiny::student<AdaptedStudent>(), broken = tiny::student<AdaptedStudent>(), resumed = tiny::student<AdaptedStudent>();
   finetune(straight, data, validation, recipe);
   recipe.checkpoint = folder / "state.safetensors";
   recipe.checkpoint_every = 3;
@@ -213,7 +213,7 @@ TEST_CASE("finetune: an interrupted run goes on with the same bits, dropout incl
 }
 
 TEST_CASE("finetune: a loss that is not finite names the first layer that is not") {
-  Student model = tiny::student<Student>();
+  AdaptedStudent model = tiny::student<AdaptedStudent>();
   for (const auto& [name, parameter] : model.base_parameters()) {
     if (name == "model.layers.1.mlp.up_proj.weight") {
       parameter->own(model.backend());
@@ -227,7 +227,7 @@ TEST_CASE("finetune: a loss that is not finite names the first layer that is not
 
 TEST_CASE("finetune: what cannot be trained or evaluated is an error") {
   const DataSet data = counting(4), none;
-  Student model = tiny::student<Student>();
+  AdaptedStudent model = tiny::student<AdaptedStudent>();
   CHECK_THROWS_AS(finetune(model, data, none), ConfigError);
   CHECK_THROWS_AS(finetune(model, none, data), DataError);
   tiny::Teacher teacher = tiny::teacher();
@@ -287,7 +287,7 @@ TEST_CASE("maps have a learning rate of their own, and what a run goes on from s
   const DataSet data = counting(4), none;
   FinetuneRecipe<> recipe{.epochs = 0, .max_updates = 1, .learning_rate = 1e-2, .evaluate_every = 0};
   const auto moved = [&](double maps_rate) {
-    Student model = tiny::student<Student>();
+    AdaptedStudent model = tiny::student<AdaptedStudent>();
     const auto maps = tiny::snapshot(model.transfer_parameters());
     const auto adapters = tiny::snapshot(model.adapter_parameters());
     recipe.maps_learning_rate = maps_rate;

@@ -8,7 +8,7 @@ using namespace lolcats;
 
 namespace {
 
-DataSet counting(Index rows, Index first = 0) {
+DataSet counting_rows(Index rows, Index first = 0) {
   std::vector<Row> list;
   for (Index r = 0; r < rows; ++r) {
     Row row;
@@ -29,7 +29,7 @@ TEST_CASE("pretrain: all base parameters learn, and a model learns to count") {
     config.qkv_bias = config.qk_norm = tied;  // biases and norms of heads learn, too
     auto model = random_llama<tiny::Teacher>(config, 3);
     const auto before = tiny::snapshot(model.base_parameters());
-    const DataSet data = counting(32), validation = counting(8, 1);
+    const DataSet data = counting_rows(32), validation = counting_rows(8, 1);
     const auto result =
         pretrain(model, data, validation, {.epochs = 40, .batch = 8, .learning_rate = 1e-2, .evaluate_every = 20});
     CHECK(result.history.front().loss > 2.5);  // ln 19 = 2.94
@@ -46,14 +46,14 @@ TEST_CASE("pretrain: a student that shares the weights keeps its own") {
   auto teacher = tiny::teacher(2);
   auto copy = convert<tiny::Teacher>(teacher);
   const auto before = tiny::snapshot(copy.base_parameters());
-  const DataSet data = counting(8);
+  const DataSet data = counting_rows(8);
   pretrain(teacher, data, data, {.max_updates = 2});
   CHECK(tiny::snapshot(copy.base_parameters()) == before);
   CHECK(tiny::snapshot(teacher.base_parameters()) != before);
 }
 
 TEST_CASE("pretrain: an interrupted run goes on with the same bits") {
-  const DataSet data = counting(10);
+  const DataSet data = counting_rows(10);
   const tiny::TemporaryFolder folder;
   PretrainRecipe<> recipe{.epochs = 3, .batch = 4, .learning_rate = 1e-2, .evaluate_every = 4};
   auto straight = tiny::teacher(2), broken = tiny::teacher(2), resumed = tiny::teacher(2);

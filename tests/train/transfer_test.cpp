@@ -18,7 +18,7 @@ using StudentTask = detail::TransferTask<Student, DataSet>;
 
 namespace {
 
-double relative(double a, double b) { return std::abs(a - b) / std::max(std::abs(a), std::abs(b)); }
+double relative_change(double a, double b) { return std::abs(a - b) / std::max(std::abs(a), std::abs(b)); }
 
 /// The mean squared difference of the two attentions per layer, row by row, through the layers' own functions.
 std::vector<double> plain_errors(Student& model, const DataSet& data) {
@@ -71,10 +71,10 @@ TEST_CASE("transfer: the loss is 1000 times the mean over layers of the mean squ
   REQUIRE(result.blocks[0].history.size() == 1);
   CHECK(mean(errors) > 1e-4);
   // Sums of the same few hundred terms in another order.
-  CHECK(relative(result.blocks[0].history[0].loss, 1000 * mean(errors)) < 1e-12);
-  CHECK(relative(*result.blocks[0].history[0].validation, 1000 * mean(errors)) < 1e-12);
+  CHECK(relative_change(result.blocks[0].history[0].loss, 1000 * mean(errors)) < 1e-12);
+  CHECK(relative_change(*result.blocks[0].history[0].validation, 1000 * mean(errors)) < 1e-12);
   REQUIRE(result.mse_per_layer.size() == 3);
-  for (std::size_t i = 0; i < 3; ++i) CHECK(relative(result.mse_per_layer[i], errors[i]) < 1e-12);
+  for (std::size_t i = 0; i < 3; ++i) CHECK(relative_change(result.mse_per_layer[i], errors[i]) < 1e-12);
 }
 
 TEST_CASE("transfer: gradients are those of the loss, by central differences") {
@@ -128,9 +128,9 @@ TEST_CASE("transfer: blocks of layers give the joint losses") {
           loss += parts.blocks[b].history[update].loss * layers / 3;
         }
         // Rounding differs by the factor of the loss alone.
-        CHECK(relative(loss, whole.blocks[0].history[update].loss) < 1e-9);
+        CHECK(relative_change(loss, whole.blocks[0].history[update].loss) < 1e-9);
       }
-      for (std::size_t l = 0; l < 3; ++l) CHECK(relative(parts.mse_per_layer[l], whole.mse_per_layer[l]) < 1e-9);
+      for (std::size_t l = 0; l < 3; ++l) CHECK(relative_change(parts.mse_per_layer[l], whole.mse_per_layer[l]) < 1e-9);
     }
   }
 }
@@ -167,9 +167,9 @@ TEST_CASE("transfer: adapters are off, whatever they hold") {
   model.use_adapters(false);
   const auto without = plain_errors(model, data);
   model.use_adapters(true);
-  CHECK(relative(mean(plain_errors(model, data)), mean(without)) > 1e-3);
+  CHECK(relative_change(mean(plain_errors(model, data)), mean(without)) > 1e-3);
   const auto result = transfer_attention(model, data, data, {.max_updates = 1, .batch = 4, .learning_rate = 0});
-  for (std::size_t i = 0; i < 3; ++i) CHECK(relative(result.mse_per_layer[i], without[i]) < 1e-12);
+  for (std::size_t i = 0; i < 3; ++i) CHECK(relative_change(result.mse_per_layer[i], without[i]) < 1e-12);
 }
 
 TEST_CASE("transfer: memory is that of one layer") {
@@ -199,9 +199,9 @@ TEST_CASE("transfer: training lowers the loss, and nothing but maps and gamma ch
   CHECK(mean(after) < 0.8 * mean(before));
   for (std::size_t l = 0; l < 3; ++l) {
     CHECK(after[l] < before[l]);
-    CHECK(relative(after[l], result.mse_per_layer[l]) < 1e-12);  // those of the best evaluation
+    CHECK(relative_change(after[l], result.mse_per_layer[l]) < 1e-12);  // those of the best evaluation
   }
-  CHECK(relative(result.blocks[0].best_validation, 1000 * mean(after)) < 1e-12);
+  CHECK(relative_change(result.blocks[0].best_validation, 1000 * mean(after)) < 1e-12);
   CHECK(result.tokens_per_second() > 0);
 
   CHECK(tiny::snapshot(model.base_parameters()) == base);
@@ -273,9 +273,9 @@ TEST_CASE("transfer: padding weighs nothing") {
   Student plain = tiny::student<Student>(), other = tiny::student<Student>();
   const auto want = transfer_attention(plain, data, data, recipe), got = transfer_attention(other, padded, padded, recipe);
   for (std::size_t i = 0; i < want.blocks[0].history.size(); ++i) {
-    CHECK(relative(got.blocks[0].history[i].loss, want.blocks[0].history[i].loss) < 1e-9);
+    CHECK(relative_change(got.blocks[0].history[i].loss, want.blocks[0].history[i].loss) < 1e-9);
   }
-  for (std::size_t l = 0; l < 3; ++l) CHECK(relative(got.mse_per_layer[l], want.mse_per_layer[l]) < 1e-9);
+  for (std::size_t l = 0; l < 3; ++l) CHECK(relative_change(got.mse_per_layer[l], want.mse_per_layer[l]) < 1e-9);
 }
 
 TEST_CASE("transfer: window dropout draws anew for every micro-batch, and not in an evaluation") {
@@ -297,13 +297,13 @@ TEST_CASE("transfer: window dropout draws anew for every micro-batch, and not in
     return all;
   };
   const double near = losses(std::type_identity<Student>())[0], far = losses(std::type_identity<Far>())[0];
-  CHECK(relative(near, far) > 1e-3);
+  CHECK(relative_change(near, far) > 1e-3);
   int with = 0, without = 0;
   for (const double loss : losses(std::type_identity<Dropping>())) {
-    with += relative(loss, near) < 1e-12;
-    without += relative(loss, far) < 1e-12;
+    with += relative_change(loss, near) < 1e-12;
+    without += relative_change(loss, far) < 1e-12;
   }
-  for (const double loss : evaluated) CHECK(relative(loss, near) < 1e-12);
+  for (const double loss : evaluated) CHECK(relative_change(loss, near) < 1e-12);
   CHECK(with + without == 24);
   CHECK(with > 0);
   CHECK(without > 0);
@@ -320,8 +320,8 @@ TEST_CASE("transfer: micro-batches add up to the batch, every token with the sam
     return result.blocks[0].history.back().loss;
   };
   const double want = run(0);
-  CHECK(relative(run(1), want) < 1e-10);
-  CHECK(relative(run(4), want) < 1e-10);
+  CHECK(relative_change(run(1), want) < 1e-10);
+  CHECK(relative_change(run(4), want) < 1e-10);
 }
 
 TEST_CASE("transfer: an interrupted run goes on with the same bits, jointly and by blocks") {

@@ -1,7 +1,7 @@
 // What the programs of this folder share: their command line, their data, and what they write.
 #pragma once
 
-#include "../../support/device.hpp"
+#include "students.hpp"
 
 #include <lolcats/ablation/ablate.hpp>
 #include <lolcats/ablation/figure.hpp>
@@ -29,14 +29,6 @@ namespace examples {
 class OutputFolder;
 
 using namespace lolcats;
-using Teacher = Llama<Device>;
-
-/// Hedgehog<rank> and T2R<2 * rank> have the same number of features.  8 suits the built-in teacher and stories260K, whose
-/// heads have a size of 8; for heads of 128 compile with -DLOLCATS_STUDY_RANK=64, as the paper has it.
-#ifndef LOLCATS_STUDY_RANK
-#define LOLCATS_STUDY_RANK 8
-#endif
-inline constexpr Index rank = LOLCATS_STUDY_RANK;
 
 /// What a program is, and its defaults on the built-in teacher.
 struct StudyInfo {

@@ -153,7 +153,8 @@ struct Generation {
 
 /// Continues every prompt, all of them as one batch; sequences that end drop out of it.
 ///
-/// What a sequence says depends on its prompt, the options and its place in the list, not on its company.
+/// What a sequence says depends on its prompt, the options and its place in the list, not on its company, up to rounding:
+/// products of more rows may add in another order, which shows where two logits are equal but for the last bits.
 /// Throws DataError for an empty prompt or an unknown token.
 template <class Model>
 Generation generate(Model& model, const TokenLists& prompts, const GenerationOptions& options = {},

@@ -65,7 +65,7 @@ double value(const TaskResult& result, const std::string& metric) {
 }
 
 /// Log-likelihood by the logits of one text at a time.
-double plain(tiny::Teacher& model, const Continuation& c) {
+double plain_sum(tiny::Teacher& model, const Continuation& c) {
   std::vector<Index> text = c.context;
   text.insert(text.end(), c.continuation.begin(), c.continuation.end());
   Tape<Cpu<double>> tape;
@@ -122,7 +122,7 @@ TEST_CASE("run_tasks: every benchmark against scores by hand, in both convention
           double most = -1e300;
           for (std::size_t c = 0; c < question.prompts.size(); ++c) {
             const double x =
-                plain(model, encode_prompt({tokenizer, convention == "harness"}, question.prompts[c]).tokens) /
+                plain_sum(model, encode_prompt({tokenizer, convention == "harness"}, question.prompts[c]).tokens) /
                 divisor(question.question.choices[c]);
             if (x > most) at = c;
             most = std::max(most, x);

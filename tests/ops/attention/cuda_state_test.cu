@@ -18,7 +18,7 @@ void check_steps(typename A::Window window, const AttentionSuite& suite = {.leng
   check_attention_steps<A, Cuda<bf16>>(window, suite, 1e-2);
 }
 
-struct OverGiven {
+struct StepsOverGiven {
   using Map = GivenFeatures;
   using Window = Sliding<>;
   static constexpr bool affine = false;
@@ -67,7 +67,7 @@ TEST_CASE("gates") {
   check_steps<Linear<EluPlusOne<3>, KeyMapsPerGroup, Decay<HeadGate>>>({}, {.lengths = {600}});  // cut into chunks
 }
 
-TEST_CASE("given features") { check_steps<OverGiven>(Sliding<>(9)); }
+TEST_CASE("given features") { check_steps<StepsOverGiven>(Sliding<>(9)); }
 
 TEST_CASE("wide heads and many features") {
   check_steps<Hybrid<Hedgehog<dynamic>, Terraced<>>>(Terraced<>(16), {.lengths = {90}, .sizes = {128}});

@@ -20,7 +20,7 @@ struct Complete : RowMap<3> {
     return dphi[0];
   }
 };
-struct NoName : RowMap<3> {
+struct NoMapName : RowMap<3> {
   template <class R>
   static Features<R, 1> features(const R& z) {
     return {z};
@@ -68,7 +68,7 @@ struct NoConstants {
 };
 
 static_assert(FeatureMap<Complete> && FeatureMap<ArchetypeMap>);
-static_assert(!FeatureMap<NoName>);
+static_assert(!FeatureMap<NoMapName>);
 static_assert(!FeatureMap<NoPullback>);
 static_assert(!FeatureMap<NoFeatures>);
 static_assert(!FeatureMap<WrongCount>);
