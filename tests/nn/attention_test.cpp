@@ -182,6 +182,36 @@ TEST_CASE("AttentionLayer: window dropout acts in training only, and is the atte
         "hybrid<hedgehog<4>, sliding<8>, window dropout 0.5>");
 }
 
+TEST_CASE("AttentionLayer: window dropout by schedule") {
+  using A = Hybrid<Hedgehog<4>, Sliding<8>, WindowDropout<Ratio{1, 1}, Ratio{0, 1}, 10>>;
+  CHECK(A::name() == "hybrid<hedgehog<4>, sliding<8>, window dropout 1 to 0 in 10 updates>");
+  const Sequences sequences = Sequences::rectangular(1, 40);
+  const Heads heads{4, 2, 4};
+  const AttentionLayer<B, A> layer(B{}, heads, 0, 3, 7);
+  const Inputs inputs(sequences.rows(), heads);
+  const auto values = [&](bool training, std::uint64_t seed, Index update) {
+    Tape<B> tape;
+    tape.training = training;
+    tape.seed = seed;
+    tape.update = update;
+    const auto y = layer(tape, inputs.on(tape), sequences).value();
+    return std::vector<double>(y.data, y.data + y.size());
+  };
+  const auto with = values(false, 0, 0);
+  const auto dropped = [&](Index update) {
+    int count = 0;
+    for (std::uint64_t seed = 0; seed < 60; ++seed) count += values(true, seed, update) != with;
+    return count;
+  };
+  CHECK(dropped(0) == 60);
+  CHECK(dropped(3) > 28);  // 42 +- 3.5
+  CHECK(dropped(3) < 56);
+  CHECK(dropped(8) > 0);  // 12 +- 3.1
+  CHECK(dropped(8) < 26);
+  CHECK(dropped(10) == 0);
+  CHECK(dropped(1000) == 0);
+}
+
 TEST_CASE("AttentionLayer: query heads that share a key map share a state") {
   const Sequences sequences = Sequences::rectangular(1, 40);
   const Heads heads{4, 2, 4};

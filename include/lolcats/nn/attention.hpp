@@ -104,8 +104,8 @@ class AttentionLayer {
 
   /// y (M, H * D).  `sequences` must outlive the tape's scope.
   Var<B> operator()(Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences) const {
-    if constexpr (window_dropout<A> > 0) {
-      if (tape.training && Rng(tape.seed, detail::window_streams + layer_).uniform() < window_dropout<A>) {
+    if constexpr (window_dropout<A>.acts()) {
+      if (tape.training && Rng(tape.seed, detail::window_streams + layer_).uniform() < window_dropout<A>.at(tape.update)) {
         AttentionWeights<B> maps = weights(tape, x);
         maps.window_factors = {};
         return attention<detail::WithoutWindow<Policy>>(tape, x.q, x.k, x.v, sequences, heads_, maps);

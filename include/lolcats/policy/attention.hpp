@@ -32,23 +32,43 @@ struct Affine {};           ///< far keys weigh 1 - gamma instead of 1
 struct SharedMaps {};       ///< one map serves queries and keys
 struct KeyMapsPerGroup {};  ///< one key map per key/value head, so that states can be shared by its query heads
 
-/// In training, with probability P in each step and layer, no key is near: the maps learn to carry what the window
-/// otherwise carries for them.  Not in the paper.
-template <Ratio P>
+/// In training, with a probability in each step and layer, no key is near: the maps learn to carry what the window
+/// otherwise carries for them.  The probability goes from P to Last in a straight line over the first updates of a stage,
+/// and stays there.  Not in the paper; by schedule as in Benfeghoul et al. 2025, arXiv:2510.05901.
+template <Ratio P, Ratio Last = P, Index Updates = 1>
 struct WindowDropout {
-  static_assert(P.value() >= 0 && P.value() <= 1, "a probability lies in [0, 1]");
-  static constexpr double probability = P.value();
+  static_assert(P.value() >= 0 && P.value() <= 1 && Last.value() >= 0 && Last.value() <= 1, "a probability lies in [0, 1]");
+  static_assert(Updates > 0, "a schedule takes at least one update");
+};
+
+/// The probability of a WindowDropout, or of none.
+struct DropoutSchedule {
+  double first = 0, last = 0;
+  Index updates = 1;
+
+  constexpr bool acts() const { return first > 0 || last > 0; }
+  constexpr double at(Index update) const {
+    return update >= updates ? last : first + (last - first) * static_cast<double>(update) / static_cast<double>(updates);
+  }
 };
 
 namespace detail {
 template <class Option>
-inline constexpr double window_dropout_of = 0;
-template <Ratio P>
-inline constexpr double window_dropout_of<WindowDropout<P>> = WindowDropout<P>::probability;
+inline constexpr DropoutSchedule window_dropout_of{};
+template <Ratio P, Ratio Last, Index Updates>
+inline constexpr DropoutSchedule window_dropout_of<WindowDropout<P, Last, Updates>>{P.value(), Last.value(), Updates};
 template <class Option>
 inline constexpr bool is_window_dropout = false;
-template <Ratio P>
-inline constexpr bool is_window_dropout<WindowDropout<P>> = true;
+template <Ratio P, Ratio Last, Index Updates>
+inline constexpr bool is_window_dropout<WindowDropout<P, Last, Updates>> = true;
+template <class... Options>
+inline constexpr int window_dropouts_among = (0 + ... + (is_window_dropout<Options> ? 1 : 0));
+template <class... Options>
+constexpr DropoutSchedule window_dropout_among() {
+  DropoutSchedule found;
+  ((is_window_dropout<Options> ? void(found = window_dropout_of<Options>) : void()), ...);
+  return found;
+}
 
 /// The memory among the options; Sum if none is.
 template <class Default, class... Options>
@@ -72,8 +92,10 @@ std::string option_names() {
   if (has_option<Affine, Options...>) text += ", affine";
   if (has_option<SharedMaps, Options...>) text += ", shared maps";
   if (has_option<KeyMapsPerGroup, Options...>) text += ", key maps per group";
-  if constexpr ((is_window_dropout<Options> || ...)) {
-    text += fmt::format(", window dropout {}", (window_dropout_of<Options> + ... + 0.0));
+  if constexpr (window_dropouts_among<Options...> > 0) {
+    constexpr DropoutSchedule dropout = window_dropout_among<Options...>();
+    text += fmt::format(", window dropout {}", dropout.first);
+    if (dropout.last != dropout.first) text += fmt::format(" to {} in {} updates", dropout.last, dropout.updates);
   }
   using M = typename MemoryAmong<Sum, Options...>::type;
   if constexpr (!std::is_same_v<M, Sum>) text += ", " + M::name();
@@ -82,7 +104,7 @@ std::string option_names() {
 template <class... Options>
 inline constexpr bool known_options = ((std::is_same_v<Options, Affine> || std::is_same_v<Options, SharedMaps> ||
                                         std::is_same_v<Options, KeyMapsPerGroup> || is_window_dropout<Options> ||
-                                        MemoryPolicy<Options>) && ...) && memories_among<Options...> <= 1;
+                                        MemoryPolicy<Options>) && ...) && memories_among<Options...> <= 1 && window_dropouts_among<Options...> <= 1;
 }  // namespace detail
 
 /// The checkpoint's own softmax attention: causal, within the sliding window that its config gives, if any.
@@ -122,7 +144,7 @@ struct Hybrid {
   static constexpr bool affine = detail::has_option<Affine, Options...>;
   static constexpr bool shared_maps = detail::has_option<SharedMaps, Options...>;
   static constexpr bool key_maps_per_group = detail::has_option<KeyMapsPerGroup, Options...>;
-  static constexpr double window_dropout = (detail::window_dropout_of<Options> + ... + 0.0);
+  static constexpr DropoutSchedule window_dropout = detail::window_dropout_among<Options...>();
   static std::string name() {
     return "hybrid<" + M::name() + ", " + W::name() + detail::option_names<Options...>() + ">";
   }
@@ -176,9 +198,9 @@ using MemoryOf = typename detail::MemoryNamed<A>::type;
 
 /// How often training drops its window; see WindowDropout.
 template <AttentionPolicy A>
-inline constexpr double window_dropout = [] {
+inline constexpr DropoutSchedule window_dropout = [] {
   if constexpr (requires { A::window_dropout; }) return A::window_dropout;
-  else return 0.0;
+  else return DropoutSchedule{};
 }();
 
 /// Does it mix near and far keys, that is, does it have a gamma?

@@ -234,6 +234,8 @@ class Tape {
   std::uint64_t seed = 0;
   /// Random operations act in training only.
   bool training = false;
+  /// Updates done before this step, for what changes on the way.
+  Index update = 0;
 
  private:
   struct Record {

@@ -109,6 +109,7 @@ class NextTokenTask {
   double step_on(const Batch& batch, const MicroStep& at, F&& compute) {
     tape_.training = true;
     tape_.seed = at.seed;
+    tape_.update = at.update;
     const typename Tape<B>::Scope scope(tape_);
     const Loss<B> loss = compute();
     tape_.backward(loss);  // first, so that the backend is not left idle until the host has the loss

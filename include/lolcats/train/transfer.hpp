@@ -127,6 +127,7 @@ class TransferTask {
 
   double step(const TransferBatch& b, const MicroStep& at) {
     tape_.seed = at.seed;
+    tape_.update = at.update;
     return run(b, residuals_.train, at.scale, true, [](Index, double) {});
   }
 
