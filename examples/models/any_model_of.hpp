@@ -22,6 +22,7 @@ class AnyModelOf final : public AnyModel {
   static constexpr bool adapted = Model::Adapter::targets.bits != 0;
   static constexpr bool maps = lolcats::any_maps<typename Model::Attention>;
   static constexpr bool per_layer = lolcats::PerLayerPolicy<typename Model::Attention>;
+  static constexpr bool caches = lolcats::cache_places<typename Model::Attention> > 0;
   static constexpr bool scores = [] {
     if constexpr (per_layer) return false;
     else return lolcats::projects_scores<lolcats::MemoryOf<typename Model::Attention>>;
@@ -57,6 +58,18 @@ class AnyModelOf final : public AnyModel {
       return std::accumulate(explained.begin(), explained.end(), 0.0) / static_cast<double>(explained.size());
     }
     lolcats::fail<lolcats::ConfigError>("{} has no scores to fit", Model::name());
+  }
+
+  lolcats::HeadSensitivity head_sensitivity(const lolcats::DataSet& data, Index rows) override {
+    if constexpr (caches) return lolcats::head_sensitivity(model_, data, {.rows = rows});
+    lolcats::fail<lolcats::ConfigError>("{} has no cache", Model::name());
+  }
+  void set_cache_sizes(const std::vector<std::vector<Index>>& sizes) override {
+    if constexpr (caches) {
+      for (std::size_t l = 0; l < sizes.size(); ++l) model_.layer(static_cast<Index>(l)).attention().set_cache_sizes(model_.backend(), sizes[l]);
+      return;
+    }
+    lolcats::fail<lolcats::ConfigError>("{} has no cache", Model::name());
   }
 
   lolcats::LayerSensitivity sensitivity(const lolcats::DataSet& data, Index rows) override {
