@@ -18,7 +18,7 @@ namespace {
 /// Rows of the text that scores of a cache are fitted on where no facts are planted.
 constexpr Index rows_for_scores = 96;
 /// Rows with planted facts that show which heads recall.
-constexpr Index rows_for_heads = 8;
+constexpr Index rows_for_heads = 16;
 /// Rows that show which layers a swap costs most.
 constexpr Index rows_for_sensitivity = 32;
 
@@ -90,17 +90,13 @@ lolcats::DataSet rows_to_fit(const Job& job) {
 /// Gives the heads whose cache matters most all that the student's type holds, and the others less.
 void allot(AnyModel& student, const Job& job, nlohmann::ordered_json& json) {
   const Options& o = job.options;
-  const auto sensitivity = student.head_sensitivity(rows_with_facts(job, o.planted_rows, rows_for_heads), o.batch);
-  const auto sizes = lolcats::allot_cache(sensitivity, o.cache_places, o.cache_rest);
-  student.set_cache_sizes(sizes);
-  fmt::print(stderr, "places of the caches, by layer and head; divergence of the predictions without them\n");
+  const auto [sizes, worth] = student.allot_cache(rows_with_facts(job, o.planted_rows, rows_for_heads), o.cache_places, o.cache_rest, o.batch);
+  fmt::print(stderr, "places of the caches, by layer and head; divergence of the predictions that fewer add\n");
   for (std::size_t l = 0; l < sizes.size(); ++l) {
-    std::vector<double> alone;
-    for (const lolcats::Swapped& head : sensitivity.alone[l]) alone.push_back(head.divergence);
-    fmt::print(stderr, "  {:>3}  {:>5}  {:>8.4f}\n", l, fmt::join(sizes[l], " "), fmt::join(alone, " "));
-    json["cache_sizes"].push_back(sizes[l]);
-    json["head_sensitivity"].push_back(alone);
+    fmt::print(stderr, "  {:>3}  {:>5}  {:>8.4f}\n", l, fmt::join(sizes[l], " "), fmt::join(worth[l], " "));
   }
+  json["cache_sizes"] = sizes;
+  json["cache_worth"] = worth;
 }
 
 /// A stage that ends worse than it began.

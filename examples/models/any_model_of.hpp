@@ -60,14 +60,13 @@ class AnyModelOf final : public AnyModel {
     lolcats::fail<lolcats::ConfigError>("{} has no scores to fit", Model::name());
   }
 
-  lolcats::HeadSensitivity head_sensitivity(const lolcats::DataSet& data, Index rows) override {
-    if constexpr (caches) return lolcats::head_sensitivity(model_, data, {.rows = rows});
-    lolcats::fail<lolcats::ConfigError>("{} has no cache", Model::name());
-  }
-  void set_cache_sizes(const std::vector<std::vector<Index>>& sizes) override {
+  lolcats::AllottedCache allot_cache(const lolcats::DataSet& data, Index mean, Index rest, Index rows) override {
     if constexpr (caches) {
-      for (std::size_t l = 0; l < sizes.size(); ++l) model_.layer(static_cast<Index>(l)).attention().set_cache_sizes(model_.backend(), sizes[l]);
-      return;
+      auto allotted = lolcats::allot_cache(model_, data, mean, rest, {.rows = rows});
+      for (Index l = 0; l < model_.layer_count(); ++l) {
+        model_.layer(l).attention().set_cache_sizes(model_.backend(), allotted.sizes[static_cast<std::size_t>(l)]);
+      }
+      return allotted;
     }
     lolcats::fail<lolcats::ConfigError>("{} has no cache", Model::name());
   }

@@ -36,6 +36,7 @@
 #include <lolcats/data/text_encoder.hpp>
 #include <lolcats/data/text_file.hpp>
 #include <lolcats/data/text_parts.hpp>
+#include <lolcats/eval/allot_cache.hpp>
 #include <lolcats/eval/attention_entropy.hpp>
 #include <lolcats/eval/attention_error.hpp>
 #include <lolcats/eval/attention_map.hpp>

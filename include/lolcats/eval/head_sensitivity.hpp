@@ -1,4 +1,4 @@
-// What each head's cache is worth: how far predictions move when one key/value head alone has none.
+// What each head's cache is worth: how far predictions move when one key/value head alone has less.
 #pragma once
 
 #include <lolcats/eval/layer_sensitivity.hpp>
@@ -13,60 +13,65 @@
 
 namespace lolcats {
 
+/// Places in the caches of all key/value heads, (L, G).
+using CacheSizes = std::vector<std::vector<Index>>;
+
 /// All key/value heads, one by one.
 struct HeadSensitivity {
-  Index places = 0;  // the most that a head's cache holds
-  Swapped student;   // all heads have that
-  std::vector<std::vector<Swapped>> alone;  // (L, G) this head has no cache, all others have that
+  Swapped student;                          // with the sizes that all start from
+  std::vector<std::vector<Swapped>> alone;  // (L, G) when this head alone has less
 };
 
 struct HeadSensitivityOptions {
-  Index rows = 8;  // sequences at once
+  Index rows = 8;        // sequences at once
+  CacheSizes from = {};  // of all heads; empty: the most that the student's type says
+  Index less = 0;        // places of the one head
   std::function<void(Index read, Index all)> progress = {};  // sequences
 };
 
 namespace detail {
 
-/// Sizes of all caches, as they were before when this goes.
+/// Changes the sizes of caches; they are as they were before when this goes.
 template <class Model>
-class CacheSizes {
+class ResizedCaches {
  public:
-  explicit CacheSizes(Model& model) : model_(model) {
+  explicit ResizedCaches(Model& model) : model_(model) {
     for (Index l = 0; l < model.layer_count(); ++l) before_.push_back(model.layer(l).attention().cache_sizes(model.backend()));
   }
-  CacheSizes(const CacheSizes&) = delete;
-  CacheSizes& operator=(const CacheSizes&) = delete;
-  ~CacheSizes() {
+  ResizedCaches(const ResizedCaches&) = delete;
+  ResizedCaches& operator=(const ResizedCaches&) = delete;
+  ~ResizedCaches() {
     for (Index l = 0; l < model_.layer_count(); ++l) set(l, before_[static_cast<std::size_t>(l)]);
   }
   void set(Index layer, const std::vector<Index>& sizes) { model_.layer(layer).attention().set_cache_sizes(model_.backend(), sizes); }
 
  private:
   Model& model_;
-  std::vector<std::vector<Index>> before_;
+  CacheSizes before_;
 };
 
 }  // namespace detail
 
-/// How far the predictions of a student with caches are from its softmax teacher's when one key/value head alone has no cache
-/// and all others are as large as the type says, for every head; on rows whose labels ask for what was said far behind
+/// How far the predictions of a student with caches are from its softmax teacher's when the cache of one key/value head alone is
+/// as small as `less`, for every head that has more; on rows whose labels ask for what was said far behind
 /// (data/planted_facts.hpp), that says which heads recall.  Adapters are off; the student's own sizes do not count and stay.
 ///
-/// The layers below are run once and their outputs kept (L streams of (M, C)), so all heads cost G L (L + 1) / 2 layers, as much
-/// as G (L + 1) / 2 passes of the model, and L G + 1 times its head on both sides.
-/// Errors: DataError if no token is supervised, NumericError naming layer and head.
+/// The layers below are run once and their outputs kept (L streams of (M, C)), so all heads cost at most G L (L + 1) / 2 layers, as
+/// much as G (L + 1) / 2 passes of the model, and L G + 1 times its head on both sides.
+/// Errors: DataError if no token is supervised, ShapeError or ConfigError for sizes that do not fit, NumericError naming layer and head.
 template <LlamaModel Model, class Data>
   requires caches<MemoryOf<typename Model::Attention>>
 HeadSensitivity head_sensitivity(Model& student, const Data& data, const HeadSensitivityOptions& options = {}) {
   using B = typename Model::Device;
   require<ConfigError>(options.rows > 0, "head_sensitivity: rows is {}, expected at least 1", options.rows);
   const Index layers = student.layer_count(), heads = student.config().kv_heads;
+  CacheSizes from = options.from;
+  if (from.empty()) from.assign(static_cast<std::size_t>(layers), std::vector<Index>(static_cast<std::size_t>(heads), cache_places<typename Model::Attention>));
+  require<ShapeError>(static_cast<Index>(from.size()) == layers, "head_sensitivity: sizes of {} layers, expected {}", from.size(), layers);
+  detail::ResizedCaches<Model> sizes(student);
+  for (Index layer = 0; layer < layers; ++layer) sizes.set(layer, from[static_cast<std::size_t>(layer)]);
   HeadSensitivity all;
-  all.places = MemoryOf<typename Model::Attention>::Cache::size;
-  all.alone.assign(static_cast<std::size_t>(layers), std::vector<Swapped>(static_cast<std::size_t>(heads)));
-  const std::vector<Index> full(static_cast<std::size_t>(heads), all.places);
-  detail::CacheSizes<Model> sizes(student);
-  for (Index layer = 0; layer < layers; ++layer) sizes.set(layer, full);
+  all.alone.assign(from.size(), std::vector<Swapped>(static_cast<std::size_t>(heads)));
   const detail::WithoutAdapters<Model> base(student);
   Tape<B> tape(student.backend());
   const typename Tape<B>::NoGradient quiet(tape);
@@ -86,12 +91,13 @@ HeadSensitivity head_sensitivity(Model& student, const Data& data, const HeadSen
     for (Index layer = layers - 1; layer >= 0; --layer) {
       const auto at = static_cast<std::size_t>(layer);
       inputs.pop_back();
-      for (std::size_t head = 0; head < full.size(); ++head) {
-        std::vector<Index> without = full;
-        without[head] = 0;
-        sizes.set(layer, without);
+      for (std::size_t head = 0; head < from[at].size(); ++head) {
+        if (from[at][head] <= options.less) continue;
+        std::vector<Index> fewer = from[at];
+        fewer[head] = options.less;
+        sizes.set(layer, fewer);
         Array<B> x = passes.advance(layer, inputs.back(), false);
-        sizes.set(layer, full);
+        sizes.set(layer, from[at]);
         passes.add(passes.finish(layer + 1, std::move(x), false), all.alone[at][head]);
       }
     }
@@ -105,33 +111,14 @@ HeadSensitivity head_sensitivity(Model& student, const Data& data, const HeadSen
     x.divergence /= static_cast<double>(tokens);
   };
   average(all.student, "with all caches");
-  for (std::size_t l = 0; l < all.alone.size(); ++l) {
-    for (std::size_t g = 0; g < full.size(); ++g) average(all.alone[l][g], fmt::format("without the cache of layer {}, head {}", l, g));
+  for (std::size_t l = 0; l < from.size(); ++l) {
+    for (std::size_t g = 0; g < from[l].size(); ++g) {
+      Swapped& alone = all.alone[l][g];
+      if (from[l][g] > options.less) average(alone, fmt::format("with a smaller cache of layer {}, head {}", l, g));
+      else alone = all.student;  // nothing is changed
+    }
   }
   return all;
-}
-
-/// Sizes (L, G) of caches with at most `mean` places per head on average: the heads whose cache matters most get the most that the
-/// type holds, all others `rest` places, and what is left over widens those.  Sizes are rounded down to 8 significant bits,
-/// which every backend holds.  Throws ConfigError for numbers that do not fit: 0 <= rest <= mean <= the most.
-inline std::vector<std::vector<Index>> allot_cache(const HeadSensitivity& sensitivity, Index mean, Index rest) {
-  const Index most = sensitivity.places;
-  require<ConfigError>(rest >= 0 && rest <= mean && mean <= most,
-                       "allot_cache: {} places per head and {} for the rest, expected 0 <= rest <= mean <= {}, the most that a head holds",
-                       mean, rest, most);
-  std::vector<std::pair<std::size_t, std::size_t>> order;
-  for (std::size_t l = 0; l < sensitivity.alone.size(); ++l) {
-    for (std::size_t g = 0; g < sensitivity.alone[l].size(); ++g) order.emplace_back(l, g);
-  }
-  std::ranges::stable_sort(order, std::ranges::greater{}, [&](const auto& at) { return sensitivity.alone[at.first][at.second].divergence; });
-  const auto heads = static_cast<Index>(order.size());
-  const Index full = most == rest ? heads : heads * (mean - rest) / (most - rest);
-  Index others = full < heads ? (heads * mean - full * most) / (heads - full) : 0;
-  for (Index step = 1; others / step >= 256; step *= 2) others -= others % (2 * step);
-  std::vector<std::vector<Index>> sizes;
-  for (const auto& layer : sensitivity.alone) sizes.emplace_back(layer.size(), others);
-  for (std::size_t i = 0; i < static_cast<std::size_t>(full); ++i) sizes[order[i].first][order[i].second] = most;
-  return sizes;
 }
 
 }  // namespace lolcats

@@ -1,6 +1,6 @@
 #include "../train/tiny_llama.hpp"
 
-#include <lolcats/eval/head_sensitivity.hpp>
+#include <lolcats/eval/allot_cache.hpp>
 #include <lolcats/eval/perplexity.hpp>
 #include <lolcats/ops/attention/eigen_weights.hpp>
 #include <lolcats/ops/divergence/naive.hpp>
@@ -13,7 +13,7 @@ namespace {
 
 using B = Cpu<double>;
 using Recalling = Llama<B, Softmax<Sinks<1, Sliding<3>>, Kept<5, LearnedScore>>, Lora<2>>;
-using Sizes = std::vector<std::vector<Index>>;
+using Sizes = CacheSizes;
 
 /// Scores that say something.
 Recalling student(Index layers) {
@@ -65,7 +65,6 @@ TEST_CASE("head_sensitivity: each head alone without its cache") {
   const DataSet data = tiny::data(5, {17, 12});
   for (const Index rows : {2, 8}) {
     const HeadSensitivity got = head_sensitivity(model, data, {.rows = rows});
-    CHECK(got.places == 5);
     REQUIRE(got.alone.size() == 3);
     const auto check = [&](const Swapped& x, const Sizes& sizes) {
       const Swapped want = plainly(model, sizes, data);
@@ -84,28 +83,66 @@ TEST_CASE("head_sensitivity: each head alone without its cache") {
     }
     CHECK(sizes_of(model) == before);
   }
+  Sizes from = full, one = full;
+  from[0][1] = 1;
+  one[0] = {5, 1};
+  one[2][0] = 1;
+  const HeadSensitivity less = head_sensitivity(model, data, {.from = from, .less = 1});
+  CHECK(less.alone[2][0].divergence == doctest::Approx(plainly(model, one, data).divergence).epsilon(1e-9));
+  CHECK(less.alone[0][1].divergence == less.student.divergence);
+  CHECK_THROWS_AS(head_sensitivity(model, data, {.from = {{5, 5}}}), ShapeError);
   CHECK_THROWS_AS(head_sensitivity(model, DataSet()), DataError);
   CHECK_THROWS_AS(head_sensitivity(model, data, {.rows = 0}), ConfigError);
   CHECK(sizes_of(model) == before);
 }
 
-TEST_CASE("caches are allotted to the heads that they matter to") {
-  HeadSensitivity sensitivity;
-  sensitivity.places = 100;
-  for (const std::vector<double>& layer : {std::vector<double>{0.1, 0.5}, {0.2, 0.5}, {0.05, 0.3}}) {
-    std::vector<Swapped> heads;
-    for (const double x : layer) heads.push_back({.divergence = x, .loss = 1});
-    sensitivity.alone.push_back(heads);
+TEST_CASE("cache_shares: as many full caches as there is room for") {
+  const auto shares = [](Index heads, Index most, Index mean, Index rest) {
+    const CacheShares s = cache_shares(heads, most, mean, rest);
+    CHECK(s.full * most + (heads - s.full) * s.others <= heads * mean);
+    return std::pair(s.full, s.others);
+  };
+  using Pair = std::pair<Index, Index>;
+  CHECK(shares(6, 100, 100, 100) == Pair{6, 0});
+  CHECK(shares(6, 100, 100, 3) == Pair{6, 0});
+  CHECK(shares(6, 100, 0, 0) == Pair{0, 0});
+  CHECK(shares(6, 100, 50, 0) == Pair{3, 0});
+  CHECK(shares(6, 100, 40, 10) == Pair{2, 10});
+  CHECK(shares(6, 100, 39, 10) == Pair{1, 26});  // 230 of 234: what is left widens the others
+  CHECK(shares(90, 1920, 367, 80) == Pair{14, 80});
+  CHECK(shares(6, 4096, 1301, 1200) == Pair{0, 1296});  // 8 bits
+  CHECK(shares(6, 4096, 257, 0) == Pair{0, 256});
+  for (const auto& [mean, rest] : {Pair{101, 0}, Pair{10, 11}, Pair{10, -1}}) CHECK_THROWS_AS(cache_shares(6, 100, mean, rest), ConfigError);
+}
+
+TEST_CASE("allot_cache: in rounds, those that matter least are cut") {
+  Recalling model = student(3);
+  const DataSet data = tiny::data(4, {17, 12});
+  const Sizes before = sizes_of(model);
+  REQUIRE(model.config().kv_heads == 2);
+  const AllottedCache got = allot_cache(model, data, 3, 1);  // 6 heads: 3 of 5 places, 3 of 1
+  CHECK(sizes_of(model) == before);
+  Sizes sizes(3, {5, 5});
+  std::vector<std::vector<double>> worth(3, {0, 0});
+  for (const std::size_t left : {4, 3}) {
+    std::vector<std::pair<double, std::pair<std::size_t, std::size_t>>> heads;
+    const double all = plainly(model, sizes, data).divergence;
+    for (std::size_t l = 0; l < 3; ++l) {
+      for (std::size_t g = 0; g < 2; ++g) {
+        if (sizes[l][g] == 1) continue;
+        Sizes one = sizes;
+        one[l][g] = 1;
+        worth[l][g] = plainly(model, one, data).divergence - all;
+        heads.push_back({worth[l][g], {l, g}});
+      }
+    }
+    std::ranges::sort(heads);
+    for (std::size_t i = 0; i + left < heads.size(); ++i) sizes[heads[i].second.first][heads[i].second.second] = 1;
   }
-  CHECK(allot_cache(sensitivity, 100, 100) == Sizes{{100, 100}, {100, 100}, {100, 100}});
-  CHECK(allot_cache(sensitivity, 100, 3) == Sizes{{100, 100}, {100, 100}, {100, 100}});
-  CHECK(allot_cache(sensitivity, 0, 0) == Sizes{{0, 0}, {0, 0}, {0, 0}});
-  CHECK(allot_cache(sensitivity, 50, 0) == Sizes{{0, 100}, {0, 100}, {0, 100}});
-  CHECK(allot_cache(sensitivity, 40, 10) == Sizes{{10, 100}, {10, 100}, {10, 10}});  // 240 of 240
-  CHECK(allot_cache(sensitivity, 39, 10) == Sizes{{26, 100}, {26, 26}, {26, 26}});   // 230 of 234: what is left widens the rest
-  CHECK(allot_cache(sensitivity, 20, 15) == Sizes{{20, 20}, {20, 20}, {20, 20}});
-  sensitivity.places = 4096;
-  CHECK(allot_cache(sensitivity, 1301, 1200) == Sizes{{1296, 1296}, {1296, 1296}, {1296, 1296}});  // 8 bits
-  CHECK(allot_cache(sensitivity, 257, 0) == Sizes{{256, 256}, {256, 256}, {256, 256}});
-  for (const auto& [mean, rest] : {std::pair<Index, Index>{4097, 0}, {10, 11}, {10, -1}}) CHECK_THROWS_AS(allot_cache(sensitivity, mean, rest), ConfigError);
+  CHECK(got.sizes == sizes);
+  for (std::size_t l = 0; l < 3; ++l) {
+    for (std::size_t g = 0; g < 2; ++g) CHECK(got.worth[l][g] == doctest::Approx(worth[l][g]).epsilon(1e-6));
+  }
+  CHECK(allot_cache(model, data, 5, 1).sizes == Sizes(3, {5, 5}));
+  CHECK_THROWS_AS(allot_cache(model, data, 6, 1), ConfigError);
 }
