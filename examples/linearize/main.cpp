@@ -50,6 +50,7 @@ Job prepare(const Options& o, lolcats::TaskSet tasks) {
       job.texts.push_back({std::filesystem::path(file).stem().string(), o.valid.size() == 1 ? job.valid : o.rows_of({file}, *job.tokenizer, o.length, false)});
     }
   }
+  if (job.options.recall_length == 0) job.options.recall_length = std::min<Index>(2048, job.teacher->config().max_position);
   job.train.check_vocabulary(vocabulary);
   job.valid.check_vocabulary(vocabulary);
   Index longest = 0;
@@ -109,6 +110,8 @@ int main(int argc, char** argv) {
     report.json["recipe"] = {{"length", options.length}, {"batch", options.batch}, {"micro_batch", options.micro_batch}, {"seed", options.seed},
                              {"block", options.block}, {"xent_factor", options.xent_factor}, {"train_maps", options.train_maps},
                              {"maps_learning_rate", options.maps_rate}, {"distill", options.distill}, {"temperature", options.temperature},
+                             {"planted_rows", job.options.planted_rows}, {"recall_length", job.options.recall_length},
+                             {"cache_places", options.cache_places}, {"cache_rest", options.cache_rest},
                              {"keep_layers", options.keep_layers}, {"keep_by", options.keep_by},
                              {"transfer", recipe_json(options.transfer)}, {"finetune", recipe_json(options.finetune)}};
     print(report, job);

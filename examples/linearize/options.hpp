@@ -58,6 +58,10 @@ struct Options : SourceOptions, TaskCommandLine {
   double xent_factor = 0;   // of stage 1
   std::string keep_layers;  // how many layers keep their softmax, or which: "4", "3,9"
   std::string keep_by = "sensitivity";
+  Index planted_rows = -1;   // rows with facts that scores of a cache are fitted on; -1 before parse() has found out
+  Index recall_length = 0;   // tokens of each; 0: 2,048 or what the model reads
+  Index cache_places = 0;    // mean per head; 0: each has what the student's type says
+  Index cache_rest = 80;     // of heads that matter less
   bool recompute = false;   // stage 2
   bool train_maps = false;  // stage 2
   double maps_rate = 0;     // of maps in stage 2; 0: theirs is the adapter's, if they are trained

@@ -5,6 +5,8 @@
 #include "../support/training_log.hpp"
 #include "../support/spelling.hpp"
 
+#include <lolcats/data/planted_facts.hpp>
+
 #include <algorithm>
 #include <filesystem>
 #include <sstream>
@@ -13,8 +15,10 @@ namespace examples {
 
 namespace {
 
-/// Sequences that scores of a cache are fitted on.
+/// Rows of the text that scores of a cache are fitted on where no facts are planted.
 constexpr Index rows_for_scores = 96;
+/// Rows with planted facts that show which heads recall.
+constexpr Index rows_for_heads = 16;
 /// Rows that show which layers a swap costs most.
 constexpr Index rows_for_sensitivity = 32;
 
@@ -39,7 +43,7 @@ Stage measure(const std::string& name, AnyModel& model, const Job& job, nlohmann
 
 /// What both stages are told besides their own options.
 template <class Recipe>
-void apply_common(const Job& job, Index per_epoch, const char* state, Recipe& recipe) {
+void apply_common(const Job& job, Index per_epoch, const char* state, bool has_scores, Recipe& recipe) {
   const Options& o = job.options;
   recipe.batch = o.batch;
   recipe.micro_batch = o.micro_batch;
@@ -48,9 +52,51 @@ void apply_common(const Job& job, Index per_epoch, const char* state, Recipe& re
   if (o.out.empty()) return;
   recipe.log = json_lines(std::filesystem::path(o.out) / "training.jsonl");
   recipe.inputs = {{"length", fmt::format("{}", o.length)}, {"tokenizer", tokenizer_fingerprint(*job.tokenizer)}};
+  if (has_scores) {
+    recipe.inputs["planted rows"] = fmt::format("{}", o.planted_rows);
+    recipe.inputs["recall length"] = fmt::format("{}", o.recall_length);
+    recipe.inputs["cache places"] = o.cache_places > 0 ? fmt::format("{}, rest {}", o.cache_places, o.cache_rest) : "all";
+  }
   recipe.checkpoint_minutes = o.save_minutes;
   recipe.checkpoint = std::filesystem::path(o.out) / state;
   recipe.checkpoint_every = o.save_every > 0 ? o.save_every : per_epoch;
+}
+
+/// Rows with planted facts; where none are asked for, rows of the text.
+lolcats::DataSet rows_with_facts(const Job& job, Index first, Index count) {
+  const Options& o = job.options;
+  if (o.planted_rows == 0) return job.train.first(count);
+  return lolcats::planted_facts(job.train, *job.tokenizer, first, count, {.length = o.recall_length, .seed = o.seed});
+}
+
+/// What scores of a cache are fitted on: rows with planted facts, and half as many of plain text of the same length.
+lolcats::DataSet rows_to_fit(const Job& job) {
+  const Options& o = job.options;
+  if (o.planted_rows == 0) return rows_with_facts(job, 0, rows_for_scores);
+  std::vector<lolcats::Row> rows = rows_with_facts(job, 0, o.planted_rows).rows();
+  const auto length = static_cast<std::size_t>(o.recall_length), wanted = rows.size() + rows.size() / 2;
+  std::vector<Index> text;
+  for (Index i = 0; i < job.train.size() && rows.size() < wanted; ++i) {
+    const lolcats::Row more = job.train[i];
+    text.insert(text.end(), more.tokens.begin(), more.tokens.end());
+    for (; text.size() >= length && rows.size() < wanted; text.erase(text.begin(), text.begin() + o.recall_length)) {
+      const std::vector<Index> tokens(text.begin(), text.begin() + o.recall_length);
+      rows.push_back({tokens, tokens, {0}});
+    }
+  }
+  return lolcats::DataSet(std::move(rows));
+}
+
+/// Gives the heads whose cache matters most all that the student's type holds, and the others less.
+void allot(AnyModel& student, const Job& job, nlohmann::ordered_json& json) {
+  const Options& o = job.options;
+  const auto [sizes, worth] = student.allot_cache(rows_with_facts(job, o.planted_rows, rows_for_heads), o.cache_places, o.cache_rest, o.batch);
+  fmt::print(stderr, "places of the caches, by layer and head; divergence of the predictions that fewer add\n");
+  for (std::size_t l = 0; l < sizes.size(); ++l) {
+    fmt::print(stderr, "  {:>3}  {:>5}  {:>8.4f}\n", l, fmt::join(sizes[l], " "), fmt::join(worth[l], " "));
+  }
+  json["cache_sizes"] = sizes;
+  json["cache_worth"] = worth;
 }
 
 /// A stage that ends worse than it began.
@@ -146,10 +192,14 @@ Report linearize(Job& job) {
   report.stages.push_back(measure("swapped", student, job, json));
 
   if (student.has_scores()) {
-    const double explained = student.fit_scores(job.train.first(std::min<Index>(job.train.size(), rows_for_scores)), o.batch);
+    const double explained = student.fit_scores(rows_to_fit(job), o.batch);
     json["scores_explained"] = explained;
     fmt::print(stderr, "scores of the cache explain {:.2f} of the variance of the attention from afar\n", explained);
     report.stages.push_back(measure("fitted", student, job, json));
+  }
+  if (o.cache_places > 0) {
+    allot(student, job, json);
+    report.stages.push_back(measure("allotted", student, job, json));
   }
   const Index per_epoch = (job.train.size() + o.batch - 1) / o.batch;
   double transfer_speed = 0, finetune_speed = 0;
@@ -157,7 +207,7 @@ Report linearize(Job& job) {
     if (o.transfer.epochs > 0) {
       lolcats::TransferRecipe<lolcats::AnySchedule> recipe;
       o.transfer.apply_to(recipe, per_epoch);
-      apply_common(job, per_epoch, "transfer.state", recipe);
+      apply_common(job, per_epoch, "transfer.state", student.has_scores(), recipe);
       recipe.xent_factor = o.xent_factor;
       recipe.block = o.block;
       recipe.residuals = o.residuals;
@@ -176,7 +226,7 @@ Report linearize(Job& job) {
   if (o.finetune.epochs > 0) {
     lolcats::FinetuneRecipe<lolcats::AnySchedule> recipe;
     o.finetune.apply_to(recipe, per_epoch);
-    apply_common(job, per_epoch, "finetune.state", recipe);
+    apply_common(job, per_epoch, "finetune.state", student.has_scores(), recipe);
     recipe.recompute = o.recompute;
     recipe.train_maps = o.train_maps;
     recipe.maps_learning_rate = o.maps_rate;

@@ -6,6 +6,7 @@
 
 #include <lolcats/data/dataset.hpp>
 #include <lolcats/data/synthetic.hpp>
+#include <lolcats/eval/allot_cache.hpp>
 #include <lolcats/eval/language_model.hpp>
 #include <lolcats/eval/layer_sensitivity.hpp>
 #include <lolcats/eval/perplexity.hpp>
@@ -48,6 +49,8 @@ class AnyModel {
   /// Does its cache score keys by a projection that is to be fitted?  What the fit explains, on average over layers.
   virtual bool has_scores() const = 0;
   virtual double fit_scores(const lolcats::DataSet& data, Index rows) = 0;
+  /// Gives the caches of heads that matter most the most places, see lolcats::allot_cache (ConfigError for a student without).
+  virtual lolcats::AllottedCache allot_cache(const lolcats::DataSet& data, Index mean, Index rest, Index rows) = 0;
 
   /// What each layer's swap alone costs, and softmax for the layers in `kept` (PerLayer<Softmax<>, ...>; ConfigError otherwise).
   virtual lolcats::LayerSensitivity sensitivity(const lolcats::DataSet& data, Index rows) = 0;

@@ -22,6 +22,7 @@ class AnyModelOf final : public AnyModel {
   static constexpr bool adapted = Model::Adapter::targets.bits != 0;
   static constexpr bool maps = lolcats::any_maps<typename Model::Attention>;
   static constexpr bool per_layer = lolcats::PerLayerPolicy<typename Model::Attention>;
+  static constexpr bool caches = lolcats::cache_places<typename Model::Attention> > 0;
   static constexpr bool scores = [] {
     if constexpr (per_layer) return false;
     else return lolcats::projects_scores<lolcats::MemoryOf<typename Model::Attention>>;
@@ -57,6 +58,17 @@ class AnyModelOf final : public AnyModel {
       return std::accumulate(explained.begin(), explained.end(), 0.0) / static_cast<double>(explained.size());
     }
     lolcats::fail<lolcats::ConfigError>("{} has no scores to fit", Model::name());
+  }
+
+  lolcats::AllottedCache allot_cache(const lolcats::DataSet& data, Index mean, Index rest, Index rows) override {
+    if constexpr (caches) {
+      auto allotted = lolcats::allot_cache(model_, data, mean, rest, {.rows = rows});
+      for (Index l = 0; l < model_.layer_count(); ++l) {
+        model_.layer(l).attention().set_cache_sizes(model_.backend(), allotted.sizes[static_cast<std::size_t>(l)]);
+      }
+      return allotted;
+    }
+    lolcats::fail<lolcats::ConfigError>("{} has no cache", Model::name());
   }
 
   lolcats::LayerSensitivity sensitivity(const lolcats::DataSet& data, Index rows) override {

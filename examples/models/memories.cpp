@@ -1,11 +1,11 @@
-// Students with sinks, caches and gates.
+// Students with sinks and gates.
 #include "student_of.hpp"
 
 namespace examples {
 
 template std::unique_ptr<AnyModel> student_of<lolcats::zoo::Sinks4Sliding124>(const Teacher&, std::uint64_t, const std::filesystem::path&);
+template std::unique_ptr<AnyModel> student_of<lolcats::zoo::Sinks4Sliding252>(const Teacher&, std::uint64_t, const std::filesystem::path&);
 template std::unique_ptr<AnyModel> student_of<lolcats::zoo::Sinks4Sliding508>(const Teacher&, std::uint64_t, const std::filesystem::path&);
-template std::unique_ptr<AnyModel> student_of<lolcats::zoo::Sinks4Sliding124Kept384>(const Teacher&, std::uint64_t, const std::filesystem::path&);
 template std::unique_ptr<AnyModel> student_of<lolcats::zoo::Hedgehog64Sinks4Terraced64>(const Teacher&, std::uint64_t, const std::filesystem::path&);
 template std::unique_ptr<AnyModel> student_of<lolcats::zoo::Hedgehog64Sinks4Terraced64Decay>(const Teacher&, std::uint64_t, const std::filesystem::path&);
 

@@ -28,6 +28,7 @@
 #include <lolcats/data/packed_rows.hpp>
 #include <lolcats/data/packed_writer.hpp>
 #include <lolcats/data/packing.hpp>
+#include <lolcats/data/planted_facts.hpp>
 #include <lolcats/data/record.hpp>
 #include <lolcats/data/synthetic.hpp>
 #include <lolcats/data/synthetic_curriculum.hpp>
@@ -35,11 +36,13 @@
 #include <lolcats/data/text_encoder.hpp>
 #include <lolcats/data/text_file.hpp>
 #include <lolcats/data/text_parts.hpp>
+#include <lolcats/eval/allot_cache.hpp>
 #include <lolcats/eval/attention_entropy.hpp>
 #include <lolcats/eval/attention_error.hpp>
 #include <lolcats/eval/attention_map.hpp>
 #include <lolcats/eval/effective_length.hpp>
 #include <lolcats/eval/fit_scores.hpp>
+#include <lolcats/eval/head_sensitivity.hpp>
 #include <lolcats/eval/language_model.hpp>
 #include <lolcats/eval/layer_sensitivity.hpp>
 #include <lolcats/eval/log_likelihood.hpp>

@@ -2,6 +2,7 @@
 #include "models_run.hpp"
 
 #include <lolcats/eval/fit_scores.hpp>
+#include <lolcats/generate/state.hpp>
 #include <lolcats/model/convert.hpp>
 #include <lolcats/model/cpu.hpp>
 #include <lolcats/model/linearized.hpp>
@@ -95,6 +96,62 @@ TEST_CASE("a head keeps as many keys as it is given") {
   CHECK(close(logits_of(bare, tokens, sequences), logits_of(model, tokens, sequences), 1e-12));
   CHECK_THROWS_AS(model.layer(0).attention().set_cache_sizes(Cpu<double>{}, {5, 0}), ConfigError);
   CHECK_THROWS_AS(model.layer(0).attention().set_cache_sizes(Cpu<double>{}, {1}), ShapeError);
+}
+
+TEST_CASE("heads that keep different numbers of keys: decoding is a pass, and the state is as large as they need") {
+  using Five = Llama<Cpu<double>, Softmax<Sinks<1, Sliding<3>>, Kept<5, LearnedScore>>>;
+  Five model = filled<Five>();
+  const auto decoded = [&](const std::vector<Index>& first, const std::vector<Index>& second) {
+    model.layer(0).attention().set_cache_sizes(Cpu<double>{}, first);
+    model.layer(1).attention().set_cache_sizes(Cpu<double>{}, second);
+    const auto want = logits_of(model, tokens, Sequences::rectangular(1, 25));
+    for (const Index prefill : {1, 2, 7, 24}) CHECK(close(want, decoded_logits_of(model, tokens, prefill), 1e-10));
+    ModelState<Cpu<double>> state(2, 1);
+    Tape<Cpu<double>> tape;
+    const Sequences sequences(25, {{0, 25, 0}});
+    Var<Cpu<double>> x = model.embed(tape, tokens);
+    for (Index i = 0; i < 2; ++i) x = model.layer(i).step(tape, x, sequences, model.rope(sequences), state.layer(i));
+    return state.bytes();
+  };
+  // Beside window and sinks: a key, a value (6 numbers each) and a score per place.
+  const std::size_t bare = decoded({0, 0}, {0, 0}), place = (6 + 6 + 1) * sizeof(double);
+  CHECK(decoded({0, 5}, {0, 0}) == bare + 5 * place);
+  CHECK(decoded({2, 1}, {5, 0}) == bare + 8 * place);
+  CHECK(decoded({5, 5}, {5, 5}) == bare + 20 * place);
+}
+
+TEST_CASE("largest_far_weights: by plain loops") {
+  const Index H = 4, G = 2, D = 3, rows = 33;
+  const Sequences sequences(rows, {{1, 20, 0}, {22, 9, 0}});
+  Rng rng(4);
+  std::vector<double> q(static_cast<std::size_t>(rows * H * D)), k(static_cast<std::size_t>(rows * G * D));
+  for (auto* x : {&q, &k}) {
+    for (double& number : *x) number = 2 * rng.normal();
+  }
+  const auto at = [](Index i) { return static_cast<std::size_t>(i); };
+  for (const Index teacher : {unlimited, Index{12}}) {
+    std::vector<float> want(at(rows * H), 0.0F);
+    for (const Extent& e : sequences.extents()) {
+      for (Index h = 0; h < H; ++h) {
+        for (Index i = 0; i < e.length; ++i) {
+          std::vector<double> weights(at(e.length), 0.0);
+          double sum = 0;
+          for (Index j = std::max<Index>(0, i - teacher + 1); j <= i; ++j) {
+            double s = 0;
+            for (Index d = 0; d < D; ++d) s += q[at((e.row + i) * H * D + h * D + d)] * k[at((e.row + j) * G * D + h / 2 * D + d)];
+            sum += weights[at(j)] = std::exp(s / std::sqrt(3.0));
+          }
+          for (Index j = 2; j <= i - 5; ++j) {
+            float& most = want[at((e.row + j) * H + h)];
+            most = std::max(most, static_cast<float>(weights[at(j)] / sum));
+          }
+        }
+      }
+    }
+    const auto got = largest_far_weights(Cpu<double>{}, View<const double>(q.data(), Shape{rows, H * D}), View<const double>(k.data(), Shape{rows, G * D}),
+                                         sequences, Heads{H, G, D}, Sliding<>(teacher), Sinks<2, Sliding<5>>{});
+    CHECK(close(std::vector<double>(want.begin(), want.end()), std::vector<double>(got.begin(), got.end()), 1e-6));
+  }
 }
 
 TEST_CASE("stage 1 trains what a gate learns") {

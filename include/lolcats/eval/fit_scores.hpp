@@ -58,21 +58,8 @@ inline std::vector<std::vector<double>> solve_spd(std::vector<double>& a, std::s
 template <Backend B, Window W>
 std::vector<double> farthest_attention(const B& backend, const Qkv<B>& qkv, const Sequences& sequences, const Heads& heads,
                                        Sliding<> teacher, const W& window, double floor) {
-  const Index groups = heads.keys;
-  // By query head, as tiles of different heads come from different threads.
-  std::vector<float> most(static_cast<std::size_t>(sequences.rows() * heads.queries), 0.0F);
-  visit_attention_weights<Softmax<>>(backend, qkv.q.value(), qkv.k.value(), sequences, heads, {}, teacher,
-                                     [&](Index n, Index h, Index first, const auto& a) {
-                                       const Index row = sequences[n].row;
-                                       for (Index i = 0; i < a.rows(); ++i) {
-                                         const Index end = std::min(a.cols(), window.begin(first + i));
-                                         for (Index j = sinks_of<W>; j < end; ++j) {
-                                           float& to = most[static_cast<std::size_t>((row + j) * heads.queries + h)];
-                                           to = std::max(to, static_cast<float>(a.data[i * a.cols() + j]));
-                                         }
-                                       }
-                                     });
-  std::vector<double> logs(static_cast<std::size_t>(sequences.rows() * groups));
+  const std::vector<float> most = largest_far_weights(backend, qkv.q.value(), qkv.k.value(), sequences, heads, teacher, window);
+  std::vector<double> logs(static_cast<std::size_t>(sequences.rows() * heads.keys));
   for (std::size_t i = 0; i < logs.size(); ++i) {
     const auto first = most.begin() + static_cast<std::ptrdiff_t>(i) * heads.group();
     logs[i] = std::log(static_cast<double>(*std::max_element(first, first + heads.group())) + floor);
@@ -93,6 +80,7 @@ struct ScoreFit {
 /// sequence that fewer queries than a window lie beyond are left out.
 ///
 /// Costs a pass of the teacher over `data` with its attention weights, O(N^2) per sequence: some 100 sequences are enough.
+/// What the student will be asked for should be in them, as facts and questions (data/planted_facts.hpp).
 /// Errors: ConfigError; DataError if no sequence is longer than two windows.
 template <LlamaModel Model, class Data>
   requires projects_scores<MemoryOf<typename Model::Attention>>

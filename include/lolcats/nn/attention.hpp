@@ -174,6 +174,14 @@ class AttentionLayer {
     cache_sizes_ = detail::make_parameter(backend, cache_sizes_.shape(), std::vector<double>(sizes.begin(), sizes.end()));
   }
 
+  std::vector<Index> cache_sizes(const B& backend) const
+    requires(caches<Memory>)
+  {
+    std::vector<double> sizes(static_cast<std::size_t>(heads_.keys));
+    backend.to_host(cache_sizes_.value().data, sizes.data(), heads_.keys);
+    return {sizes.begin(), sizes.end()};
+  }
+
   /// f(name, shape, parameter) for the maps and gamma, under the published names, and for what gates learn.
   template <class F>
   void visit_maps([[maybe_unused]] const std::string& at, [[maybe_unused]] F&& f) {

@@ -42,4 +42,10 @@ inline constexpr bool any_maps = has_maps<A>;
 template <AttentionPolicy... A>
 inline constexpr bool any_maps<PerLayer<A...>> = (has_maps<A> || ...);
 
+/// The most that a head's cache holds, where all layers have one; otherwise 0.
+template <ModelAttention A>
+inline constexpr Index cache_places = MemoryOf<A>::Cache::size;
+template <AttentionPolicy... A>
+inline constexpr Index cache_places<PerLayer<A...>> = 0;
+
 }  // namespace lolcats

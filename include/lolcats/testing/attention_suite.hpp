@@ -89,7 +89,7 @@ std::pair<Index, Index> heads_of(const AttentionCase<A>& c, const std::string& n
   if (name == "y" || name == "dy" || name == "q") return {n.queries, n.size};
   if (name == "k" || name == "v") return {n.keys, n.size};
   const Shape shape = c.shapes().at(name);
-  if (name == "score") return {n.keys, 1};
+  if (name == "score" || name == "cache_sizes") return {n.keys, 1};
   const Index heads = name.starts_with("key") || name.starts_with("gate") ? c.key_maps() : n.queries;
   return {heads, name.ends_with("_features") || name == "gate" ? shape.cols() / heads : shape.size() / heads};
 }
@@ -111,7 +111,7 @@ void check_attention_against_reference(typename A::Window window, const Attentio
     for (const Extent& e : c.sequences.extents()) std::fill_n(padding.begin() + e.row, e.length, false);
     for (auto& [name, values] : c.in) {
       if (values.size() % padding.size() != 0 || name.ends_with("_map") || name.ends_with("_bias") ||
-          name == "window_factors")
+          name == "window_factors" || name == "cache_sizes")
         continue;
       const std::size_t width = values.size() / padding.size();
       for (std::size_t i = 0; i < values.size(); ++i) {
@@ -151,15 +151,16 @@ void check_attention_gradients(typename A::Window window, const AttentionSuite& 
     variable_names.emplace_back(name);
   }
   for (const auto& [name, shape] : shapes) {
-    if (name == "score" || std::find(variable_names.begin(), variable_names.end(), name) != variable_names.end()) continue;
+    if (name == "score" || name == "cache_sizes" || std::find(variable_names.begin(), variable_names.end(), name) != variable_names.end()) continue;
     parameters[name] = Parameter<B>(array<B>(shape, c.in.at(name)));
     parameter_names.push_back(name);
   }
   for (const std::string& name : parameter_names) {
     if (far) pointers.push_back(&parameters[name]);
   }
-  Tensor<double> scores;
+  Tensor<double> scores, sizes;
   if (shapes.contains("score")) scores = array<B>(shapes.at("score"), c.in.at("score"));
+  if (shapes.contains("cache_sizes")) sizes = array<B>(shapes.at("cache_sizes"), c.in.at("cache_sizes"));
   const auto weight = [&](const char* name) {
     return parameters.contains(name) ? static_cast<Weight<B>>(parameters.at(name)) : Weight<B>{};
   };
@@ -181,6 +182,7 @@ void check_attention_gradients(typename A::Window window, const AttentionSuite& 
                           }
                           if (shapes.contains("gate")) w.gate = x.back();
                           if (scores) w.score = tape.constant(View<const double>(scores.view()));
+                          if (sizes) w.cache_sizes = {sizes.view(), {}};
                           return attention<A>(tape, x[0], x[1], x[2], c.sequences, heads, w, window);
                         },
                         {.tolerance = suite.gradient_tolerance}));
@@ -234,7 +236,7 @@ template <AttentionPolicy A>
 void check_attention_endless_window(typename A::Window window, const AttentionSuite& suite) {
   if constexpr (A::Window::has_near) {
     Index length = 0;
-    while (length < 70 && window.begin(length) <= sinks_of<typename A::Window> + MemoryOf<A>::Cache::size) ++length;
+    while (length < 70 && window.begin(length) <= sinks_of<typename A::Window> + MemoryOf<A>::Cache::size / 2) ++length;
     INFO(A::name(), " over the ", length, " tokens that its window holds");
     REQUIRE(length > 0);
     const auto c = random_attention_case<A>(window, detail::usual_heads<A>(detail::usual_size<A>(suite)),
@@ -371,7 +373,7 @@ void check_attention_shapes(typename A::Window window, const AttentionSuite& sui
     };
     AttentionWeights<B> w{weight("query_map"),      weight("query_bias"),  weight("key_map"),  weight("key_bias"),
                           weight("window_factors"), var("query_features"), var("key_features"), weight("gate_bias"),
-                          var("gate"), var("score")};
+                          var("gate"), var("score"), weight("cache_sizes")};
     if constexpr (A::shared_maps) {
       w.key_map = w.query_map;
       w.key_bias = w.query_bias;

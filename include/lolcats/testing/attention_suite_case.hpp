@@ -13,7 +13,7 @@
 namespace lolcats::testing {
 
 /// Arrays by the name of the argument: y, q, k, v, query_map, query_bias, key_map, key_bias, window_factors,
-/// query_features, key_features, gate_bias, gate.  As results, `y` is the output and the others are gradients.
+/// query_features, key_features, gate_bias, gate, score, cache_sizes.  As results, `y` is the output and the others are gradients.
 using AttentionNumbers = std::map<std::string, std::vector<double>>;
 
 /// Which gradients a run asks for.
@@ -58,6 +58,7 @@ struct AttentionCase {
     if constexpr (decays<MemoryOf<A>>) all["gate_bias"] = Shape{1, key_maps(), 1, 1};
     if constexpr (Gate::input != GateInput::none) all["gate"] = Shape{rows, key_maps()};
     if constexpr (projects_scores<MemoryOf<A>>) all["score"] = Shape{rows, heads.keys};
+    if constexpr (caches<MemoryOf<A>>) all["cache_sizes"] = Shape{1, heads.keys, 1, 1};
     if constexpr (given) {
       all["query_features"] = Shape{rows, heads.queries * projected};
       all["key_features"] = Shape{rows, key_maps() * projected};
@@ -107,6 +108,10 @@ AttentionCase<A> random_attention_case(typename A::Window window, const Heads& h
       for (double& x : c.in[name]) x = static_cast<float>(Gate::start(0, 1) < 0 ? -0.05 - 0.02 * std::abs(x) : 0.5 * x);
     }
   }
+  if constexpr (caches<MemoryOf<A>>) {  // every other head keeps half
+    std::vector<double>& sizes = c.in["cache_sizes"];
+    for (std::size_t g = 0; g < sizes.size(); ++g) sizes[g] = static_cast<double>(MemoryOf<A>::Cache::size / (g % 2 == 0 ? 1 : 2));
+  }
   c.in["dy"] = draw(c.shapes().at("q").size(), 1.0, 0.0);
   return c;
 }
@@ -150,6 +155,7 @@ class AttentionArguments {
     w.gate_bias = weight("gate_bias");
     w.gate = var(tape, "gate");
     w.score = var(tape, "score");
+    w.cache_sizes = weight("cache_sizes");
     return w;
   }
 

@@ -19,7 +19,7 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
   using Map = typename A::Map;
   AttentionNumbers total;
   for (const auto& [name, shape] : c.shapes()) {
-    if (name != "score") total[name].assign(at(shape.size()), 0.0);
+    if (name != "score" && name != "cache_sizes") total[name].assign(at(shape.size()), 0.0);
   }
   total["y"].assign(at(c.shapes().at("q").size()), 0.0);
   const Index H = c.heads.queries, G = c.heads.keys, D = c.heads.size;
@@ -109,7 +109,7 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
     // score higher (or as high, and came before).
     std::vector<std::vector<double>> scores(at(G), std::vector<double>(at(e.length), 0.0));
     if constexpr (caches<MemoryOf<A>>) {
-      constexpr Index sinks = sinks_of<typename A::Window>, size = MemoryOf<A>::Cache::size;
+      constexpr Index sinks = sinks_of<typename A::Window>;
       for (Index g = 0; g < G; ++g) {
         for (Index j = 0; j < e.length; ++j) {
           if constexpr (projects_scores<MemoryOf<A>>) {
@@ -132,12 +132,14 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
           }
         }
       }
-      n.until = [&scores, begin = n.begin, length = e.length](Index g, Index j) {
+      n.until = [&scores, &c, begin = n.begin, length = e.length](Index g, Index j) {
         const auto leaves = [&](Index i) {
           Index at_position = i + 1;
           while (at_position < length && begin(at_position) <= i) ++at_position;
           return at_position;
         };
+        const Index size = static_cast<Index>(c.in.at("cache_sizes")[at(g)]);
+        if (size == 0) return leaves(j);
         Index above = 0;
         for (Index i = sinks; i < length; ++i) {
           const double own = scores[at(g)][at(j)], other = scores[at(g)][at(i)];

@@ -59,6 +59,25 @@ TEST_CASE("caches") {
   check_steps<Softmax<Terraced<>, Kept<70, LearnedScore>>>(Terraced<>(8), {.lengths = {65, 200, 300}});
 }
 
+TEST_CASE("a cache has room for what its heads keep") {
+  if (!have_gpu()) return;
+  using A = Softmax<Sinks<4, Sliding<>>, Kept<5, LearnedScore>>;
+  using B = Cuda<bf16>;
+  const auto bytes = [](const std::vector<double>& sizes) {
+    auto c = random_attention_case<A>(Sinks<4, Sliding<>>(10), {4, 2, 16}, Sequences::rectangular(2, 90), 5);
+    c.in["cache_sizes"] = sizes;
+    const auto y = run_attention<B>(c, {false, false, false}).at("y");
+    AttentionState<B> state;
+    const auto cut = [](Index n) { return std::vector<Index>{n - 30, 20, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}; };
+    CHECK(close(y, run_attention_steps<B>(c, cut, state), 1e-2));
+    return state.bytes();
+  };
+  const std::size_t bare = bytes({0, 0}), place = 2 * (16 + 16 + 1) * sizeof(bf16);  // of both sequences
+  CHECK(bytes({0, 5}) == bare + 5 * place);
+  CHECK(bytes({3, 1}) == bare + 4 * place);
+  CHECK(bytes({5, 5}) == bare + 10 * place);
+}
+
 TEST_CASE("gates") {
   for (const Index width : {5, 64}) check_steps<Hybrid<Hedgehog<dynamic>, Sliding<>, Decay<KeyGate>>>(Sliding<>(width));
   check_steps<Linear<EluPlusOne<3>, KeyMapsPerGroup, Decay<HeadGate>>>({});

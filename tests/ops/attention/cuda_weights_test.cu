@@ -57,3 +57,32 @@ TEST_CASE_TEMPLATE("weights of hybrid, linear and softmax attention", B, Cuda<fl
     check_weights<Softmax<>, B>(Sliding<>(unlimited), size, tolerance);
   }
 }
+
+TEST_CASE_TEMPLATE("the largest weights from beyond a window", B, Cuda<float>, Cuda<bf16>) {
+  if (!have_gpu()) return;
+  using A = Softmax<>;
+  const Sinks<2, Sliding<>> window(Index{70});
+  for (const Index teacher : {unlimited, Index{100}}) {
+    auto c = random_attention_case<A>(Sliding<>(teacher), {4, 2, 64}, lolcats::testing::detail::ragged(250), 22);
+    for (auto& [name, values] : c.in) values = rounded<B>(values);
+    std::vector<std::vector<double>> weights;
+    reference_attention(c, &weights);
+    std::vector<double> want(static_cast<std::size_t>(c.sequences.rows() * 4), 0.0);
+    for (Index n = 0; n < c.sequences.count(); ++n) {
+      const Extent& e = c.sequences[n];
+      for (Index h = 0; h < 4; ++h) {
+        for (Index i = 0; i < e.length; ++i) {
+          for (Index j = 2; j <= i - 70; ++j) {
+            double& most = want[static_cast<std::size_t>((e.row + j) * 4 + h)];
+            most = std::max(most, weights[static_cast<std::size_t>(n)][static_cast<std::size_t>((h * e.length + i) * e.length + j)]);
+          }
+        }
+      }
+    }
+    AttentionArguments<B, A> arguments(c, {false, false, false});
+    Tape<B> tape;
+    const auto got = largest_far_weights(B{}, arguments.var(tape, "q").value(), arguments.var(tape, "k").value(), c.sequences, c.heads,
+                                         Sliding<>(teacher), window);
+    CHECK(close(want, std::vector<double>(got.begin(), got.end()), 1e-5));
+  }
+}

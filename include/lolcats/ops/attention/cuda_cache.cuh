@@ -42,44 +42,47 @@ __global__ void cache_until(Segments segments, const int* ends, const T* scores,
   if (threadIdx.x == 0) until_most[static_cast<std::int64_t>(blockIdx.x) * heads + head] = max(warps[0], warps[1]);
 }
 
-/// The cache of a decoding slot: rows of each key/value head, the first `count` of which are in use before a call and the first
-/// `after` behind it.  A head that keeps fewer has rows with the lowest score.
+/// The cache of a decoding slot: rows of each key/value head, those of head h from begins[h] to begins[h + 1].  The first
+/// `count` of a head are in use before a call, and the first `after` behind it, where it has so many.
 template <class T>
 struct CacheRows {
-  T *keys = nullptr, *values = nullptr, *scores = nullptr;  // (G, size, D) twice, (G, size)
+  T *keys = nullptr, *values = nullptr, *scores = nullptr;  // (rows, D) twice, (rows)
+  const int* begins = nullptr;                              // (G + 1)
   int count = 0;
   int after = 0;
 };
 
-/// Cached keys into their places behind the sinks.  Grid: segments, key/value heads.
+/// Cached keys into their places behind the sinks; a head that keeps fewer has keys of the lowest score there.  Grid: segments,
+/// key/value heads.
 template <class T>
-__global__ void pack_cache(Segments segments, const CacheRows<T>* caches, int size, int width, T* keys, T* values, T* scores) {
+__global__ void pack_cache(Segments segments, const CacheRows<T>* caches, int width, T* keys, T* values, T* scores) {
   const Segment s = segments[static_cast<int>(blockIdx.x)];
   const CacheRows<T> cache = caches[blockIdx.x];
   const int heads = static_cast<int>(gridDim.y), head = static_cast<int>(blockIdx.y);
+  const int begin = cache.begins[head], held = cache.begins[head + 1] - begin;
   const std::int64_t first = static_cast<std::int64_t>(s.k_row) + s.apart - cache.count;
   for (int i = static_cast<int>(threadIdx.x); i < cache.count * width; i += static_cast<int>(blockDim.x)) {
     const int r = i / width, c = i % width;
-    const std::int64_t from = (static_cast<std::int64_t>(head) * size + r) * width + c;
+    const std::int64_t from = static_cast<std::int64_t>(begin + r) * width + c;
     const std::int64_t to = ((first + r) * heads + head) * width + c;
-    keys[to] = cache.keys[from];
-    values[to] = cache.values[from];
-    if (c == 0) scores[(first + r) * heads + head] = cache.scores[static_cast<std::int64_t>(head) * size + r];
+    keys[to] = r < held ? cache.keys[from] : T{};
+    values[to] = r < held ? cache.values[from] : T{};
+    if (c == 0) scores[(first + r) * heads + head] = r < held ? cache.scores[begin + r] : cuda::from_float<T>(-INFINITY);
   }
 }
 
 /// The keys that are in the cache when the next token is read: of those before `leaving`, the best.  Grid: segments,
 /// key/value heads.  Block: a warp.
 template <class T>
-__global__ void store_cache(Segments segments, const CacheRows<T>* caches, int size, int width, const T* keys, const T* values,
-                            const T* scores, const T* sizes, int sinks) {
+__global__ void store_cache(Segments segments, const CacheRows<T>* caches, int width, const T* keys, const T* values,
+                            const T* scores, int sinks) {
   const Segment s = segments[static_cast<int>(blockIdx.x)];
   const CacheRows<T> cache = caches[blockIdx.x];
   const int heads = static_cast<int>(gridDim.y), head = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x);
-  const int kept = sizes ? min(size, static_cast<int>(cuda::to_float(sizes[head]))) : size;
+  const std::int64_t rows = cache.begins[head];
+  const int kept = cache.begins[head + 1] - cache.begins[head];
   const T* own = scores + static_cast<std::int64_t>(s.k_row) * heads + head;
   const auto score = [&](int i) { return cuda::to_float(own[static_cast<std::int64_t>(i) * heads]); };
-  const std::int64_t rows = static_cast<std::int64_t>(head) * size;
   int stored = 0;
   for (int block = sinks; block < s.leaving; block += 32) {
     const int j = block + lane;
@@ -100,7 +103,7 @@ __global__ void store_cache(Segments segments, const CacheRows<T>* caches, int s
       if (lane == 0) cache.scores[rows + stored] = own[static_cast<std::int64_t>(key) * heads];
     }
   }
-  for (; stored < cache.after; ++stored) {
+  for (; stored < min(kept, cache.after); ++stored) {  // scores of NaN have no order
     for (int c = lane; c < width; c += 32) {
       cache.keys[(rows + stored) * width + c] = cuda::from_float<T>(0.0F);
       cache.values[(rows + stored) * width + c] = cuda::from_float<T>(0.0F);

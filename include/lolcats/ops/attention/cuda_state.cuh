@@ -175,9 +175,19 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     constexpr bool given = Call::given;
     const cudaStream_t stream = backend.stream();
     const Index count = problem.sequences->count(), rows = problem.sequences->rows();
-    const auto cached = [](Index first) { return std::min(M::Cache::size, std::max<Index>(0, first - sinks)); };
+    std::vector<Index> cache_begins;  // of slots that are new
+    if constexpr (caches<M>) {
+      const bool some_new = std::any_of(state.slots.begin(), state.slots.end(), [](const Slot& s) { return s.cache_begins.empty(); });
+      if (some_new) cache_begins = places_of(backend, problem);
+    }
+    // Cached keys of the head that keeps most, when keys from `first` on are in the window.
+    const auto cached = [](const Slot& s, Index first) {
+      Index most = 0;
+      for (std::size_t g = 1; g < s.cache_begins.size(); ++g) most = std::max(most, s.places(static_cast<Index>(g) - 1));
+      return std::min(most, std::max<Index>(0, first - sinks));
+    };
     // Sinks and cached keys before the kept ones.
-    const auto apart = [&](const Slot& s) { return std::min(sinks, s.first) + cached(s.first); };
+    const auto apart = [&](const Slot& s) { return std::min(sinks, s.first) + cached(s, s.first); };
     const bool fresh = std::all_of(state.slots.begin(), state.slots.end(),
                                    [&](const Slot& s) { return s.length == s.first && apart(s) == 0; });
 
@@ -201,7 +211,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       s.leaving = far || caches<M> ? static_cast<int>(apart(slot) + first - slot.first) : 0;
       packed_rows += s.keys;
       plan.add(s);
-      after.push_back(make_room(backend, problem, slot, length - first));
+      after.push_back(make_room(backend, problem, slot, length - first, cache_begins));
     }
     const Index key_rows = plan.key_rows, width = problem.k.cols();
 
@@ -223,6 +233,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     const auto running = space.template add<double>(key_rows * call.gate_sums());
     const auto ends = space.template add<int>(caches<M> ? key_rows : 0), until = space.template add<int>(call.cache_numbers(plan));
     const auto cache_rows = space.template add<general::CacheRows<T>>(caches<M> ? count : 0);
+    const auto places = space.template add<int>(caches<M> ? count * (p.heads.keys + 1) : 0);
     const auto scores = space.template add<T>(caches<M> && !fresh ? key_rows * p.heads.keys : 0);
     const auto decay_rings = space.template add<general::DecayRing>(Call::gated ? count : 0);
     const Index packed = fresh ? 0 : key_rows;
@@ -267,12 +278,16 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     const cuda::Launch by_cache{dim3(static_cast<unsigned>(count), static_cast<unsigned>(p.heads.keys)), 32, stream};
     if constexpr (caches<M>) {
       std::vector<general::CacheRows<T>> list;
+      std::vector<int> begins_list;
       for (std::size_t n = 0; n < after.size(); ++n) {
         const Index length = state.slots[n].length + (*p.sequences)[static_cast<Index>(n)].length;
         const Index first = std::max(state.slots[n].first, std::min(length, p.window.begin(length)));
         list.push_back({after[n].cache_keys.data(), after[n].cache_values.data(), after[n].cache_scores.data(),
-                        static_cast<int>(cached(state.slots[n].first)), static_cast<int>(cached(first))});
+                        places.data() + begins_list.size(), static_cast<int>(cached(after[n], state.slots[n].first)),
+                        static_cast<int>(cached(after[n], first))});
+        begins_list.insert(begins_list.end(), after[n].cache_begins.begin(), after[n].cache_begins.end());
       }
+      backend.upload(begins_list.data(), places.data(), static_cast<Index>(begins_list.size()));
       backend.upload(list.data(), cache_rows.data(), count);
     }
     View<const T> given_keys = given ? p.weights.key_features.value() : View<const T>{};
@@ -289,8 +304,8 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       if constexpr (caches<M>) {
         pack(2, p.weights.score.value().data, p.heads.keys, scores.data());
         cuda::launch("attention: pack cached keys", general::pack_cache<T>, by_cache, segments,
-                     static_cast<const general::CacheRows<T>*>(cache_rows.data()), static_cast<int>(M::Cache::size),
-                     static_cast<int>(D), keys.data(), values.data(), scores.data());
+                     static_cast<const general::CacheRows<T>*>(cache_rows.data()), static_cast<int>(D), keys.data(),
+                     values.data(), scores.data());
       }
       p.k = {keys.data(), Shape{key_rows, width}};
       p.v = {values.data(), Shape{key_rows, width}};
@@ -321,10 +336,9 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     if constexpr (caches<M>) {
       const T* const all = fresh ? p.weights.score.value().data : static_cast<const T*>(scores.data());
       store(2, all, p.heads.keys);
-      const View<const T> sizes = p.weights.cache_sizes ? p.weights.cache_sizes.value : View<const T>{};
       cuda::launch("attention: keep cached keys", general::store_cache<T>, by_cache, segments,
-                   static_cast<const general::CacheRows<T>*>(cache_rows.data()), static_cast<int>(M::Cache::size),
-                   static_cast<int>(D), p.k.data, p.v.data, all, sizes.data, static_cast<int>(sinks));
+                   static_cast<const general::CacheRows<T>*>(cache_rows.data()), static_cast<int>(D), p.k.data, p.v.data,
+                   all, static_cast<int>(sinks));
     }
     for (Index n = 0; n < count; ++n) {
       Slot& slot = state.slots[static_cast<std::size_t>(n)];
@@ -360,8 +374,17 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     }
   }
 
+  /// Where each head's places in a cache begin (G + 1).
+  static std::vector<Index> places_of(const B& backend, const Problem& p) {
+    std::vector<double> sizes(static_cast<std::size_t>(p.heads.keys), double{M::Cache::size});
+    if (p.weights.cache_sizes) backend.to_host(p.weights.cache_sizes.value.data, sizes.data(), p.heads.keys);
+    std::vector<Index> begins{0};
+    for (const double size : sizes) begins.push_back(begins.back() + std::clamp<Index>(static_cast<Index>(size), 0, M::Cache::size));
+    return begins;
+  }
+
   /// The slot with rings for `kept` keys, fresh ones where the old ones are too small, and with its sums.
-  static Slot make_room(const B& backend, const Problem& p, const Slot& slot, Index kept) {
+  static Slot make_room(const B& backend, const Problem& p, const Slot& slot, Index kept, const std::vector<Index>& cache_begins) {
     Slot result = slot;
     const Index rows = wanted_capacity(p.window, capacity(slot), kept);
     if (rows > capacity(slot)) {
@@ -375,10 +398,13 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       result.sink_keys = Array<B>(Shape{sinks, p.k.cols()});
       result.sink_values = Array<B>(Shape{sinks, p.k.cols()});
     }
-    if (caches<M> && !slot.cache_keys) {
-      result.cache_keys = Array<B>(Shape{p.heads.keys, M::Cache::size, p.heads.size});
-      result.cache_values = Array<B>(Shape{p.heads.keys, M::Cache::size, p.heads.size});
-      result.cache_scores = Array<B>(Shape{p.heads.keys, M::Cache::size});
+    if (caches<M> && slot.cache_begins.empty()) {
+      result.cache_begins = cache_begins;
+      if (const Index places = cache_begins.back(); places > 0) {
+        result.cache_keys = Array<B>(Shape{places, p.heads.size});
+        result.cache_values = Array<B>(Shape{places, p.heads.size});
+        result.cache_scores = Array<B>(Shape{places});
+      }
     }
     if (far && !slot.sums) {
       const Index F = Call(backend, p).features();

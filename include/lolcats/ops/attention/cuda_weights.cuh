@@ -98,6 +98,31 @@ __global__ void __launch_bounds__(tile_threads) tile_weights(WeightInputs<T> p, 
   }
 }
 
+/// to (M, heads): the largest weight of key j that a query with begins[its row] > j gives it.  Grid: tiles of keys, heads.
+template <class T>
+__global__ void __launch_bounds__(tile_threads) largest_weights(WeightInputs<T> p, const int* begins, float* to) {
+  extern __shared__ float4 shared[];
+  float* a = reinterpret_cast<float*>(shared);
+  float* b = a + tile_floats;
+  float* far = b + tile_floats;
+  float* weights = far + tile_floats;
+  const Segment s = p.forward.segments.find(static_cast<int>(blockIdx.x), &Segment::key_tile);
+  const int head = static_cast<int>(blockIdx.y), column = static_cast<int>(threadIdx.x);
+  const int block = (static_cast<int>(blockIdx.x) - s.key_tile) * tile, keys = min(tile, s.keys - block);
+  float most = 0;
+  for (int first = block; first < s.queries; first += tile) {
+    const int count = min(tile, s.queries - first);
+    const int* const begin = begins + s.q_row + first;
+    if (begin[count - 1] <= block) continue;
+    weight_block(weights, a, b, far, p, s, head, first, count, block, keys);
+    for (int r = 0; column < keys && r < count; ++r) {
+      if (block + column < begin[r]) most = fmaxf(most, weights[r * tile_stride + column]);
+    }
+    __syncthreads();
+  }
+  if (column < keys) to[(static_cast<std::int64_t>(s.k_row) + block + column) * gridDim.y + head] = most;
+}
+
 /// Statistics, features and segments of a pass, for kernels that need its weights.
 template <class T, class Map, Window W, MemoryPolicy M = Sum>
 class WeightPass {
@@ -195,6 +220,22 @@ struct AttentionWeightsKernel<Cuda<T>, Map, W, M> {
           f(n, h, first, View<const float>(host.data() + h * count * keys, Shape{count, keys}));
       }
     }
+  }
+
+  static void largest(const Cuda<T>& backend, const AttentionProblem<Cuda<T>, W>& p, const std::vector<int>& begins,
+                      std::vector<float>& to) {
+    if (p.sequences->count() == 0) return;
+    const general::WeightPass<T, Map, W, M> pass(backend, p);
+    const cudaStream_t stream = backend.stream();
+    cuda::Scratch<int> bounds(static_cast<Index>(begins.size()), stream);
+    cuda::Scratch<float> device(static_cast<Index>(to.size()), stream);
+    backend.upload(begins.data(), bounds.data(), static_cast<Index>(begins.size()));
+    backend.zero(device.data(), static_cast<Index>(to.size()));
+    cuda::launch("attention: largest weights", general::largest_weights<T>,
+                 {dim3(static_cast<unsigned>(pass.plan().key_tiles), static_cast<unsigned>(p.heads.queries)), general::tile_threads,
+                  stream, sizeof(float) * 4 * general::tile_floats},
+                 pass.inputs(), static_cast<const int*>(bounds.data()), device.data());
+    backend.download(static_cast<const float*>(device.data()), to.data(), static_cast<Index>(to.size()));
   }
 };
 

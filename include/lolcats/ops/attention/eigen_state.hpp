@@ -92,11 +92,8 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     }
     if constexpr (sinks > 0) append_sinks(p, e, slot);
     if (move) slot.begin = 0;
-    if (caches<M> && !slot.cache_keys) {
-      const Index size = p.heads.size, most = M::Cache::size;
-      slot.cache_keys = Tensor<T>(Shape{p.heads.keys, most, size});
-      slot.cache_values = Tensor<T>(Shape{p.heads.keys, most, size});
-      slot.cache_scores = Tensor<T>(Shape{p.heads.keys, most});
+    if constexpr (caches<M>) {
+      if (slot.cache_begins.empty()) append_cache(p, slot);
     }
     if (far && !slot.sums) {
       const Index features = given ? count_given(p) : count(p.weights.query_map);
@@ -105,6 +102,17 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
       std::fill_n(slot.sums.data(), slot.sums.size(), T(0));
       std::fill_n(slot.normalizer.data(), slot.normalizer.size(), T(0));
     }
+  }
+
+  /// Room for the keys that each head keeps.
+  static void append_cache(const AttentionProblem<B, W>& p, Slot& slot) {
+    slot.cache_begins.push_back(0);
+    for (Index g = 0; g < p.heads.keys; ++g) slot.cache_begins.push_back(slot.cache_begins.back() + eigen::cache_size<M>(p, g));
+    const Index places = slot.cache_begins.back();
+    if (places == 0) return;
+    slot.cache_keys = Tensor<T>(Shape{places, p.heads.size});
+    slot.cache_values = Tensor<T>(Shape{places, p.heads.size});
+    slot.cache_scores = Tensor<T>(Shape{places});
   }
 
   /// Those of the first tokens of the sequence that are among the new ones.
@@ -187,8 +195,7 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     Index cached = 0;
     std::vector<Index> leaves;  // when the keys that leave do so
     if constexpr (caches<M>) {
-      const Index most = eigen::cache_size<M>(p, g);
-      cached = std::min(most, std::max<Index>(0, slot.first - sinks));
+      cached = std::min(slot.places(g), std::max<Index>(0, slot.first - sinks));
       for (Index at = slot.length, j = std::max(slot.first, sinks); at <= end; ++at) {
         for (; j < std::min(p.window.begin(at), end); ++j) leaves.push_back(at);
       }
@@ -197,21 +204,24 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     const auto collect = [&](const Tensor<T>& sink_rows, const Tensor<T>& cache_rows, const Tensor<T>& ring) {
       eigen::RowMatrix<T> all(beside.sinks + cached + leaving, size);
       const auto part = [&](const Tensor<T>& x, Index first, Index count) {
-        return eigen::rows(static_cast<const T*>(x.data()) + (g * x.shape()[1] + first) * size, count, size, size);
+        return eigen::rows(static_cast<const T*>(x.data()) + first * size, count, size, size);
       };
-      if (beside.sinks > 0) all.topRows(beside.sinks) = part(sink_rows, 0, beside.sinks);
-      if (cached > 0) all.middleRows(beside.sinks, cached) = part(cache_rows, 0, cached);
-      if (leaving > 0) all.bottomRows(leaving) = part(ring, slot.begin + std::max<Index>(0, sinks - slot.first), leaving);
+      const auto of_head = [&](const Tensor<T>& x, Index first) { return g * x.shape()[1] + first; };
+      if (beside.sinks > 0) all.topRows(beside.sinks) = part(sink_rows, of_head(sink_rows, 0), beside.sinks);
+      if (cached > 0) all.middleRows(beside.sinks, cached) = part(cache_rows, slot.cache_begins[static_cast<std::size_t>(g)], cached);
+      if (leaving > 0) all.bottomRows(leaving) = part(ring, of_head(ring, slot.begin + std::max<Index>(0, sinks - slot.first)), leaving);
       return all;
     };
     beside.k = collect(slot.sink_keys, slot.cache_keys, slot.keys);
     beside.v = collect(slot.sink_values, slot.cache_values, slot.values);
     for (Index j = 0; j < beside.sinks; ++j) beside.kept.push_back({j, j, end});
     if constexpr (caches<M>) {
-      for (Index c = 0; c < cached; ++c) beside.scores.push_back(static_cast<double>(slot.cache_scores.data()[g * M::Cache::size + c]));
+      for (Index c = 0; c < cached; ++c) {
+        beside.scores.push_back(static_cast<double>(slot.cache_scores.data()[slot.cache_begins[static_cast<std::size_t>(g)] + c]));
+      }
       const std::vector<double> fresh = scores_of(p, g, slot, beside, cached, leaving);
       beside.scores.insert(beside.scores.end(), fresh.begin(), fresh.end());
-      beside.plan = eigen::plan_cache(beside.scores, cached, leaves, eigen::cache_size<M>(p, g), slot.length, end);
+      beside.plan = eigen::plan_cache(beside.scores, cached, leaves, slot.places(g), slot.length, end);
       for (auto* rows : {&beside.plan.far, &beside.plan.left}) {
         for (Index& row : *rows) row += beside.sinks;
       }
@@ -248,7 +258,7 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
 
   static void store_cache(Slot& slot, const Beside& beside, Index g) {
     const Index size = beside.k.cols();
-    Index to = g * M::Cache::size;
+    Index to = slot.cache_begins[static_cast<std::size_t>(g)];
     for (const Index row : beside.plan.left) {
       std::copy_n(beside.k.data() + row * size, size, slot.cache_keys.data() + to * size);
       std::copy_n(beside.v.data() + row * size, size, slot.cache_values.data() + to * size);

@@ -82,6 +82,20 @@ struct AttentionWeightsKernel<Cpu<T>, Map, W, M> {
       }
     });
   }
+
+  static void largest(const Cpu<T>& backend, const AttentionProblem<Cpu<T>, W>& p, const std::vector<int>& begins,
+                      std::vector<float>& to) {
+    visit(backend, p, [&](Index n, Index h, Index first, View<const T> a) {
+      const Index row = (*p.sequences)[n].row;
+      for (Index i = 0; i < a.rows(); ++i) {
+        const Index end = std::min<Index>(a.cols(), begins[static_cast<std::size_t>(row + first + i)]);
+        for (Index j = 0; j < end; ++j) {
+          float& most = to[static_cast<std::size_t>((row + j) * p.heads.queries + h)];
+          most = std::max(most, static_cast<float>(a.data[i * a.cols() + j]));
+        }
+      }
+    });
+  }
 };
 
 }  // namespace lolcats

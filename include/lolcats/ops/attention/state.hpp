@@ -28,10 +28,16 @@ struct AttentionState {
     Array<B, Real<B>> normalizer;  // z (H, F) or (G, F)
     Array<B, Real<B>> decays;      // log a of the kept keys' tokens, of a memory with a gate; beside `keys`
     Array<B> scores;                    // of the kept keys, where a projection scores them; beside `keys`
-    Array<B> cache_keys, cache_values;  // (G, size, D): far keys that stay raw, the oldest first
-    Array<B> cache_scores;              // (G, size)
+    std::vector<Index> cache_begins;    // (G + 1): each key/value head has places of its own, as many as it keeps keys
+    Array<B> cache_keys, cache_values;  // (places of all heads, D): far keys that stay raw, the oldest first
+    Array<B> cache_scores;              // (places of all heads)
     Array<B> sink_keys, sink_values;  // (G, sinks, D), or (sinks, G * D) on a GPU; the first `sinks` tokens
 
+    /// The places of one key/value head in the cache.
+    Index places(Index head) const {
+      const auto at = static_cast<std::size_t>(head);
+      return cache_begins[at + 1] - cache_begins[at];
+    }
     /// f(array) for each of the arrays of a slot; those that are not in use are empty.
     template <class Self, class F>
     static void visit(Self& slot, F&& f) {

@@ -3,12 +3,15 @@
 
 #include <lolcats/ops/attention/attention.hpp>
 
+#include <algorithm>
 #include <type_traits>
+#include <vector>
 
 namespace lolcats {
 
 /// Specialised per backend, Map, Window and Memory:
-///   visit(backend, problem, f)   see visit_attention_weights
+///   visit(backend, problem, f)                        see visit_attention_weights
+///   largest(backend, problem, begins (M), to (M, H))   see largest_far_weights; both on the host
 template <Backend B, class Map, Window W, MemoryPolicy M>
 struct AttentionWeightsKernel;
 
@@ -26,6 +29,26 @@ void visit_attention_weights(const B& backend, View<const Scalar<B>> q, View<con
   detail::check_attention<A>(q.shape, k.shape, v.shape, sequences, heads, weights);
   const AttentionProblem<B, typename A::Window> problem{heads, &sequences, window, A::affine, q, k, v, weights};
   AttentionWeightsKernel<B, typename A::Map, typename A::Window, MemoryOf<A>>::visit(backend, problem, f);
+}
+
+/// (M, H) on the host: the largest weight that softmax within `teacher` gives each key from beyond `window`, by query head; 0 for
+/// sinks and for keys that no query is so far behind.  O(M) memory, O(M^2) time.
+template <Backend B, Window W>
+std::vector<float> largest_far_weights(const B& backend, View<const Scalar<B>> q, View<const Scalar<B>> k, const Sequences& sequences,
+                                       const Heads& heads, Sliding<> teacher, const W& window) {
+  detail::check_attention<Softmax<>>(q.shape, k.shape, k.shape, sequences, heads, AttentionWeights<B>{});
+  std::vector<int> begins(static_cast<std::size_t>(sequences.rows()));
+  for (const Extent& e : sequences.extents()) {
+    for (Index i = 0; i < e.length; ++i) begins[static_cast<std::size_t>(e.row + i)] = static_cast<int>(std::min(e.length, window.begin(i)));
+  }
+  std::vector<float> largest(static_cast<std::size_t>(sequences.rows() * heads.queries), 0.0F);
+  const AttentionProblem<B, Sliding<>> problem{heads, &sequences, teacher, false, q, k, k, {}};
+  AttentionWeightsKernel<B, NoMap, Sliding<>, Sum>::largest(backend, problem, begins, largest);
+  for (const Extent& e : sequences.extents()) {
+    const auto first = largest.begin() + static_cast<std::ptrdiff_t>(e.row * heads.queries);
+    std::fill_n(first, std::min(e.length, sinks_of<W>) * heads.queries, 0.0F);
+  }
+  return largest;
 }
 
 }  // namespace lolcats
