@@ -79,6 +79,24 @@ expect_same("${OUT}/whole" "${OUT}/term" ${results})
 expect_clean("${OUT}/term")
 expect_log("${OUT}/term")
 
+# Another text with as many rows, another base and another tokenizer of the same sizes.
+string(REPEAT "now lena moro met nora " 500 one)
+string(REPLACE "nora" "lena" two "${one}")
+file(WRITE "${OUT}/one.txt" "${one}")
+file(WRITE "${OUT}/two.txt" "${two}")
+file(COPY_FILE "${TEACHER}/tokenizer.bin" "${OUT}/tokenizer.bin")
+execute_process(COMMAND sh -c "printf '\\001' | dd of='${OUT}/tokenizer.bin' bs=1 seek=4 conv=notrunc" ERROR_QUIET)  # the first score
+set(texts ${options} --model "${TEACHER}" --tokenizer "${TEACHER}/tokenizer.bin" --train "${OUT}/one.txt" --valid "${OUT}/one.txt" --out "${OUT}/text")
+run(143 ${interrupt} TERM "${OUT}/text/training.jsonl" 2 "${LINEARIZE}" ${texts})
+foreach(other "--train;two.txt;training data" "--valid;two.txt;validation data" "--model;other;base" "--tokenizer;tokenizer.bin;tokenizer")
+  list(GET other 0 option)
+  list(GET other 1 file)
+  list(GET other 2 field)
+  changed(others ${option} "${OUT}/${file}" ${texts})
+  run(1 "${LINEARIZE}" ${others})
+  expect_output("with ${field} '[0-9a-f]+', expected '[0-9a-f]+'")
+endforeach()
+
 # SIGKILL in stage 2: the lock of a dead process is taken over, its temporaries are removed.
 run(137 ${interrupt} KILL "${OUT}/kill/training.jsonl" 30 "${LINEARIZE}" ${options} --out "${OUT}/kill" --save-every 3)
 file(WRITE "${OUT}/kill/lolcats.json.tmp.99999.7" "half a file")
