@@ -29,10 +29,11 @@ inline lolcats::DataSet random_rows(Index count, Index length, Index vocabulary)
   return lolcats::DataSet(std::move(rows));
 }
 
-/// How many updates are run: `warmup`, then `repeats` that are timed, then `behind` more.
+/// How many updates are run: `warmup`, then `repeats` that are timed, then `behind` more; together with other ranks, if any.
 struct Updates {
   Index warmup = 2, repeats = 20, behind = 0;
   bool recompute = false;
+  lolcats::Communicator* communicator = nullptr;
 };
 
 struct UpdateTimes {
@@ -41,7 +42,7 @@ struct UpdateTimes {
 };
 
 /// Times updates of the training loop over all rows of `data` at once: collecting the batch, forward, backward, clipping,
-/// AdamW.  settled(update) is called behind each, before the clock is read.  Empty where the stage has nothing to train.
+/// AdamW.  On ranks other than 0 there are no samples.  settled(update) is called behind each, before the clock is read.  Empty where the stage has nothing to train.
 template <class Model, class Settled>
 std::optional<UpdateTimes> time_updates(Model& model, Stage stage, const lolcats::DataSet& data, const Updates& updates,
                                         Settled&& settled) {
@@ -54,6 +55,7 @@ std::optional<UpdateTimes> time_updates(Model& model, Stage stage, const lolcats
     recipe.learning_rate = 1e-4;
     recipe.clip = 1.0;
     recipe.restore_best = false;
+    recipe.communicator = updates.communicator;
     Instant last = Instant::now();
     lolcats::train(B{}, parameters, rows, task, recipe, [&](const lolcats::Progress& at) {
       settled(at.update);

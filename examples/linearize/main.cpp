@@ -3,12 +3,14 @@
 // Loads a softmax model (by default the small one that comes with the sources), swaps its attention for the student's,
 // trains the feature maps (attention transfer), then the adapter (low-rank finetuning), and prints the perplexity after
 // each of these on every validation text, the recall by distance on the built-in corpus, the scores of benchmarks if any are
-// asked for, and texts that teacher and student generate.
+// asked for, and texts that teacher and student generate.  Several processes share the training: mpiexec -n 2 linearize ...,
+// or linearize_cuda --gpus 2 ...
 #include "../models/any_model.hpp"
 #include "../support/output_folder.hpp"
 #include "../support/program.hpp"
 #include "procedure.hpp"
 
+#include <lolcats/distributed/launch.hpp>
 #include <lolcats/tokenizer/open.hpp>
 
 #include <algorithm>
@@ -30,8 +32,8 @@ void hold_out(const lolcats::DataSet& all, Job& job) {
   job.texts.push_back({"held out", job.valid});
 }
 
-Job prepare(const Options& o, lolcats::TaskSet tasks) {
-  Job job{o, load_teacher(o.model), lolcats::open_tokenizer(o.tokenizer), {}, {}, {}, {}, {}};
+Job prepare(const Options& o, lolcats::TaskSet tasks, lolcats::Communicator* communicator) {
+  Job job{o, load_teacher(o.model), lolcats::open_tokenizer(o.tokenizer), {}, {}, {}, {}, {}, communicator};
   const Index vocabulary = job.teacher->config().vocab_size;
   lolcats::check_tokenizer(*job.tokenizer, o.tokenizer, vocabulary, o.model);
   job.tasks = std::move(tasks);
@@ -89,6 +91,47 @@ nlohmann::ordered_json recipe_json(const StageOptions& o) {
           {"beta1", o.optimizer.beta1}, {"beta2", o.optimizer.beta2}, {"patience", o.patience}, {"keep_last", o.keep_last}};
 }
 
+/// Becomes as many processes as --gpus says; returns in each of them, or where there is one.
+void start_ranks(Index gpus) {
+  if (gpus == 1 || lolcats::place_from_environment()) return;
+  lolcats::require<lolcats::ConfigError>(device_name().starts_with("cuda"), "--gpus is {}, but this program computes on {}", gpus, device_name());
+  std::exit(lolcats::launch_ranks(gpus, [](Index rank, int status) { fmt::print(stderr, "\nlinearize: rank {} ended with status {}\n", rank, status); }));
+}
+
+/// The work of a rank; rank 0 writes and prints.
+void run(const Options& options, lolcats::TaskSet tasks, lolcats::Communicator& communicator) {
+  std::optional<OutputFolder> folder;
+  if (communicator.leads()) {
+    if (!options.out.empty()) folder.emplace(options.out, std::initializer_list<std::string_view>{"linearize.json", "lolcats.json"}, options.replace);
+    if (!options.json.empty()) lolcats::try_writing(options.json);
+  }
+  communicator.barrier();  // the others read what lies there
+  stop_on_signals();
+  Job job = prepare(options, std::move(tasks), &communicator);
+  fmt::print(stderr, "{} layers, width {}, {} rows to train on, {} to validate on, student {}, on {}{}\n", job.teacher->config().layers,
+             job.teacher->config().hidden_size, job.train.size(), job.valid.size(), options.student, device_name(),
+             communicator.size() > 1 ? fmt::format(" x {}", communicator.size()) : "");
+  Report report = linearize(job);
+  if (!communicator.leads()) return;
+  report.json["device"] = device_name();
+  report.json["ranks"] = communicator.size();
+  report.json["peak_bytes"] = peak_memory();
+  report.json["tokens"] = {{"train", job.train.tokens()}, {"valid", job.valid.tokens()}};
+  report.json["recipe"] = {{"length", options.length}, {"batch", options.batch}, {"micro_batch", options.micro_batch}, {"seed", options.seed},
+                           {"block", options.block}, {"xent_factor", options.xent_factor}, {"train_maps", options.train_maps},
+                           {"maps_learning_rate", options.maps_rate}, {"distill", options.distill}, {"temperature", options.temperature},
+                           {"planted_rows", job.options.planted_rows}, {"recall_length", job.options.recall_length},
+                           {"cache_places", options.cache_places}, {"cache_rest", options.cache_rest},
+                           {"keep_layers", options.keep_layers}, {"keep_by", options.keep_by},
+                           {"transfer", recipe_json(options.transfer)}, {"finetune", recipe_json(options.finetune)}};
+  print(report, job);
+  if (!options.json.empty()) {
+    lolcats::write_file_atomically(options.json, std::string_view(report.json.dump(2) + "\n"));
+    fmt::print("Results: {}\n", options.json);
+  }
+  if (folder) folder->finish();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -96,29 +139,9 @@ int main(int argc, char** argv) {
     Options options = parse(argc, argv);
     lolcats::TaskSet tasks;
     if (!options.TaskCommandLine::options.tasks.empty()) tasks = options.TaskCommandLine::load();  // what is missing is told before any work
-    std::optional<OutputFolder> folder;
-    if (!options.out.empty()) folder.emplace(options.out, std::initializer_list<std::string_view>{"linearize.json", "lolcats.json"}, options.replace);
-    if (!options.json.empty()) lolcats::try_writing(options.json);
-    stop_on_signals();
-    Job job = prepare(options, std::move(tasks));
-    fmt::print(stderr, "{} layers, width {}, {} rows to train on, {} to validate on, student {}, on {}\n", job.teacher->config().layers,
-               job.teacher->config().hidden_size, job.train.size(), job.valid.size(), options.student, device_name());
-    Report report = linearize(job);
-    report.json["device"] = device_name();
-    report.json["peak_bytes"] = peak_memory();
-    report.json["tokens"] = {{"train", job.train.tokens()}, {"valid", job.valid.tokens()}};
-    report.json["recipe"] = {{"length", options.length}, {"batch", options.batch}, {"micro_batch", options.micro_batch}, {"seed", options.seed},
-                             {"block", options.block}, {"xent_factor", options.xent_factor}, {"train_maps", options.train_maps},
-                             {"maps_learning_rate", options.maps_rate}, {"distill", options.distill}, {"temperature", options.temperature},
-                             {"planted_rows", job.options.planted_rows}, {"recall_length", job.options.recall_length},
-                             {"cache_places", options.cache_places}, {"cache_rest", options.cache_rest},
-                             {"keep_layers", options.keep_layers}, {"keep_by", options.keep_by},
-                             {"transfer", recipe_json(options.transfer)}, {"finetune", recipe_json(options.finetune)}};
-    print(report, job);
-    if (!options.json.empty()) {
-      lolcats::write_file_atomically(options.json, std::string_view(report.json.dump(2) + "\n"));
-      fmt::print("Results: {}\n", options.json);
-    }
-    if (folder) folder->finish();
+    start_ranks(options.gpus);
+    const auto communicator = make_communicator();
+    if (!communicator->leads()) silence();
+    lolcats::together(*communicator, [&] { run(options, std::move(tasks), *communicator); });
   });
 }

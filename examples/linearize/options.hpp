@@ -50,6 +50,7 @@ struct Options : SourceOptions, TaskCommandLine {
   std::string student = "hedgehog8-terraced64";
   Index length = 512;
   Index batch = 8, micro_batch = 0;
+  Index gpus = 1;           // processes, each with one of them
   Index documents = 384;  // of the built-in corpus, per epoch
   std::uint64_t seed = 0;
   StageOptions transfer, finetune{.clip = 1.0};

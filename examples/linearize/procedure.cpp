@@ -25,6 +25,7 @@ constexpr Index rows_for_sensitivity = 32;
 Stage measure(const std::string& name, AnyModel& model, const Job& job, nlohmann::ordered_json& json) {
   stop_if_requested();
   Stage stage{name, {}, {}};
+  if (!job.communicator->leads()) return stage;
   auto& entry = json[name];
   for (const ValidationText& text : job.texts) {
     stage.perplexity.push_back(model.perplexity(text.rows, job.options.batch));
@@ -49,6 +50,7 @@ void apply_common(const Job& job, Index per_epoch, const char* state, bool has_s
   recipe.micro_batch = o.micro_batch;
   recipe.seed = o.seed;
   recipe.stop = stop_requested;
+  recipe.communicator = job.communicator;
   if (o.out.empty()) return;
   recipe.log = json_lines(std::filesystem::path(o.out) / "training.jsonl");
   recipe.inputs = {{"length", fmt::format("{}", o.length)}, {"tokenizer", tokenizer_fingerprint(*job.tokenizer)}};
@@ -238,6 +240,7 @@ Report linearize(Job& job) {
     report.stages.push_back(measure("finetuned", student, job, json));
   }
   json["tokens_per_second"] = {{"transfer", transfer_speed}, {"finetune", finetune_speed}};
+  if (!job.communicator->leads()) return report;
   generate(job, report);
   score(job, report);
   if (!o.out.empty()) {

@@ -6,6 +6,7 @@
 
 #include <lolcats/data/dataset.hpp>
 #include <lolcats/data/synthetic.hpp>
+#include <lolcats/distributed/communicator.hpp>
 #include <lolcats/eval/allot_cache.hpp>
 #include <lolcats/eval/language_model.hpp>
 #include <lolcats/eval/layer_sensitivity.hpp>
@@ -87,5 +88,9 @@ std::unique_ptr<AnyModel> load_student(const std::string& name, const AnyModel& 
 
 /// "cpu<float>", "cuda<bf16>".
 std::string device_name();
+
+/// The processes that this one was started with: by mpiexec on the CPU, by launch_ranks on GPUs.  Errors: ConfigError where the program
+/// was built without MPI or NCCL; CommunicationError.
+std::unique_ptr<lolcats::Communicator> make_communicator();
 
 }  // namespace examples

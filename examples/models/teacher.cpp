@@ -41,4 +41,24 @@ std::unique_ptr<AnyModel> load_student(const std::string& name, const AnyModel& 
 
 std::string device_name() { return std::string(Device::name()); }
 
+std::unique_ptr<lolcats::Communicator> make_communicator() {
+  using lolcats::ConfigError;
+  const auto place = lolcats::place_from_environment();
+#ifdef __CUDACC__
+#ifdef LOLCATS_WITH_NCCL
+  if (place) return std::make_unique<lolcats::Nccl>(*place);
+#else
+  lolcats::require<ConfigError>(!place, "LOLCATS_RANKS is set, but this program was built without NCCL");
+#endif
+#else
+  lolcats::require<ConfigError>(!place, "LOLCATS_RANKS is set, but this program computes on the CPU; expected to be started by mpiexec");
+#ifdef LOLCATS_WITH_MPI
+  if (lolcats::started_by_mpiexec()) return std::make_unique<lolcats::Mpi>();
+#else
+  lolcats::require<ConfigError>(!lolcats::started_by_mpiexec(), "started by mpiexec, but this program was built without MPI");
+#endif
+#endif
+  return std::make_unique<lolcats::Alone>();
+}
+
 }  // namespace examples

@@ -3,13 +3,16 @@
 
 #ifdef __CUDACC__
 #include <lolcats/cuda.cuh>
+#include <lolcats/distributed/nccl.cuh>
 #else
+#include <lolcats/distributed/mpi.hpp>
 #include <lolcats/model/cpu.hpp>
 #include <lolcats/ops/attention/eigen_weights.hpp>
 #include <lolcats/ops/squared_error/eigen.hpp>
 #include <lolcats/ops/weight_cross_entropy/eigen.hpp>
 #include <lolcats/train/cpu.hpp>
 #endif
+#include <lolcats/distributed/launch.hpp>
 #include <lolcats/model/llama.hpp>
 
 namespace examples {

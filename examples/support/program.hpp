@@ -26,6 +26,9 @@ namespace examples {
 namespace detail {
 inline volatile std::sig_atomic_t received_signal = 0;
 
+/// Where errors are told; another than stderr after silence().
+inline std::FILE* errors = nullptr;
+
 /// The team of threads waits passively: threads that spin while another program has their core make a run many times
 /// slower.  The runtime reads its settings when it is loaded, so that the program starts itself again.
 inline void wait_passively() {
@@ -44,6 +47,14 @@ inline void wait_passively() {
   if (arguments.size() > 1) ::execv("/proc/self/exe", arguments.data());
 }
 }  // namespace detail
+
+/// From here on this process, one of several, prints nothing but errors of its own.
+inline void silence() {
+  detail::errors = ::fdopen(::dup(STDERR_FILENO), "w");
+  for (std::FILE* const stream : {stdout, stderr}) {
+    if (!std::freopen("/dev/null", "w", stream)) lolcats::fail<lolcats::FileError>("/dev/null: cannot open");
+  }
+}
 
 /// From here on SIGTERM and SIGINT are requests: training saves its state and ends.  A second one ends the process at once.
 inline void stop_on_signals() {
@@ -66,12 +77,17 @@ int run_program(std::string_view name, F&& f) {
   try {
     f();
     return 0;
+  } catch (const lolcats::RankError& error) {
+    if (!detail::errors) fmt::print(stderr, "\n{}: {}\n", name, error.what());
+    return 1;
   } catch (const lolcats::Interrupted& interrupted) {
     const int signal = detail::received_signal;
     fmt::print(stderr, "\n{}: {}: {}; the same command goes on from there\n", name, signal == SIGINT ? "SIGINT" : "SIGTERM", interrupted.what());
     return 128 + signal;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "\n{}: {}\n", name, error.what());
+    std::FILE* const to = detail::errors ? detail::errors : stderr;
+    fmt::print(to, "\n{}: {}\n", name, error.what());
+    std::fflush(to);
     return 1;
   }
 }

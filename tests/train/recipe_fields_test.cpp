@@ -34,6 +34,8 @@ constexpr std::size_t field_count() {
 }
 static_assert(field_count<AdamWOptions>() == 6 && field_count<Cosine>() == 3);
 
+Alone nobody;
+
 /// Gives a field another value than its default.
 template <class V>
 void change(V& value) {
@@ -44,6 +46,7 @@ void change(V& value) {
   else if constexpr (std::is_same_v<V, std::vector<double>>) value = {1, 2};
   else if constexpr (std::is_same_v<V, Cosine>) value.warmup = 7;
   else if constexpr (std::is_same_v<V, std::function<bool()>>) value = [] { return false; };
+  else if constexpr (std::is_same_v<V, Communicator*>) value = &nobody;
   else value = [](std::string_view, std::span<const TrainingPoint>) {};
 }
 
@@ -54,7 +57,7 @@ std::string shown(const V& value) {
   else if constexpr (std::is_same_v<V, std::vector<double>>) return fmt::format("{}", fmt::join(value, " "));
   else if constexpr (std::is_same_v<V, RunIdentity>) return value.empty() ? "none" : value.begin()->second;
   else if constexpr (Schedule<V>) return typename V::State(value, 1, 10).describe();
-  else return value ? "a function" : "none";
+  else return value ? "something" : "none";
 }
 
 /// Every field's name and value.

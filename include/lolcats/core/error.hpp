@@ -59,6 +59,22 @@ class CudaError : public Error {
   using Error::Error;
 };
 
+/// MPI, NCCL or the operating system refused what processes that work together need.
+class CommunicationError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Another of the processes that work together has failed or is gone.
+class RankError : public CommunicationError {
+ public:
+  RankError(const std::string& message, Index rank) : CommunicationError(message), rank_(rank) {}
+  Index rank() const { return rank_; }
+
+ private:
+  Index rank_;
+};
+
 /// A training run was asked to stop, and did after an update; its state is saved where its recipe names a file.
 class Interrupted : public Error {
  public:

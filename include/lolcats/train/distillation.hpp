@@ -29,8 +29,9 @@ class DistillationTask : public NextTokenTask<Model, Validation> {
   using B = typename Model::Device;
 
   /// Throws ConfigError for a share or temperature that cannot be.
-  DistillationTask(Model& model, const Validation& validation, Index rows, bool recompute, const Distillation& distillation)
-      : Base(model, validation, rows, recompute), distillation_(distillation) {
+  DistillationTask(Model& model, const Validation& validation, Index rows, bool recompute, const Distillation& distillation,
+                   Communicator* communicator = nullptr)
+      : Base(model, validation, rows, recompute, communicator), distillation_(distillation) {
     require<ConfigError>(distillation.share >= 0 && distillation.share <= 1, "distillation: share is {}, expected 0 to 1", distillation.share);
     require<ConfigError>(distillation.temperature > 0, "distillation: temperature is {}, expected more than 0", distillation.temperature);
   }

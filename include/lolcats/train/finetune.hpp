@@ -28,6 +28,7 @@ struct FinetuneRecipe {
   TrainingLog log = {};
   std::string identity = {};
   RunIdentity inputs = {};
+  Communicator* communicator = nullptr;
 
   /// Trains feature maps and gamma beside the adapters: the paper's baseline without attention transfer.
   bool train_maps = false;
@@ -62,11 +63,11 @@ TrainingResult finetune(Model& model, const Train& data, const Validation& valid
   model.use_adapters(true);
   const TrainedScope<Model> trained(model, std::move(parameters), "finetune");
   DistillationTask<Model, Validation> task(model, validation, recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch,
-                                         recipe.recompute, recipe.distillation);
+                                         recipe.recompute, recipe.distillation, &detail::communicator_of(recipe));
   auto loop = detail::loop_recipe(recipe, "finetune");
   loop.optimizer.rates = std::move(rates);
   loop.inputs["model"] = Model::name() + detail::places_of(model);
-  if (!loop.checkpoint.empty()) {
+  if (detail::is_identified(loop)) {
     detail::add_model(loop.inputs, model);
     detail::add_input(loop.inputs, "maps", [&] { return fingerprint_of(model.backend(), model.attention_parameters()); });
     detail::add_data(loop.inputs, data, validation);

@@ -7,12 +7,14 @@
 #include <lolcats/model/fingerprint.hpp>
 #include <lolcats/train/adamw.hpp>
 #include <lolcats/train/batch_order.hpp>
+#include <lolcats/train/data_parallel.hpp>
 #include <lolcats/train/early_stopping.hpp>
 #include <lolcats/train/gradients.hpp>
 #include <lolcats/train/recipe.hpp>
 #include <lolcats/train/resume.hpp>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <utility>
@@ -32,69 +34,67 @@ class Stopwatch {
   Clock::time_point start_ = Clock::now();
 };
 
-/// What one update adds up to.
+/// What one update adds up to, over all ranks.
 struct UpdateSum {
   double loss = 0;  // mean per supervised token
   Index tokens = 0;
 };
 
-/// Adds the gradients of one update, micro-batch by micro-batch.
+/// Adds the gradients of this rank's share of one update, micro-batch by micro-batch.
 ///
-/// Every token weighs the same, however the update is cut: the supervised tokens of all micro-batches are counted
-/// before the first forward pass, and each loss is divided by that number.
+/// Every token weighs the same, however the update is cut and shared out: the supervised tokens of all micro-batches of all
+/// ranks are counted before the first forward pass, and each loss is divided by that number.
 template <class Data, class T, Schedule S>
-UpdateSum accumulate_gradients(const Data& data, std::span<const Index> rows, T& task, const Recipe<S>& recipe,
+UpdateSum accumulate_gradients(const Data& data, std::span<const Index> rows_of_all, T& task, const Recipe<S>& recipe,
                                Index update) {
+  Communicator& communicator = communicator_of(recipe);
+  const Share own = share_of(static_cast<Index>(rows_of_all.size()), communicator.rank(), communicator.size());
+  const auto rows = rows_of_all.subspan(static_cast<std::size_t>(own.first), static_cast<std::size_t>(own.count()));
   const auto size = static_cast<std::size_t>(recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch);
   std::vector<BatchOf<Data>> batches;
-  Index supervised = 0;
-  UpdateSum sum;
+  Index supervised = 0, tokens = 0;
   for (std::size_t first = 0; first < rows.size(); first += size) {
     batches.push_back(data.batch(rows.subspan(first, std::min(size, rows.size() - first))));
     const Index count = task.supervised(std::as_const(batches.back()));
     supervised += count;
     if constexpr (requires { task.tokens(std::as_const(batches.back())); }) {
-      sum.tokens += static_cast<Index>(task.tokens(std::as_const(batches.back())));
+      tokens += static_cast<Index>(task.tokens(std::as_const(batches.back())));
     } else {
-      sum.tokens += count;
+      tokens += count;
     }
+  }
+  MicroStep at{.update = update};
+  UpdateSum sum;
+  const std::array<double, 3> counts{static_cast<double>(supervised), static_cast<double>(tokens), static_cast<double>(batches.size())};
+  const std::vector<double> all = communicator.gather(counts);
+  supervised = 0;
+  Index micros = 0;
+  for (Index rank = 0; rank < communicator.size(); ++rank) {
+    const double* const of_rank = all.data() + 3 * rank;
+    supervised += static_cast<Index>(of_rank[0]);
+    sum.tokens += static_cast<Index>(of_rank[1]);
+    micros += static_cast<Index>(of_rank[2]);
+    if (rank < communicator.rank()) at.micro = micros;
   }
   require<DataError>(supervised > 0, "{}: no token of update {} is supervised (all labels are ignored)", recipe.stage,
                      update + 1);
-  MicroStep at{.scale = 1.0 / static_cast<double>(supervised), .update = update};
+  at.scale = 1.0 / static_cast<double>(supervised);
+  std::vector<double> losses;
   for (const auto& batch : batches) {
     at.seed = Rng(recipe.seed, static_cast<std::uint64_t>(update)).bits_at(static_cast<std::uint64_t>(at.micro));
     const double loss = task.step(batch, std::as_const(at));
-    require<NumericError>(std::isfinite(loss), "the loss is {} in micro-batch {} of {}", loss, at.micro + 1,
-                          batches.size());
-    sum.loss += loss;
+    require<NumericError>(std::isfinite(loss), "the loss is {} in micro-batch {} of {}", loss, at.micro + 1, micros);
+    losses.push_back(loss);
     ++at.micro;
   }
+  for (const double loss : communicator.gather(losses)) sum.loss += loss;
   return sum;
 }
 
-}  // namespace detail
-
-/// Trains `parameters` (which must be trained) on `data` and reports how it went.
-///
-/// Where the recipe evaluates and restores the best, the start is evaluated too, and a run that never got better ends
-/// with the parameters it began with.  One update: the rows of the next batch, in micro-batches, add their gradients; the global norm is clipped; AdamW
-/// steps at the learning rate of the schedule.  What is left over at the end of an epoch forms a smaller last batch.
-///
-/// With a checkpoint path the state is saved there, whole or not at all, and a run that finds the file goes on from it
-/// with the same bits as if it had never stopped, on the same machine.  The number of epochs and updates may differ
-/// from the saved run's, unless the schedule depends on it.
-///
-/// The file knows what the run was made from: every field of the recipe that decides numbers, its inputs, the number of
-/// rows, the backend, and a fingerprint of the parameters it started with.
-///
-/// Errors: Interrupted when `stop` says so, after the state was saved; ConfigError for an impossible recipe and for a
-/// checkpoint of another recipe or model; DataError for an update without supervised tokens; NumericError for a loss or gradient that is not finite, naming the stage, the
-/// update and, for gradients, the parameter.  The parameters then are those before that update.
+/// train(), on one rank.
 template <Backend B, TrainingData Data, class T, Schedule S>
-requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, const Parameters<B>& parameters,
-                                                             const Data& data, T&& task, const Recipe<S>& recipe,
-                                                             const ProgressCallback& progress = {}) {
+TrainingResult train_on_rank(Communicator& communicator, const B& backend, const Parameters<B>& parameters, const Data& data, T& task,
+                             const Recipe<S>& recipe, const ProgressCallback& progress) {
   constexpr bool can_evaluate = requires { task.evaluate(); };
   check_recipe(recipe);
   require<ConfigError>(!parameters.empty(), "Recipe '{}': there are no parameters to train", recipe.stage);
@@ -103,6 +103,9 @@ requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, c
                        recipe.evaluate_every);
 
   BatchOrder order(static_cast<Index>(data.size()), recipe.batch, recipe.seed, recipe.shuffle);
+  require<ConfigError>(static_cast<Index>(data.size()) >= communicator.size(),
+                       "Recipe '{}': the data has {} rows, expected at least {}, one for every rank", recipe.stage,
+                       data.size(), communicator.size());
   Index total = recipe.max_updates;
   if (recipe.epochs > 0) {
     const Index whole = recipe.epochs * order.updates_per_epoch();
@@ -113,17 +116,19 @@ requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, c
   typename S::State schedule(recipe.schedule, recipe.learning_rate, total);
   EarlyStopping<B> stopping(backend, parameters, recipe.patience);
   TrainingResult result;
-  const bool saves = !recipe.checkpoint.empty();
+  const bool keeps = !recipe.checkpoint.empty(), saves = keeps && communicator.leads();
   RunIdentity facts{{"rows", fmt::format("{}", data.size())}, {"backend", std::string(B::name())}};
-  if (saves) facts[detail::starting_parameters] = fingerprint_of(backend, parameters);
+  if (is_identified(recipe)) facts[starting_parameters] = fingerprint_of(backend, parameters);
   const RunIdentity identity = run_identity(recipe, total, facts);
-  if (saves && std::filesystem::exists(recipe.checkpoint)) {
+  check_same_on_all_ranks(communicator, recipe.stage, identity_of_rank(recipe, total, identity));
+  if (keeps && communicator.maximum(saves && std::filesystem::exists(recipe.checkpoint)) > 0) {
     load_training_state(recipe.checkpoint, identity, backend, optimizer, schedule, stopping, result.history);
+    check_same_on_all_ranks(communicator, recipe.stage, {{"resumed update", fmt::format("{}", optimizer.steps())}});
   }
 
   const Index start = optimizer.steps();
   const double seconds_before = result.history.empty() ? 0 : result.history.back().seconds;
-  const detail::Stopwatch clock;
+  const Stopwatch clock;
   const auto evaluate = [&](Index updates) -> double {
     try {
       if constexpr (can_evaluate) return static_cast<double>(task.evaluate());
@@ -134,7 +139,7 @@ requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, c
     return 0;
   };
   Index saved = start;
-  detail::Stopwatch since_save;
+  Stopwatch since_save;
   const auto save = [&] {
     save_training_state(recipe.checkpoint, identity, backend, optimizer, schedule, stopping, result.history);
     saved = optimizer.steps();
@@ -149,7 +154,7 @@ requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, c
     return recipe.evaluate_every > 0 && !point.validation && point.update == total;
   };
   const auto log = [&](std::span<const TrainingPoint> points) {
-    if (recipe.log) recipe.log(recipe.stage, points);
+    if (recipe.log && communicator.leads()) recipe.log(recipe.stage, points);
   };
   {
     std::span<const TrainingPoint> before(result.history);
@@ -159,11 +164,12 @@ requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, c
   if (start == 0 && recipe.evaluate_every > 0 && recipe.restore_best) stopping.observe(evaluate(0), 0);
 
   for (Index update = start; update < total && !stopping.exhausted(); ++update) {
-    const detail::Stopwatch step_clock;
+    const Stopwatch step_clock;
     TrainingPoint point{.update = update + 1, .learning_rate = schedule.rate(update)};
     try {
       zero_gradients(backend, parameters);
-      const auto sum = detail::accumulate_gradients(data, order.rows_of(update), task, recipe, update);
+      const auto sum = accumulate_gradients(data, order.rows_of(update), task, recipe, update);
+      sum_gradients(communicator, backend, parameters);
       point.loss = sum.loss;
       point.gradient_norm =
           recipe.clip > 0 ? clip_by_global_norm(backend, parameters, recipe.clip) : global_norm(backend, parameters);
@@ -183,10 +189,10 @@ requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, c
     }
     point.seconds = seconds_before + clock.seconds();
     result.history.push_back(point);
-    const bool stop = recipe.stop && recipe.stop();
+    const bool stop = communicator.maximum(recipe.stop && recipe.stop()) > 0;
     if (saves && (stop || save_is_due(point.update))) save();
     if (!ends_unevaluated(point)) log(std::span(&result.history.back(), 1));
-    if (progress) {
+    if (progress && communicator.leads()) {
       const double per_update = clock.seconds() / static_cast<double>(point.update - start);
       progress({.stage = recipe.stage,
                 .update = point.update,
@@ -198,7 +204,7 @@ requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, c
     }
     if (stop) {
       throw Interrupted(fmt::format("{}: stopped after update {} of {}; {}", recipe.stage, point.update, total,
-                                    saves ? fmt::format("its state is in {}", recipe.checkpoint.string())
+                                    keeps ? fmt::format("its state is in {}", recipe.checkpoint.string())
                                           : std::string("no state was saved, for the recipe names no checkpoint")),
                         recipe.stage, point.update);
     }
@@ -220,6 +226,38 @@ requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, c
                        *result.history.back().validation > stopping.start();
   if (recipe.restore_best) stopping.restore();
   return result;
+}
+
+}  // namespace detail
+
+/// Trains `parameters` (which must be trained) on `data` and reports how it went.
+///
+/// Where the recipe evaluates and restores the best, the start is evaluated too, and a run that never got better ends
+/// with the parameters it began with.  One update: the rows of the next batch, in micro-batches, add their gradients; the global norm is clipped; AdamW
+/// steps at the learning rate of the schedule.  What is left over at the end of an epoch forms a smaller last batch.
+///
+/// With a checkpoint path the state is saved there, whole or not at all, and a run that finds the file goes on from it
+/// with the same bits as if it had never stopped, on the same machine.  The number of epochs and updates may differ
+/// from the saved run's, unless the schedule depends on it.
+///
+/// The file knows what the run was made from: every field of the recipe that decides numbers, its inputs, the number of
+/// rows, the backend, and a fingerprint of the parameters it started with.
+///
+/// With a communicator every rank takes its share of the rows of each update; gradients are summed in the order of the
+/// ranks, and all have the same parameters.  What one process computes in micro-batches of these shares differs in nothing but
+/// the order in which gradients are summed.  Rank 0 alone saves, logs and reports progress; all ranks read the checkpoint, which
+/// another number of them may have written.
+///
+/// Errors: Interrupted when `stop` says so (on any rank), after the state was saved; ConfigError for an impossible recipe, for a
+/// checkpoint of another recipe or model, and for ranks that differ in what such a file knows; RankError when another rank
+/// fails; DataError for an update without supervised tokens; NumericError for a loss or gradient that is not finite, naming the stage, the
+/// update and, for gradients, the parameter.  The parameters then are those before that update.
+template <Backend B, TrainingData Data, class T, Schedule S>
+requires TrainingTask<T, BatchOf<Data>> TrainingResult train(const B& backend, const Parameters<B>& parameters,
+                                                             const Data& data, T&& task, const Recipe<S>& recipe,
+                                                             const ProgressCallback& progress = {}) {
+  Communicator& communicator = detail::communicator_of(recipe);
+  return together(communicator, [&] { return detail::train_on_rank(communicator, backend, parameters, data, task, recipe, progress); });
 }
 
 }  // namespace lolcats

@@ -4,13 +4,13 @@
 #include <lolcats/data/batch.hpp>
 #include <lolcats/policy/per_layer.hpp>
 #include <lolcats/tape/tape.hpp>
+#include <lolcats/train/data_parallel.hpp>
 #include <lolcats/train/loop.hpp>
 #include <lolcats/train/run_inputs.hpp>
 #include <lolcats/train/trained_scope.hpp>
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <set>
 #include <string>
 #include <string_view>
@@ -20,17 +20,6 @@
 namespace lolcats {
 
 namespace detail {
-
-/// Calls f(rows) for groups of at most `size` rows of a data set, in order.
-template <class F>
-void for_row_groups(Index rows, Index size, F&& f) {
-  std::vector<Index> group;
-  for (Index first = 0; first < rows; first += size) {
-    group.resize(static_cast<std::size_t>(std::min(size, rows - first)));
-    std::iota(group.begin(), group.end(), first);
-    f(std::span<const Index>(group));
-  }
-}
 
 /// The recipe of the loop from a recipe of a stage: all fields that both have, and as inputs those others that decide
 /// numbers.
@@ -72,9 +61,10 @@ class NextTokenTask {
  public:
   using B = typename Model::Device;
 
-  /// `rows` sequences per forward pass of an evaluation.  Model and data must outlive the task.
-  NextTokenTask(Model& model, const Validation& validation, Index rows, bool recompute)
-      : model_(model), recompute_(recompute), tape_(model.backend()), validation_(validation), rows_(rows) {}
+  /// `rows` sequences per forward pass of an evaluation, which the ranks of `communicator`, if any, share.  Model, data and
+  /// communicator must outlive the task.
+  NextTokenTask(Model& model, const Validation& validation, Index rows, bool recompute, Communicator* communicator = nullptr)
+      : model_(model), recompute_(recompute), tape_(model.backend()), validation_(validation), rows_(rows), communicator_(communicator) {}
 
   double step(const Batch& batch, const MicroStep& at) {
     return step_on(batch, at, [&] { return model_.loss(tape_, batch, at.scale, recompute_); });
@@ -86,18 +76,17 @@ class NextTokenTask {
   double evaluate() {
     tape_.training = false;
     const typename Tape<B>::NoGradient quiet(tape_);
-    double sum = 0;
-    Index supervised = 0;
-    detail::for_row_groups(static_cast<Index>(validation_.size()), rows_, [&](std::span<const Index> rows) {
-      const Batch batch = validation_.batch(rows);
-      const typename Tape<B>::Scope scope(tape_);
-      const double loss = item(tape_, model_.loss(tape_, batch, 1.0));
-      if (!std::isfinite(loss)) explain(batch, loss);
-      sum += loss;
-      supervised += batch.supervised();
-    });
-    require<DataError>(supervised > 0, "the validation data has no supervised token");
-    return sum / static_cast<double>(supervised);
+    const auto sums = detail::sum_over_row_groups(
+        detail::or_alone(communicator_), static_cast<Index>(validation_.size()), rows_, 2, [&](std::span<const Index> rows, std::span<double> found) {
+        const Batch batch = validation_.batch(rows);
+        const typename Tape<B>::Scope scope(tape_);
+        const double loss = item(tape_, model_.loss(tape_, batch, 1.0));
+        if (!std::isfinite(loss)) explain(batch, loss);
+        found[0] = loss;
+        found[1] = static_cast<double>(batch.supervised());
+      });
+    require<DataError>(sums[1] > 0, "the validation data has no supervised token");
+    return sums[0] / sums[1];
   }
 
   /// Most bytes of activations that were alive at once.
@@ -144,6 +133,7 @@ class NextTokenTask {
  private:
   const Validation& validation_;
   Index rows_;
+  Communicator* communicator_;
 };
 
 }  // namespace lolcats

@@ -28,6 +28,7 @@ struct PretrainRecipe {
   TrainingLog log = {};
   std::string identity = {};
   RunIdentity inputs = {};
+  Communicator* communicator = nullptr;
 
   /// Runs every layer's forward pass again in the backward pass and keeps only what lies between layers.
   bool recompute = false;
@@ -43,10 +44,10 @@ TrainingResult pretrain(Model& model, const Train& data, const Validation& valid
   detail::check_validation("pretrain", recipe, static_cast<Index>(validation.size()));
   const TrainedScope<Model> trained(model, model.base_parameters(), "pretrain");
   NextTokenTask<Model, Validation> task(model, validation, recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch,
-                                        recipe.recompute);
+                                        recipe.recompute, &detail::communicator_of(recipe));
   auto loop = detail::loop_recipe(recipe, "pretrain");
   loop.inputs["model"] = Model::name();
-  if (!loop.checkpoint.empty()) {
+  if (detail::is_identified(loop)) {
     detail::add_config(loop.inputs, model.config());
     detail::add_data(loop.inputs, data, validation);
   }

@@ -3,6 +3,7 @@
 
 #include <lolcats/core/error.hpp>
 #include <lolcats/core/index.hpp>
+#include <lolcats/distributed/communicator.hpp>
 #include <lolcats/train/adamw.hpp>
 #include <lolcats/train/recipe_fields.hpp>
 #include <lolcats/train/schedule.hpp>
@@ -46,7 +47,7 @@ struct Recipe {
   Index epochs = 0;       // at least one of these two; the one that ends first decides
   Index max_updates = 0;  // 0: no limit
   Index batch = 8;        // sequences per update
-  Index micro_batch = 0;  // sequences per forward pass; 0: the whole batch at once
+  Index micro_batch = 0;  // sequences per forward pass; 0: the whole batch at once, or all of a rank's share
   bool shuffle = true;    // a new permutation for every epoch
   std::uint64_t seed = 0;
 
@@ -66,6 +67,9 @@ struct Recipe {
   double checkpoint_minutes = 0;          // also when so long nothing was saved; 0: time does not matter
   std::function<bool()> stop = {};        // asked after every update; if true, the run is saved and throws Interrupted
   TrainingLog log = {};
+
+  /// The processes that train together; it must outlive the run.  Null: this one alone.
+  Communicator* communicator = nullptr;
 };
 
 /// Errors: ConfigError naming the stage, the field, got and expected.
@@ -80,6 +84,9 @@ void check_recipe(const Recipe<S>& recipe) {
   require<ConfigError>(recipe.checkpoint_every == 0 || !recipe.checkpoint.empty(),
                        "Recipe '{}': checkpoint_every is {}, but checkpoint names no file", recipe.stage,
                        recipe.checkpoint_every);
+  const Index ranks = recipe.communicator ? recipe.communicator->size() : 1;
+  require<ConfigError>(recipe.batch >= ranks, "Recipe '{}': batch is {}, expected at least {}, a row for every rank", recipe.stage,
+                       recipe.batch, ranks);
   require<ConfigError>(recipe.checkpoint_minutes == 0 || !recipe.checkpoint.empty(),
                        "Recipe '{}': checkpoint_minutes is {}, but checkpoint names no file", recipe.stage,
                        recipe.checkpoint_minutes);
@@ -89,7 +96,7 @@ void check_recipe(const Recipe<S>& recipe) {
 struct MicroStep {
   double scale = 0;        // 1 / supervised tokens of the whole update: what every token's loss is multiplied by
   Index update = 0;        // 0, 1, ...
-  Index micro = 0;         // 0, 1, ... within the update
+  Index micro = 0;         // 0, 1, ... within the update, over all ranks
   std::uint64_t seed = 0;  // for the tape: differs for every micro-batch of every update
 };
 

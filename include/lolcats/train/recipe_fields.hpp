@@ -67,6 +67,7 @@ void visit_fields(F&& f, R&... r) {
   f("checkpoint_minutes", handling, r.checkpoint_minutes...);
   f("stop", handling, r.stop...);
   f("log", handling, r.log...);
+  f("communicator", handling, r.communicator...);
   if constexpr ((detail::HasTransferFields<R> && ...)) {
     f("mse_factor", numbers, r.mse_factor...);
     f("xent_factor", numbers, r.xent_factor...);

@@ -37,6 +37,7 @@ struct TransferRecipe {
   TrainingLog log = {};
   std::string identity = {};
   RunIdentity inputs = {};
+  Communicator* communicator = nullptr;
 
   /// loss = mse_factor * mean of squared differences + xent_factor * mean cross-entropy of attention weights, each a
   /// mean over the layers.  The cross-entropy costs O(N^2) time; the 405B run used 1.
@@ -108,6 +109,7 @@ class TransferTask {
     double mse_factor = 1000, xent_factor = 0;
     Index rows = 8;  // per forward pass of an evaluation
     std::vector<bool> learns = {};  // of each layer; one that does not has no loss.  Empty: all
+    Communicator* communicator = nullptr;  // whose ranks share an evaluation.  Null: none
   };
   /// Where the stream that enters `first` comes from, if not from the layers below.
   struct Residuals {
@@ -133,13 +135,15 @@ class TransferTask {
 
   /// The loss on the validation data; also finds mse().
   double evaluate() {
-    mse_.assign(static_cast<std::size_t>(layers()), 0.0);
     const double tokens = static_cast<double>(all_tokens());
-    double loss = 0;
-    for_row_groups(validation_.size(), options_.rows, [&](std::span<const Index> rows) {
-      loss += run(validation_.batch(rows), residuals_.validation, 1 / tokens, false,
-                  [&](Index layer, double mse) { mse_[static_cast<std::size_t>(layer - options_.first)] += mse; });
-    });
+    const auto count = static_cast<std::size_t>(layers());
+    const auto evaluate_rows = [&](std::span<const Index> rows, std::span<double> found) {  // mse of each layer, and the loss
+      found[count] = run(validation_.batch(rows), residuals_.validation, 1 / tokens, false,
+                         [&](Index layer, double mse) { found[static_cast<std::size_t>(layer - options_.first)] = mse; });
+    };
+    mse_ = sum_over_row_groups(or_alone(options_.communicator), validation_.size(), options_.rows, count + 1, evaluate_rows);
+    const double loss = mse_.back();
+    mse_.pop_back();
     return loss;
   }
 
@@ -289,7 +293,7 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
   RunIdentity inputs = recipe.inputs;
   // Not the adapter, which is off: students that differ in it share the maps.
   inputs["attention"] = Model::Attention::name() + detail::places_of(student);
-  if (!recipe.checkpoint.empty()) {
+  if (detail::is_identified(recipe)) {
     detail::add_model(inputs, student);
     // What the attention has beside the parameters that are trained, such as scores that were fitted.
     Parameters<B> fitted = student.attention_parameters();
@@ -298,6 +302,9 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
     detail::add_data(inputs, data, validation);
   }
 
+  Communicator& communicator = detail::communicator_of(recipe);
+  // Any rank meets any row, so that each keeps all of them.
+  const std::string own = communicator.size() > 1 ? fmt::format(".rank{}", communicator.rank()) : "";
   TransferResult result;
   std::unique_ptr<ResidualFile<B>> train_residuals, validation_residuals;
   for (Index block = 0; block < count; ++block) {
@@ -305,7 +312,7 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
     if (!recipe.residuals.empty() && block > 0) {
       const auto next = [&](const char* kind, const auto& set, auto& residuals) {
         residuals = detail::advance_residuals(student, set, residuals.get(), first - size, first,
-                                              fmt::format("{}.{}.block{}", recipe.residuals.string(), kind, block));
+                                              fmt::format("{}.{}.block{}{}", recipe.residuals.string(), kind, block, own));
       };
       next("train", data, train_residuals);
       next("valid", validation, validation_residuals);
@@ -327,7 +334,7 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
     }
     const TrainedScope<Model> trained(student, std::move(parameters), "transfer");
     detail::TransferTask<Model, Validation> task(student, validation,
-                                                 {first, last, recipe.mse_factor, recipe.xent_factor, rows, learns},
+                                                 {first, last, recipe.mse_factor, recipe.xent_factor, rows, learns, &communicator},
                                                  {train_residuals.get(), validation_residuals.get()});
     auto loop =
         detail::loop_recipe(recipe, count > 1 ? fmt::format("transfer block {}/{}", block + 1, count) : "transfer");

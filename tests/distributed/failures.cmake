@@ -1,0 +1,46 @@
+# Ranks that throw and die: cmake -DMPIEXEC= -DTEST= -DOUT= -P failures.cmake
+cmake_minimum_required(VERSION 3.25)
+
+file(REMOVE_RECURSE "${OUT}")
+file(MAKE_DIRECTORY "${OUT}")
+set(ENV{LOLCATS_TEST_FOLDER} "${OUT}")
+separate_arguments(MPIEXEC)
+
+# Runs a case on `ranks` processes; sets `result` and `output`, and checks that it took less than ten seconds.
+macro(run_case ranks name)
+  string(TIMESTAMP before "%s")
+  execute_process(COMMAND ${MPIEXEC} -n ${ranks} "${TEST}" --no-skip "--test-case=mpi failure: ${name}" TIMEOUT 60
+                  RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE error)
+  string(TIMESTAMP after "%s")
+  string(APPEND output "${error}")
+  math(EXPR seconds "${after} - ${before}")
+  if(seconds GREATER 10)
+    message(FATAL_ERROR "${name}: took ${seconds} s\n${output}")
+  endif()
+endmacro()
+function(expect text)
+  if(NOT output MATCHES "${text}")
+    message(FATAL_ERROR "expected '${text}' in\n${output}")
+  endif()
+endfunction()
+
+run_case(3 "a rank that throws ends the others")
+expect("rank 2 said: planted")
+expect("rank 0 heard: rank 2 failed: planted")
+expect("rank 1 heard: rank 2 failed: planted")
+
+# Killed by SIGKILL in its fourth batch: mpiexec ends the other and says who it was.
+run_case(2 "a rank that is killed")
+expect("rank 1 .*signal 9")
+if(result EQUAL 0 OR NOT EXISTS "${OUT}/transfer.state")
+  message(FATAL_ERROR "result ${result}; no state, or nobody was killed\n${output}")
+endif()
+file(COPY_FILE "${OUT}/transfer.state" "${OUT}/kept")
+foreach(ranks 2 3 1)
+  file(COPY_FILE "${OUT}/kept" "${OUT}/transfer.state")
+  run_case(${ranks} "any number of ranks goes on from there")
+  expect("went on on ${ranks} ranks")
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "${output}")
+  endif()
+endforeach()

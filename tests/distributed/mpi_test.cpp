@@ -1,0 +1,323 @@
+// Run by mpiexec on 2 and 3 processes; cases that end a rank are run by failures.cmake, one by one.
+#include "../train/tiny_llama.hpp"
+
+#include <lolcats/distributed/mpi.hpp>
+#include <lolcats/ops/attention/eigen_weights.hpp>
+#include <lolcats/ops/squared_error/eigen.hpp>
+#include <lolcats/ops/weight_cross_entropy/eigen.hpp>
+#include <lolcats/train/finetune.hpp>
+#include <lolcats/train/pretrain.hpp>
+#include <lolcats/train/transfer.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
+#include <set>
+#include <string>
+#include <vector>
+
+using namespace lolcats;
+using Student = Llama<Cpu<double>, Hybrid<Hedgehog<2>, Terraced<3>>, Lora<2, qkvo, 4, Ratio{1, 4}>>;  // with dropout
+
+namespace {
+
+/// One for all cases.
+Mpi& ranks() {
+  static Mpi mpi;
+  return mpi;
+}
+
+/// Rows of 11, 2 and 7 tokens, of which every fourth row predicts its last token alone.
+DataSet uneven(Index rows) {
+  const DataSet plain = tiny::data(rows, {11, 2, 7});
+  std::vector<Row> list;
+  for (Index i = 0; i < rows; ++i) {
+    Row row = plain[i];
+    if (i % 4 == 1) std::fill(row.labels.begin(), row.labels.end() - 1, ignored_label);
+    list.push_back(std::move(row));
+  }
+  return DataSet(std::move(list));
+}
+
+/// What a run leaves behind.
+struct Outcome {
+  std::vector<double> numbers;  // losses, validation losses, gradient norms
+  tiny::Snapshot parameters;
+
+  void add(const TrainingResult& result) {
+    for (const TrainingPoint& point : result.history) {
+      numbers.insert(numbers.end(), {point.loss, point.validation.value_or(0), point.gradient_norm});
+    }
+    numbers.insert(numbers.end(), {result.best_validation, static_cast<double>(result.tokens)});
+  }
+};
+
+/// The largest difference, relative to the larger number; 0: the same bits.
+double difference(const Outcome& a, const Outcome& b) {
+  double largest = 0;
+  const auto compare = [&](const std::vector<double>& x, const std::vector<double>& y) {
+    REQUIRE(x.size() == y.size());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      if (x[i] != y[i]) largest = std::max(largest, std::abs(x[i] - y[i]) / std::max(std::abs(x[i]), std::abs(y[i])));
+    }
+  };
+  compare(a.numbers, b.numbers);
+  REQUIRE(a.parameters.size() == b.parameters.size());
+  for (std::size_t i = 0; i < a.parameters.size(); ++i) compare(a.parameters[i].second, b.parameters[i].second);
+  return largest;
+}
+
+/// What the three stages of training are told; batches of `batch` rows.
+struct Settings {
+  Index batch = 1, micro_batch = 0;
+  Communicator* communicator = nullptr;
+
+  template <class Recipe>
+  Recipe recipe() const {
+    Recipe r{.epochs = 2, .batch = batch, .micro_batch = micro_batch, .seed = 4, .learning_rate = 1e-2};
+    r.clip = 1;
+    r.evaluate_every = 2;
+    r.communicator = communicator;
+    return r;
+  }
+};
+
+template <class Data>
+Outcome run_transfer(const Data& data, const DataSet& valid, const TransferRecipe<>& recipe) {
+  Student model = tiny::student<Student>();
+  Outcome outcome;
+  const TransferResult result = transfer_attention(model, data, valid, recipe);
+  for (const TrainingResult& block : result.blocks) outcome.add(block);
+  outcome.numbers.insert(outcome.numbers.end(), result.mse_per_layer.begin(), result.mse_per_layer.end());
+  outcome.parameters = tiny::snapshot(model.transfer_parameters());
+  return outcome;
+}
+
+Outcome run_finetune(const DataSet& data, const DataSet& valid, FinetuneRecipe<> recipe) {
+  Student model = tiny::student<Student>();
+  Outcome outcome;
+  outcome.add(finetune(model, data, valid, recipe));
+  outcome.parameters = tiny::snapshot(model.adapter_parameters());
+  return outcome;
+}
+
+Outcome run_pretrain(const DataSet& data, const DataSet& valid, PretrainRecipe<> recipe) {
+  tiny::Teacher model = tiny::teacher();
+  Outcome outcome;
+  outcome.add(pretrain(model, data, valid, recipe));
+  outcome.parameters = tiny::snapshot(model.base_parameters());
+  return outcome;
+}
+
+/// Where the processes of one test, and those that go on from it, meet.
+std::filesystem::path shared_folder() {
+  const char* folder = std::getenv("LOLCATS_TEST_FOLDER");
+  REQUIRE(folder);
+  return folder;
+}
+
+/// Of stage 1, which has no dropout: other shares draw other masks.
+TransferRecipe<> resumed_recipe() {
+  auto recipe = Settings{6, 0, &ranks()}.recipe<TransferRecipe<>>();
+  recipe.checkpoint = shared_folder() / "transfer.state";
+  recipe.checkpoint_every = 1;
+  return recipe;
+}
+
+/// Rows whose batch at `update` (0, 1, ...) ends in something else on the last rank.
+template <class F>
+struct Trap {
+  const DataSet& rows;
+  F spring;
+  mutable Index calls = 0;
+  Index size() const { return rows.size(); }
+  Batch batch(std::span<const Index> chosen) const {
+    if (++calls == 4 && ranks().rank() == ranks().size() - 1) spring();
+    return rows.batch(chosen);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("mpi: gather, maximum, broadcast") {
+  Mpi& mpi = ranks();
+  REQUIRE(mpi.size() >= 2);
+  for (const std::size_t length : {0, 1, 124, 166, 248, 5000}) {  // longest: also 248 and 249 bytes, the last that travel beside their length and the first that do not
+    const auto text = [&](Index rank) { return std::string((length + 1) * static_cast<std::size_t>(rank) / 2 + length, static_cast<char>('a' + rank)); };
+    const auto all = mpi.gather(text(mpi.rank()));
+    REQUIRE(all.size() == static_cast<std::size_t>(mpi.size()));
+    for (Index rank = 0; rank < mpi.size(); ++rank) CHECK(all[static_cast<std::size_t>(rank)] == text(rank));
+    CHECK(mpi.broadcast(text(mpi.rank()), 1) == text(1));
+  }
+  CHECK(mpi.maximum(-1.5 - static_cast<double>(mpi.rank())) == -1.5);
+  mpi.barrier();
+}
+
+TEST_CASE_TEMPLATE("mpi: sums are added in the order of the ranks", T, float, double) {
+  Mpi& mpi = ranks();
+  for (const std::size_t count : {0, 1, 2, 3, 1000}) {
+    std::vector<std::vector<T>> brought;  // by rank
+    for (Index rank = 0; rank < mpi.size(); ++rank) {
+      std::vector<T>& own = brought.emplace_back(count);
+      for (std::size_t i = 0; i < count; ++i) own[i] = static_cast<T>(std::sin(3.7 * static_cast<double>(rank) + static_cast<double>(i)) * std::pow(10, rank));
+    }
+    std::vector<T> x = brought[static_cast<std::size_t>(mpi.rank())];
+    mpi.sum(std::span(x));
+    for (std::size_t i = 0; i < count; ++i) {
+      T want = brought[0][i];
+      for (std::size_t rank = 1; rank < brought.size(); ++rank) want += brought[rank][i];
+      CHECK(x[i] == want);
+    }
+  }
+}
+
+TEST_CASE("mpi: ranks whose shares are one process's micro-batches have its numbers but for the last bits") {
+  const Index size = ranks().size();
+  const DataSet data = uneven(4 * size), valid = uneven(5);
+  const Settings together{2 * size, 0, &ranks()}, alone{2 * size, 2, nullptr};
+  // A kernel may add what the rows of a micro-batch give one by one to what is there, or their sum at once.
+  CHECK(difference(run_finetune(data, valid, together.recipe<FinetuneRecipe<>>()), run_finetune(data, valid, alone.recipe<FinetuneRecipe<>>())) < 1e-13);
+  CHECK(difference(run_transfer(data, valid, together.recipe<TransferRecipe<>>()), run_transfer(data, valid, alone.recipe<TransferRecipe<>>())) < 1e-13);
+  CHECK(difference(run_pretrain(data, valid, together.recipe<PretrainRecipe<>>()), run_pretrain(data, valid, alone.recipe<PretrainRecipe<>>())) < 1e-13);
+}
+
+TEST_CASE("mpi: shares of any sizes, some of them empty, have the losses of one process") {
+  const DataSet data = uneven(9), valid = uneven(4);
+  for (const Index micro_batch : {0, 2}) {
+    const Settings together{4, micro_batch, &ranks()}, alone{4, 0, nullptr};
+    auto blockwise = together.recipe<TransferRecipe<>>(), whole = alone.recipe<TransferRecipe<>>();
+    blockwise.block = whole.block = 2;
+    blockwise.residuals = std::filesystem::temp_directory_path() / "lolcats_mpi_test_residuals";
+    CHECK(difference(run_transfer(data, valid, blockwise), run_transfer(data, valid, whole)) < 1e-9);
+    CHECK(difference(run_pretrain(data, valid, together.recipe<PretrainRecipe<>>()), run_pretrain(data, valid, alone.recipe<PretrainRecipe<>>())) < 1e-9);
+  }
+}
+
+TEST_CASE("mpi: ranks that differ are refused before any update") {
+  const DataSet data = uneven(6), valid = uneven(4);
+  const bool other = ranks().rank() == 1;
+  const auto recipe = Settings{6, 0, &ranks()}.recipe<FinetuneRecipe<>>();
+  const auto refuses = [&](const DataSet& rows, std::uint64_t base, const FinetuneRecipe<>& own, const char* message) {
+    Mpi mpi;  // of its own, for it is left
+    auto own_recipe = own;
+    own_recipe.communicator = &mpi;
+    Student model = tiny::student<Student>(3, base);
+    std::string got;
+    try {
+      finetune(model, rows, valid, own_recipe);
+    } catch (const ConfigError& error) {
+      got = error.what();
+    }
+    CHECK(got.find(message) != std::string::npos);
+    CAPTURE(got);
+    CHECK(got.find("finetune: rank 1 has ") == 0);
+  };
+  auto faster = recipe;
+  if (other) faster.learning_rate = 0.02;
+  refuses(data, 1, faster, "learning_rate '0.02', expected '0.01', that of rank 0");
+  auto longer = recipe;
+  if (other) longer.max_updates = 1;
+  refuses(data, 1, longer, "updates '1', expected '2'");
+  refuses(other ? tiny::data(6, {11}, 6) : data, 1, recipe, "training data");
+  refuses(data, other ? 2 : 1, recipe, "base");
+}
+
+TEST_CASE("mpi: fewer rows than ranks are refused") {
+  const DataSet data = uneven(1), valid = uneven(4);
+  auto recipe = Settings{1, 0, &ranks()}.recipe<FinetuneRecipe<>>();
+  const auto message = [&](const DataSet& rows) {
+    Mpi mpi;
+    recipe.communicator = &mpi;
+    Student model = tiny::student<Student>();
+    try {
+      finetune(model, rows, valid, recipe);
+    } catch (const ConfigError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  CHECK(message(uneven(8)).find("batch is 1, expected at least ") != std::string::npos);
+  recipe.batch = 4;
+  CHECK(message(data).find("the data has 1 rows, expected at least ") != std::string::npos);
+}
+
+TEST_CASE("mpi: one rank that is asked to stop stops all, and all go on with the same bits; rank 0 alone tells") {
+  const std::string name = ranks().broadcast((std::filesystem::temp_directory_path() / fmt::format("lolcats_mpi_{}", ::getpid())).string());
+  const std::filesystem::path folder = name;
+  if (ranks().leads()) std::filesystem::create_directories(folder);
+  ranks().barrier();
+  const DataSet data = uneven(12), valid = uneven(5);
+  auto recipe = Settings{6, 0, &ranks()}.recipe<FinetuneRecipe<>>();
+  Index told = 0, asked = 0;
+  recipe.log = [&](std::string_view, std::span<const TrainingPoint> points) { told += static_cast<Index>(points.size()); };
+  const Outcome whole = run_finetune(data, valid, recipe);
+  CHECK(told == (ranks().leads() ? 4 : 0));
+
+  recipe.checkpoint = folder / "state";
+  recipe.stop = [&] { return ranks().rank() == 1 && ++asked == 2; };
+  {
+    Mpi mpi;
+    auto stopped = recipe;
+    stopped.communicator = &mpi;
+    CHECK_THROWS_AS(run_finetune(data, valid, stopped), Interrupted);
+  }
+  recipe.stop = {};
+  Outcome resumed = run_finetune(data, valid, recipe);
+  resumed.numbers.back() = whole.numbers.back();  // tokens since the resumption
+  CHECK(difference(resumed, whole) == 0);
+  ranks().barrier();
+  if (ranks().leads()) std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("mpi: rank 0 alone saves") {
+  const auto before = std::filesystem::current_path();
+  const tiny::TemporaryFolder folder;  // of each rank: the same name there
+  std::filesystem::current_path(folder / "");
+  auto recipe = Settings{6, 0, &ranks()}.recipe<FinetuneRecipe<>>();
+  recipe.checkpoint = "state";
+  run_finetune(uneven(6), uneven(4), recipe);
+  CHECK(folder.empty() == !ranks().leads());
+  std::filesystem::current_path(before);
+}
+
+// ---- One by one: failures.cmake --------------------------------------------------------------------------------------
+
+TEST_CASE("mpi failure: a rank that throws ends the others" * doctest::skip()) {
+  const DataSet data = uneven(12), valid = uneven(5);
+  const Trap trap{data, [] { fail<DataError>("planted"); }};
+  auto recipe = Settings{6, 0, &ranks()}.recipe<FinetuneRecipe<>>();
+  Student model = tiny::student<Student>();
+  try {
+    finetune(model, trap, valid, recipe);
+  } catch (const RankError& error) {
+    fmt::print("rank {} heard: {}\n", ranks().rank(), error.what());
+  } catch (const DataError& error) {
+    fmt::print("rank {} said: {}\n", ranks().rank(), error.what());
+  }
+  std::fflush(stdout);
+  std::this_thread::sleep_for(std::chrono::seconds(2));  // mpiexec ends all as soon as one ends without the others
+}
+
+TEST_CASE("mpi failure: a rank that is killed" * doctest::skip()) {
+  const DataSet data = uneven(12), valid = uneven(5);
+  const Trap trap{data, [] { ::raise(SIGKILL); }};
+  run_transfer(trap, valid, resumed_recipe());
+}
+
+TEST_CASE("mpi failure: any number of ranks goes on from there" * doctest::skip()) {
+  const DataSet data = uneven(12), valid = uneven(5);
+  const Trap trap{data, [] {}};  // which has no fingerprint either
+  const auto recipe = resumed_recipe();
+  CHECK(std::filesystem::exists(recipe.checkpoint));
+  Outcome resumed = run_transfer(trap, valid, recipe);
+  const Settings begun{6, 3, nullptr}, here{6, 0, &ranks()};
+  Outcome alone = run_transfer(data, valid, begun.recipe<TransferRecipe<>>()), whole = run_transfer(data, valid, here.recipe<TransferRecipe<>>());
+  const std::size_t tokens = alone.numbers.size() - static_cast<std::size_t>(tiny::config().layers) - 1;
+  CHECK(resumed.numbers[tokens] < alone.numbers[tokens]);  // since the resumption
+  resumed.numbers[tokens] = alone.numbers[tokens];
+  CHECK(difference(resumed, alone) < 1e-11);
+  if (ranks().size() == 2) CHECK(difference(resumed, whole) == 0);  // as many as began
+  if (ranks().leads()) fmt::print("went on on {} ranks\n", ranks().size());
+}
