@@ -64,7 +64,8 @@ inline Fact fact(Rng& rng) {
 /// same tokens in both places.  A function of texts, tokenizer, options and row.
 /// Errors: ConfigError where facts and questions take more than half of a row or there are too many; DataError without texts,
 /// and for words that the tokenizer cannot spell.
-inline Row planted_row(const DataSet& texts, const Tokenizer& tokenizer, std::uint64_t row, const PlantedFactsOptions& options = {}) {
+inline Row planted_row(const DataSet& texts, const Tokenizer& tokenizer, std::uint64_t row,
+                       const PlantedFactsOptions& options = {}) {
   require<DataError>(texts.size() > 0, "planted_row: no texts to plant facts in");
   constexpr auto most = static_cast<Index>(planted::names.size());
   require<ConfigError>(options.facts > 0 && options.facts <= most, "planted_row: {} facts, expected 1 to {}", options.facts, most);
@@ -109,7 +110,9 @@ inline Row planted_row(const DataSet& texts, const Tokenizer& tokenizer, std::ui
     text.insert(text.end(), more.tokens.begin(), more.tokens.end());
   }
   std::vector<Index> places;
-  for (std::size_t i = 0; i < count; ++i) places.push_back(static_cast<Index>(rng.below(static_cast<std::uint64_t>(room - room / 8))));
+  for (std::size_t i = 0; i < count; ++i) {
+    places.push_back(static_cast<Index>(rng.below(static_cast<std::uint64_t>(room - room / 8))));
+  }
   std::ranges::sort(places);
   Row result;
   result.starts = {0};
@@ -128,10 +131,13 @@ inline Row planted_row(const DataSet& texts, const Tokenizer& tokenizer, std::ui
 }
 
 /// Rows [first, first + count), see planted_row.
-inline DataSet planted_facts(const DataSet& texts, const Tokenizer& tokenizer, Index first, Index count, const PlantedFactsOptions& options = {}) {
+inline DataSet planted_facts(const DataSet& texts, const Tokenizer& tokenizer, Index first, Index count,
+                             const PlantedFactsOptions& options = {}) {
   require<ConfigError>(first >= 0 && count >= 0, "planted_facts: {} rows from {} on", count, first);
   std::vector<Row> rows;
-  for (Index i = 0; i < count; ++i) rows.push_back(planted_row(texts, tokenizer, static_cast<std::uint64_t>(first + i), options));
+  for (Index i = 0; i < count; ++i) {
+    rows.push_back(planted_row(texts, tokenizer, static_cast<std::uint64_t>(first + i), options));
+  }
   return DataSet(std::move(rows));
 }
 

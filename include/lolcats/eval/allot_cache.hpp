@@ -20,7 +20,7 @@ struct CacheShares {
 /// Throws ConfigError for numbers that do not fit: 0 <= rest <= mean <= most.
 inline CacheShares cache_shares(Index heads, Index most, Index mean, Index rest) {
   require<ConfigError>(rest >= 0 && rest <= mean && mean <= most,
-                       "cache_shares: {} places per head on average and {} for the rest, expected 0 <= rest <= mean <= {}, the most that a head holds",
+                       "cache_shares: {} places per head on average and {} for the rest, expected 0 <= rest <= mean <= {}, the most",
                        mean, rest, most);
   CacheShares shares;
   shares.full = most == rest ? heads : heads * (mean - rest) / (most - rest);
@@ -30,8 +30,8 @@ inline CacheShares cache_shares(Index heads, Index most, Index mean, Index rest)
 }
 
 struct AllottedCache {
-  CacheSizes sizes;                           // (L, G)
-  std::vector<std::vector<double>> worth;     // (L, G) the divergence, in nats, that a small cache of this head adds, when last measured
+  CacheSizes sizes;                        // (L, G)
+  std::vector<std::vector<double>> worth;  // (L, G) the divergence in nats that a small cache adds, when last measured
 };
 
 /// Sizes of a student's caches with `mean` places per head on average: the heads whose cache matters most get all that the type holds,

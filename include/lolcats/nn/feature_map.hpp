@@ -38,10 +38,11 @@ concept ComposedFeatureMap = Backend<B> && !FeatureMap<M> && requires(
 };
 // clang-format on
 
-/// Hybrid or, with W = Nothing, linear attention over a composed map: near keys by softmax, far keys by features.
+/// Hybrid or, with W = Nothing, linear attention over a composed map: near keys by softmax, far keys by features.  Its memory is
+/// Sum: a cache maps keys again when they leave it, which composed maps cannot.
 template <class M, Window W, class... Options>
   requires(W::has_far && !FeatureMap<M> && detail::known_options<Options...> &&
-           !detail::has_option<KeyMapsPerGroup, Options...>)
+           !detail::has_option<KeyMapsPerGroup, Options...> && detail::memories_among<Options...> == 0)
 struct Composed {
   using Map = M;
   using Window = W;

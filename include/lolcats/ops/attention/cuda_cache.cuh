@@ -3,6 +3,9 @@
 
 #include <lolcats/ops/attention/cuda_segments.cuh>
 
+#include <algorithm>
+#include <vector>
+
 namespace lolcats::general {
 
 /// until (key rows, G): queries of the segment before this one find key j near, in the window or in the cache; and the
@@ -51,6 +54,16 @@ struct CacheRows {
   int count = 0;
   int after = 0;
 };
+
+/// Where each head's places begin (G + 1), on the host: of `sizes` (G) or, where they are null, of `most` each.
+template <class T>
+std::vector<Index> places_of_heads(const Cuda<T>& backend, const Weight<Cuda<T>>& sizes, Index heads, Index most) {
+  std::vector<double> each(static_cast<std::size_t>(heads), static_cast<double>(most));
+  if (sizes) backend.to_host(sizes.value.data, each.data(), heads);
+  std::vector<Index> begins{0};
+  for (const double size : each) begins.push_back(begins.back() + std::clamp<Index>(static_cast<Index>(size), 0, most));
+  return begins;
+}
 
 /// Cached keys into their places behind the sinks; a head that keeps fewer has keys of the lowest score there.  Grid: segments,
 /// key/value heads.

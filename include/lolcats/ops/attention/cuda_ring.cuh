@@ -4,6 +4,8 @@
 #include <lolcats/ops/attention/cuda_decode.cuh>
 #include <lolcats/ops/attention/cuda_segments.cuh>
 
+#include <algorithm>
+
 namespace lolcats::general {
 
 /// One array of kept rows of one sequence, `width` elements each: the row of position p is number p % capacity.  Sinks
@@ -20,6 +22,17 @@ struct Ring {
     return rows + static_cast<std::int64_t>((start + key) % capacity) * width;
   }
 };
+
+/// A window of so many keys, or fewer, gets its whole ring with the first token.
+inline constexpr Index ring_at_once = 1024;
+
+/// Rows that a ring of `held` should have to hold `kept` keys and one more.
+template <Window W>
+Index ring_rows(const W& window, Index held, Index kept) {
+  const Index span = window.span();
+  if (span <= ring_at_once) return span;
+  return held > kept ? held : std::min(span, std::max<Index>(2 * (kept + 1), 256));
+}
 
 /// Keys of all segments, side by side: sinks that lie apart, those in the rings, then the new ones.  Grid: tiles of keys.
 template <class T>

@@ -14,7 +14,7 @@
 namespace lolcats {
 
 /// The slots' `keys`, `values`, `features` and `decays` (capacity, sums) are rings of `capacity` rows, and `begin` is not used:
-/// the key at position p is in row p % capacity.  A window of at most `ring_at_once` keys gets its whole ring with the
+/// the key at position p is in row p % capacity.  A window of at most `general::ring_at_once` keys gets its whole ring with the
 /// first token, a wider one as it fills.
 template <class T, class Map, Window W, MemoryPolicy M>
 struct AttentionStateKernel<Cuda<T>, Map, W, M> {
@@ -39,17 +39,9 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
   using Paths = AttentionPaths<T, Map, W, M>;
   static constexpr bool far = Call::far;
   static constexpr Index sinks = sinks_of<W>;
-  static constexpr Index ring_at_once = 1024;
   static constexpr Index few_enough = 64;  // rows that are mapped a few per block
 
   static Index capacity(const Slot& slot) { return slot.keys ? slot.keys.shape()[0] : 0; }
-
-  /// Rows that a ring should have to hold `kept` keys and one more.
-  static Index wanted_capacity(const W& window, Index held, Index kept) {
-    const Index span = window.span();
-    if (span <= ring_at_once) return span;
-    return held > kept ? held : std::min(span, std::max<Index>(2 * (kept + 1), 256));
-  }
 
   /// One token per sequence, if every slot is ready for that.
   static bool decode(const B& backend, const Problem& p, State& state, View<T> y) {
@@ -177,15 +169,11 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     const Index count = problem.sequences->count(), rows = problem.sequences->rows();
     std::vector<Index> cache_begins;  // of slots that are new
     if constexpr (caches<M>) {
-      const bool some_new = std::any_of(state.slots.begin(), state.slots.end(), [](const Slot& s) { return s.cache_begins.empty(); });
-      if (some_new) cache_begins = places_of(backend, problem);
+      if (std::any_of(state.slots.begin(), state.slots.end(), [](const Slot& s) { return s.cache_begins.empty(); }))
+        cache_begins = general::places_of_heads(backend, problem.weights.cache_sizes, problem.heads.keys, M::Cache::size);
     }
-    // Cached keys of the head that keeps most, when keys from `first` on are in the window.
-    const auto cached = [](const Slot& s, Index first) {
-      Index most = 0;
-      for (std::size_t g = 1; g < s.cache_begins.size(); ++g) most = std::max(most, s.places(static_cast<Index>(g) - 1));
-      return std::min(most, std::max<Index>(0, first - sinks));
-    };
+    // Of the head that keeps most, when keys from `first` on are in the window.
+    const auto cached = [](const Slot& s, Index first) { return std::min(s.most_places(), std::max<Index>(0, first - sinks)); };
     // Sinks and cached keys before the kept ones.
     const auto apart = [&](const Slot& s) { return std::min(sinks, s.first) + cached(s, s.first); };
     const bool fresh = std::all_of(state.slots.begin(), state.slots.end(),
@@ -374,19 +362,10 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     }
   }
 
-  /// Where each head's places in a cache begin (G + 1).
-  static std::vector<Index> places_of(const B& backend, const Problem& p) {
-    std::vector<double> sizes(static_cast<std::size_t>(p.heads.keys), double{M::Cache::size});
-    if (p.weights.cache_sizes) backend.to_host(p.weights.cache_sizes.value.data, sizes.data(), p.heads.keys);
-    std::vector<Index> begins{0};
-    for (const double size : sizes) begins.push_back(begins.back() + std::clamp<Index>(static_cast<Index>(size), 0, M::Cache::size));
-    return begins;
-  }
-
   /// The slot with rings for `kept` keys, fresh ones where the old ones are too small, and with its sums.
   static Slot make_room(const B& backend, const Problem& p, const Slot& slot, Index kept, const std::vector<Index>& cache_begins) {
     Slot result = slot;
-    const Index rows = wanted_capacity(p.window, capacity(slot), kept);
+    const Index rows = general::ring_rows(p.window, capacity(slot), kept);
     if (rows > capacity(slot)) {
       result.keys = Array<B>(Shape{rows, p.k.cols()});
       result.values = Array<B>(Shape{rows, p.k.cols()});

@@ -3,6 +3,7 @@
 
 #include <lolcats/ops/attention/attention.hpp>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -37,6 +38,11 @@ struct AttentionState {
     Index places(Index head) const {
       const auto at = static_cast<std::size_t>(head);
       return cache_begins[at + 1] - cache_begins[at];
+    }
+    Index most_places() const {
+      Index most = 0;
+      for (std::size_t g = 1; g < cache_begins.size(); ++g) most = std::max(most, cache_begins[g] - cache_begins[g - 1]);
+      return most;
     }
     /// f(array) for each of the arrays of a slot; those that are not in use are empty.
     template <class Self, class F>
