@@ -59,7 +59,7 @@ run(1 "${LINEARIZE}" ${small} --student hedgehog8-terraced64-or-softmax --keep-l
 expect_output("layer 4, expected 0 to 3")
 
 # Caches of unequal size: the table, the sizes in the checkpoint, and a state of that size.
-set(cached ${small} --student sinks4-sliding124-kept384)
+set(cached --documents 8 --length 320 --finetune-epochs 1 --batch 4 --student sinks4-sliding124-kept384)
 run(0 "${LINEARIZE}" ${cached} --cache-places 100 --cache-rest 16 --out "${OUT}/cached")
 expect_output("places of the caches.*allotted ")
 file(READ "${OUT}/cached/linearize.json" json)
