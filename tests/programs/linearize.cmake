@@ -61,7 +61,7 @@ expect_output("layer 4, expected 0 to 3")
 # Caches of unequal size: the table, the sizes in the checkpoint, and a state of that size.
 set(cached --documents 8 --length 320 --finetune-epochs 1 --batch 4 --student sinks4-sliding124-kept384)
 run(0 "${LINEARIZE}" ${cached} --cache-places 100 --cache-rest 16 --out "${OUT}/cached")
-expect_output("places of the caches.*allotted ")
+expect_output("places of the caches.*allotted: perplexity")
 file(READ "${OUT}/cached/linearize.json" json)
 string(JSON sizes GET "${json}" cache_sizes)
 string(JSON worth LENGTH "${json}" cache_worth)
