@@ -163,7 +163,11 @@ def main():
         cases.append(("study", [str(study), "--quick", "--documents", "4", "--length", "192", "--out", "OUT"], options.other_kills))
     for name, command, kills in cases:
         case = Case(name, command, folder, counter)
-        died = [case.kill(i, at_call=i % 2 == 0) for i in range(kills)]
+        died = []
+        for i in range(kills):
+            died.append(case.kill(i, at_call=i % 2 == 0))
+            if (i + 1) % 10 == 0:
+                print(f"{name}: {i + 1} of {kills} kills", file=sys.stderr, flush=True)
         print(f"{name}: {kills} kills, {sum(died)} of a running process, {case.calls} file calls in {case.seconds:.1f} s: same bits, nothing left behind", flush=True)
     if options.out is None:
         shutil.rmtree(folder)
