@@ -233,7 +233,8 @@ class Tree:
         files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
         wanted = tuple({mutant.tests for mutant in mutants})
         for file in files:
-            unneeded = file.startswith("tests/") and file.endswith("_test.cpp") and not file.startswith(wanted)
+            # CMakeLists.txt finds tests by their folders, but for those of distributed/, which it names.
+            unneeded = file.startswith("tests/") and file.endswith("_test.cpp") and not file.startswith((*wanted, "tests/distributed/"))
             if unneeded or not (ROOT / file).is_file():
                 (folder / file).unlink(missing_ok=True)  # of another selection
                 continue
