@@ -140,6 +140,7 @@ TEST_CASE("packed rows are those of plain lists, batch by batch") {
     const Index few = list.size() / 2;
     CHECK(got.first(few).fingerprint() == list.first(few).fingerprint());
     CHECK(got.first(few).size() == few);
+    CHECK(got.first(list.size() + 5).size() == list.size());
     CHECK_THROWS_AS(got.first(few).batch(few, 1), DataError);
   }
   CHECK(compared > 100);

@@ -169,6 +169,7 @@ TEST_CASE("AdamW refuses frozen parameters and impossible options") {
                        ConfigError);
   p.train(B{});
   CHECK_THROWS_AS(AdamW<B>(B{}, {{"p", &p}}, {.beta1 = 1.0}), ConfigError);
+  CHECK_THROWS_AS(AdamW<B>(B{}, {{"p", &p}}, {.beta2 = 1.0}), ConfigError);
   CHECK_THROWS_AS(AdamW<B>(B{}, {{"p", &p}}, {.epsilon = 0.0}), ConfigError);
   CHECK_THROWS_AS(AdamW<B>(B{}, {{"p", &p}}, {.weight_decay = -1.0}), ConfigError);
 }

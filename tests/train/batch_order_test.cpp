@@ -22,6 +22,7 @@ std::vector<Index> epoch(BatchOrder& order, Index number) {
 TEST_CASE("in order: batches follow each other and the last of an epoch is smaller") {
   BatchOrder order(7, 3, 1, false);
   CHECK(order.updates_per_epoch() == 3);
+  CHECK(BatchOrder(6, 3, 1, false).updates_per_epoch() == 2);
   const std::vector<std::vector<Index>> want{{0, 1, 2}, {3, 4, 5}, {6}, {0, 1, 2}};
   for (std::size_t u = 0; u < want.size(); ++u) {
     const auto rows = order.rows_of(static_cast<Index>(u));
