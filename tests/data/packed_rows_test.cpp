@@ -156,6 +156,7 @@ TEST_CASE("whatever differs has another fingerprint") {
                                           print({{1, 2, 3}, {-100, 2, 3}, {0}}),
                                           print({{1, 2, 3}, {1, -100, 3}, {0}}),
                                           print({{1, 2, 3}, {1, 2, 3}, {0, 1}}),
+                                          print({{1, 2, 3}, {1, 2, 3}, {0, 2}}),
                                           print({{1, 2, 3, 0}, {1, 2, 3, 0}, {0}}),
                                           print(row, DocumentBoundaries::Separate),
                                           DataSet({row, row}).fingerprint(),

@@ -238,6 +238,10 @@ TEST_CASE("an adapter that contradicts itself is not written") {
   adapter.rank = 3;
   check_throws<ShapeError>([&] { write_peft(folder / "a", adapter); },
                            {"write_peft", "has shape (2, 3), expected 3 rows"});
+  adapter.rank = 2;
+  adapter.modules.at(q0).b = counting_tensor({5, 3}, 10);
+  check_throws<ShapeError>([&] { write_peft(folder / "a", adapter); },
+                           {"write_peft", "b of " + q0 + " has shape (5, 3), expected 2 rows or columns"});
   adapter.modules.clear();
   check_throws<ConfigError>([&] { write_peft(folder / "a", adapter); }, {"write_peft", "0 modules"});
   CHECK(folder.count() == 0);

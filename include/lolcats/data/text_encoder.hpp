@@ -102,7 +102,7 @@ class TextEncoder {
     std::vector<std::pair<std::size_t, bool>> parts;  // where each ends in `text`, and whether it is supervised
     const auto add = [&](Index token, bool answer) {
       sample.tokens.push_back(token);
-      sample.labels.push_back(answer || !mask_prompts_ ? token : ignored_label);
+      sample.labels.push_back(answer ? token : ignored_label);
     };
     const auto flush = [&] {
       add_text(text, parts, add);
