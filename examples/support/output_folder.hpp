@@ -14,7 +14,8 @@ namespace examples {
 /// Locked while it lives (io/folder_lock.hpp).
 class OutputFolder {
  public:
-  /// Creates the folder, takes the lock, and removes what killed processes left half written there and one folder further down.  A folder that holds one of
+  /// Creates the folder, takes the lock, and removes what killed processes left half written there and one folder further
+  /// down.  A folder that holds one of
   /// `results`, but no `*.state*`, is finished: it is refused unless `replace`.
   /// Errors: ConfigError naming who holds the lock, and for a finished folder; FileError.
   OutputFolder(const std::filesystem::path& folder, std::initializer_list<std::string_view> results, bool replace)

@@ -1,9 +1,7 @@
-#include "../train/tiny_llama.hpp"
+#include "plain_swapped.hpp"
 
 #include <lolcats/eval/allot_cache.hpp>
-#include <lolcats/eval/perplexity.hpp>
 #include <lolcats/ops/attention/eigen_weights.hpp>
-#include <lolcats/ops/divergence/naive.hpp>
 
 #include <doctest/doctest.h>
 
@@ -33,25 +31,12 @@ Sizes sizes_of(Recalling& model) {
   return sizes;
 }
 
-/// What the definition says, one model for each head and one row at a time.
+/// What the definition says, one model for each head.
 Swapped plainly(const Recalling& model, const Sizes& sizes, const DataSet& data) {
   Recalling other = model;
   for (std::size_t l = 0; l < sizes.size(); ++l) other.layer(static_cast<Index>(l)).attention().set_cache_sizes(B{}, sizes[l]);
   auto teacher = convert<tiny::Teacher>(model);
-  Swapped sum;
-  double tokens = 0;
-  for (Index r = 0; r < data.size(); ++r) {
-    const Batch batch = data.batch(r, 1);
-    Tape<B> tape;
-    const auto host = [](View<const double> x) { return std::vector<double>(x.data, x.data + x.size()); };
-    const auto hidden = host(other.hidden(tape, batch.tokens, batch.sequences).value());
-    const auto wanted = host(teacher.hidden(tape, batch.tokens, batch.sequences).value());
-    for (const double x : naive::token_divergences(hidden, wanted, host(other.head().value), batch.labels, 19, 16, 1.0)) sum.divergence += x;
-    tokens += static_cast<double>(batch.supervised());
-  }
-  sum.divergence /= tokens;
-  sum.loss = perplexity(other, data).loss;
-  return sum;
+  return plain::swapped(other, teacher, data);
 }
 
 }  // namespace

@@ -1,8 +1,6 @@
-#include "../train/tiny_llama.hpp"
+#include "plain_swapped.hpp"
 
 #include <lolcats/eval/layer_sensitivity.hpp>
-#include <lolcats/eval/perplexity.hpp>
-#include <lolcats/ops/divergence/naive.hpp>
 
 #include <doctest/doctest.h>
 
@@ -13,24 +11,11 @@ namespace {
 using B = Cpu<double>;
 using Mixed = Llama<B, PerLayer<Softmax<>, Hybrid<Hedgehog<2>, Terraced<3>>>, Lora<2>>;
 
-/// What the definition says, one model for each swap and one row at a time.
+/// What the definition says, one model for each swap.
 Swapped plainly(Mixed& model, std::vector<Index> attention, const DataSet& data) {
   auto swapped = convert<Mixed>(model, 1, attention);
   auto teacher = convert<Mixed>(model, 1, std::vector<Index>(static_cast<std::size_t>(model.layer_count()), 0));
-  Swapped sum;
-  double tokens = 0;
-  for (Index r = 0; r < data.size(); ++r) {
-    const Batch batch = data.batch(r, 1);
-    Tape<B> tape;
-    const auto host = [](View<const double> x) { return std::vector<double>(x.data, x.data + x.size()); };
-    const auto hidden = host(swapped.hidden(tape, batch.tokens, batch.sequences).value());
-    const auto other = host(teacher.hidden(tape, batch.tokens, batch.sequences).value());
-    for (const double x : naive::token_divergences(hidden, other, host(model.head().value), batch.labels, 19, 16, 1.0)) sum.divergence += x;
-    tokens += static_cast<double>(batch.supervised());
-  }
-  sum.divergence /= tokens;
-  sum.loss = perplexity(swapped, data).loss;
-  return sum;
+  return plain::swapped(swapped, teacher, data);
 }
 
 }  // namespace

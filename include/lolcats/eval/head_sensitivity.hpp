@@ -3,11 +3,7 @@
 
 #include <lolcats/eval/layer_sensitivity.hpp>
 
-#include <algorithm>
-#include <cmath>
 #include <functional>
-#include <numeric>
-#include <span>
 #include <utility>
 #include <vector>
 
@@ -63,7 +59,7 @@ template <LlamaModel Model, class Data>
   requires caches<MemoryOf<typename Model::Attention>>
 HeadSensitivity head_sensitivity(Model& student, const Data& data, const HeadSensitivityOptions& options = {}) {
   using B = typename Model::Device;
-  require<ConfigError>(options.rows > 0, "head_sensitivity: rows is {}, expected at least 1", options.rows);
+  constexpr const char* function = "head_sensitivity";
   const Index layers = student.layer_count(), heads = student.config().kv_heads;
   CacheSizes from = options.from;
   if (from.empty()) from.assign(static_cast<std::size_t>(layers), std::vector<Index>(static_cast<std::size_t>(heads), cache_places<typename Model::Attention>));
@@ -72,17 +68,7 @@ HeadSensitivity head_sensitivity(Model& student, const Data& data, const HeadSen
   for (Index layer = 0; layer < layers; ++layer) sizes.set(layer, from[static_cast<std::size_t>(layer)]);
   HeadSensitivity all;
   all.alone.assign(from.size(), std::vector<Swapped>(static_cast<std::size_t>(heads)));
-  const detail::WithoutAdapters<Model> base(student);
-  Tape<B> tape(student.backend());
-  const typename Tape<B>::NoGradient quiet(tape);
-  Index tokens = 0;
-  const auto size = static_cast<Index>(data.size());
-  for (Index first = 0; first < size; first += options.rows) {
-    std::vector<Index> group(static_cast<std::size_t>(std::min(options.rows, size - first)));
-    std::iota(group.begin(), group.end(), first);
-    const Batch batch = data.batch(std::span<const Index>(group));
-    tokens += batch.supervised();
-    detail::SwappedPasses<Model> passes(student, tape, batch);
+  const Index tokens = detail::for_swapped_passes(function, student, data, options.rows, options.progress, [&](auto& passes) {
     passes.set_teacher(passes.finish(0, passes.start(), true));
     std::vector<Array<B>> inputs;
     inputs.push_back(passes.start());
@@ -101,20 +87,12 @@ HeadSensitivity head_sensitivity(Model& student, const Data& data, const HeadSen
         passes.add(passes.finish(layer + 1, std::move(x), false), all.alone[at][head]);
       }
     }
-    if (options.progress) options.progress(std::min(size, first + options.rows), size);
-  }
-  require<DataError>(tokens > 0, "head_sensitivity: no token of the data is supervised");
-  const auto average = [&](Swapped& x, const std::string& what) {
-    require<NumericError>(std::isfinite(x.loss) && std::isfinite(x.divergence), "head_sensitivity: the loss {} is {}, the divergence {}", what,
-                          x.loss, x.divergence);
-    x.loss /= static_cast<double>(tokens);
-    x.divergence /= static_cast<double>(tokens);
-  };
-  average(all.student, "with all caches");
+  });
+  detail::average(all.student, tokens, function, "with all caches");
   for (std::size_t l = 0; l < from.size(); ++l) {
     for (std::size_t g = 0; g < from[l].size(); ++g) {
       Swapped& alone = all.alone[l][g];
-      if (from[l][g] > options.less) average(alone, fmt::format("with a smaller cache of layer {}, head {}", l, g));
+      if (from[l][g] > options.less) detail::average(alone, tokens, function, fmt::format("with a smaller cache of layer {}, head {}", l, g));
       else alone = all.student;  // nothing is changed
     }
   }

@@ -110,6 +110,39 @@ class SwappedPasses {
   Array<B> teacher_;
 };
 
+/// Calls f(passes) for every batch of at most `rows` sequences, with adapters off and nothing recorded.  Returns how many tokens are
+/// supervised.  Throws ConfigError for `rows`, DataError if no token is.
+template <class Model, class Data, class F>
+Index for_swapped_passes(const char* function, Model& student, const Data& data, Index rows,
+                         const std::function<void(Index read, Index all)>& progress, F&& f) {
+  using B = typename Model::Device;
+  require<ConfigError>(rows > 0, "{}: rows is {}, expected at least 1", function, rows);
+  const WithoutAdapters<Model> base(student);
+  Tape<B> tape(student.backend());
+  const typename Tape<B>::NoGradient quiet(tape);
+  Index tokens = 0;
+  const auto size = static_cast<Index>(data.size());
+  for (Index first = 0; first < size; first += rows) {
+    std::vector<Index> group(static_cast<std::size_t>(std::min(rows, size - first)));
+    std::iota(group.begin(), group.end(), first);
+    const Batch batch = data.batch(std::span<const Index>(group));
+    tokens += batch.supervised();
+    SwappedPasses<Model> passes(student, tape, batch);
+    f(passes);
+    if (progress) progress(std::min(size, first + rows), size);
+  }
+  require<DataError>(tokens > 0, "{}: no token of the data is supervised", function);
+  return tokens;
+}
+
+/// Sums become means.  Throws NumericError saying of what, if they are not finite.
+inline void average(Swapped& x, Index tokens, const char* function, const std::string& what) {
+  require<NumericError>(std::isfinite(x.loss) && std::isfinite(x.divergence), "{}: the loss {} is {}, the divergence {}", function, what,
+                        x.loss, x.divergence);
+  x.loss /= static_cast<double>(tokens);
+  x.divergence /= static_cast<double>(tokens);
+}
+
 }  // namespace detail
 
 /// How far the student's predictions are from its softmax teacher's when one layer alone has the student's attention, for every
@@ -121,22 +154,12 @@ class SwappedPasses {
 template <LlamaModel Model, class Data>
 LayerSensitivity layer_sensitivity(Model& student, const Data& data, const LayerSensitivityOptions& options = {}) {
   using B = typename Model::Device;
-  require<ConfigError>(options.rows > 0, "layer_sensitivity: rows is {}, expected at least 1", options.rows);
+  constexpr const char* function = "layer_sensitivity";
   const Index layers = student.layer_count();
   LayerSensitivity all;
   all.swapped.resize(static_cast<std::size_t>(layers));
   if (options.kept) all.kept.resize(static_cast<std::size_t>(layers));
-  const detail::WithoutAdapters<Model> base(student);
-  Tape<B> tape(student.backend());
-  const typename Tape<B>::NoGradient quiet(tape);
-  Index tokens = 0;
-  const auto size = static_cast<Index>(data.size());
-  for (Index first = 0; first < size; first += options.rows) {
-    std::vector<Index> group(static_cast<std::size_t>(std::min(options.rows, size - first)));
-    std::iota(group.begin(), group.end(), first);
-    const Batch batch = data.batch(std::span<const Index>(group));
-    tokens += batch.supervised();
-    detail::SwappedPasses<Model> passes(student, tape, batch);
+  const Index tokens = detail::for_swapped_passes(function, student, data, options.rows, options.progress, [&](auto& passes) {
     // All layers with one attention, then each swapped alone.
     const auto run = [&](bool softmax, Swapped& none, std::vector<Swapped>& one) {
       std::vector<Array<B>> inputs;
@@ -152,20 +175,14 @@ LayerSensitivity layer_sensitivity(Model& student, const Data& data, const Layer
     };
     run(true, all.teacher, all.swapped);
     run(false, all.student, all.kept);
-    if (options.progress) options.progress(std::min(size, first + options.rows), size);
-  }
-  require<DataError>(tokens > 0, "layer_sensitivity: no token of the data is supervised");
-  const auto average = [&](Swapped& x, const std::string& what) {
-    require<NumericError>(std::isfinite(x.loss) && std::isfinite(x.divergence), "layer_sensitivity: the loss of the {} is {}, its divergence {}",
-                          what, x.loss, x.divergence);
-    x.loss /= static_cast<double>(tokens);
-    x.divergence /= static_cast<double>(tokens);
-  };
+  });
   for (std::vector<Swapped>* one : {&all.swapped, &all.kept}) {
-    for (std::size_t i = 0; i < one->size(); ++i) average((*one)[i], fmt::format("{} with layer {} swapped", one == &all.swapped ? "teacher" : "student", i));
+    for (std::size_t i = 0; i < one->size(); ++i) {
+      detail::average((*one)[i], tokens, function, fmt::format("of the {} with layer {} swapped", one == &all.swapped ? "teacher" : "student", i));
+    }
   }
-  average(all.teacher, "teacher");
-  average(all.student, "student");
+  detail::average(all.teacher, tokens, function, "of the teacher");
+  detail::average(all.student, tokens, function, "of the student");
   return all;
 }
 
