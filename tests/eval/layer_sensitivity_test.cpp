@@ -1,3 +1,4 @@
+#include "../train/tiny_llama.hpp"
 #include "plain_swapped.hpp"
 
 #include <lolcats/eval/layer_sensitivity.hpp>
