@@ -25,7 +25,7 @@ if(LOLCATS_NATIVE)
   target_compile_options(lolcats_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=native>)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     # Its own AVX-512 headers leave registers undefined, and g++ 12 says so wherever Eigen inlines them.  Pragmas do not
-    # outlive a precompiled header.  Mistakes of ours show in the builds for any machine, as the preset `test`.
+    # outlive a precompiled header.  Mistakes of ours show in the builds for any machine, as the preset `asan`.
     target_compile_options(lolcats_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-uninitialized;-Wno-maybe-uninitialized>)
   endif()
   # Eigen's types are aligned for the widest registers, and must be the same in all units of a program.
@@ -72,6 +72,7 @@ if(TARGET lolcats::cuda)
 endif()
 
 find_package(CLI11 QUIET)
+include(LolcatsJoin)
 
 # result: a unit that nvcc compiles, with the text of `source`, a path of the current folder.
 function(lolcats_as_cuda source result)
@@ -82,9 +83,11 @@ endfunction()
 
 # Programs of the current folder: each NAME.cpp is one, and each NAME/ with a main.cpp is one of all its *.cpp.  They are
 # called <prefix>NAME.  One that includes CLI11 is built where that is found.  One that includes models/any_model.hpp takes
-# its students from the library lolcats_models, and is <prefix>NAME_cuda, too, with those of lolcats_models_cuda.
+# its students from the library lolcats_models, and is <prefix>NAME_cuda, too, with those of lolcats_models_cuda.  With
+# LOLCATS_JOIN_PROGRAMS those of one file that parse options are compiled together.
 function(lolcats_add_programs prefix)
   file(GLOB mains CONFIGURE_DEPENDS *.cpp */main.cpp)
+  set(joined)
   foreach(main IN LISTS mains)
     set(sources "${main}")
     get_filename_component(name "${main}" NAME_WE)
@@ -105,10 +108,16 @@ function(lolcats_add_programs prefix)
       message(STATUS "lolcats: CLI11 not found; no program ${prefix}${name}")
       continue()
     endif()
-    add_executable(${prefix}${name} ${sources})
-    target_link_libraries(${prefix}${name} PRIVATE lolcats_programs $<TARGET_NAME_IF_EXISTS:CLI11::CLI11>)
-    lolcats_precompile(${prefix}${name} lolcats_precompiled)
-    if(takes_students)
+    list(LENGTH sources files)
+    if(LOLCATS_JOIN_PROGRAMS AND parses_options AND files EQUAL 1 AND NOT prefix AND NOT TARGET lolcats_models_cuda)
+      list(APPEND joined "${main}")
+    else()
+      add_executable(${prefix}${name} ${sources})
+      target_link_libraries(${prefix}${name} PRIVATE lolcats_programs $<TARGET_NAME_IF_EXISTS:CLI11::CLI11>)
+      lolcats_precompile(${prefix}${name} lolcats_precompiled)
+      set_target_properties(${prefix}${name} PROPERTIES UNITY_BUILD ${LOLCATS_JOIN_PROGRAMS})
+    endif()
+    if(takes_students AND NOT main IN_LIST joined)
       target_link_libraries(${prefix}${name} PRIVATE lolcats_models)
       if(TARGET lolcats_models_cuda)
         add_executable(${prefix}${name}_cuda $<TARGET_OBJECTS:${prefix}${name}>)
@@ -120,6 +129,11 @@ function(lolcats_add_programs prefix)
       set_tests_properties(help/${prefix}${name} PROPERTIES PASS_REGULAR_EXPRESSION "--help")
     endif()
   endforeach()
+  if(joined)
+    lolcats_join_programs(programs ${joined})
+    target_link_libraries(programs PRIVATE lolcats_programs lolcats_models CLI11::CLI11)
+    lolcats_precompile(programs lolcats_precompiled)
+  endif()
 endfunction()
 
 # The same for the GPU: each NAME.cu is a program <prefix>NAME<suffix>, and each NAME/ with a main.cu is one of all its *.cu.

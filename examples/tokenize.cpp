@@ -59,6 +59,7 @@ int main(int argc, char** argv) {
     }
     std::cout.flush();
     lolcats::require<lolcats::FileError>(std::cout.good(), "the output cannot be written");
+    return 0;
   } catch (const std::exception& error) {
     std::cout.flush();
     if (number > 0)
