@@ -37,15 +37,9 @@ if(LOLCATS_SANITIZE)
   target_link_options(lolcats_flags INTERFACE -fsanitize=${LOLCATS_SANITIZE})
 endif()
 
-add_library(lolcats_kernels STATIC "${PROJECT_SOURCE_DIR}/cmake/compiled_kernels.cpp")
-if(LOLCATS_WITH_JSON)
-  target_sources(lolcats_kernels PRIVATE "${PROJECT_SOURCE_DIR}/cmake/compiled.cpp")
-endif()
 target_link_libraries(lolcats_kernels PUBLIC lolcats_flags)
-set_source_files_properties("${PROJECT_SOURCE_DIR}/cmake/compiled_kernels.cpp" PROPERTIES COMPILE_OPTIONS -O3)
 add_library(lolcats_programs INTERFACE)
 target_link_libraries(lolcats_programs INTERFACE lolcats_flags lolcats_kernels)
-target_compile_definitions(lolcats_programs INTERFACE LOLCATS_COMPILED_KERNELS)
 
 # cmake/compiled.hpp, precompiled, in front of the units of a target.  All targets with the same options share one of
 # these headers, which belongs to `owner`; a target that is its own owner makes it, and may add headers.

@@ -1,8 +1,9 @@
-// What all units of our programs share and one compiles: cmake/compiled.cpp.
+// What lolcats::kernels compiles once for all units of a program: cmake/compiled.cpp.
 //
-// CMake precompiles this header and puts it in front of the units of examples and benchmarks and of the tests that build
-// models (lolcats_precompile).  The declarations below then keep a unit from instantiating, again, what does not depend
-// on a student's policies, which is half of what it would have to compile.  The library knows nothing of it.
+// Units that lolcats_students writes include it.  In our own programs CMake precompiles it and puts it in front of the units
+// of examples and benchmarks and of the tests that build models (lolcats_precompile).  The declarations below then keep a
+// unit from instantiating, again, what does not depend on a student's policies, which is half of what it would have to
+// compile.  The library knows nothing of it.
 //
 // Included is what most of these units train with, not the umbrella: a precompiled header saves parsing, but every unit
 // instantiates whatever templates its inline functions use.  Those of readers and tokenizers take five seconds.

@@ -137,6 +137,10 @@ void run(const Options& options, lolcats::TaskSet tasks, lolcats::Communicator& 
 int main(int argc, char** argv) {
   return run_program("linearize", [&] {
     Options options = parse(argc, argv);
+    if (options.explain) {
+      fmt::print("{}", make_student(options.student, *load_teacher(options.model), options.seed)->explain(options.length));
+      return;
+    }
     lolcats::TaskSet tasks;
     if (!options.TaskCommandLine::options.tasks.empty()) tasks = options.TaskCommandLine::load();  // what is missing is told before any work
     start_ranks(options.gpus);

@@ -46,6 +46,7 @@ Options parse(int argc, char** argv) {
   o.add_source_to(app);
   app.add_option("--student", o.student, "the new attention and adapter, see --list-students")->capture_default_str();
   app.add_flag("--list-students", list, "print the names of the students and end");
+  app.add_flag("--explain", o.explain, "print which kernels compute the student and why, its state after --length tokens and the numbers it trains, and end");
   app.add_option("--length", o.length, "tokens per row of text")->capture_default_str()->check(CLI::Range(2, 1 << 24));
   app.add_option("--batch", o.batch, "rows per update")->capture_default_str()->check(positive);
   app.add_option("--micro-batch", o.micro_batch, "rows per forward pass; 0: all of the batch")->capture_default_str()->check(non_negative);
@@ -102,6 +103,10 @@ Options parse(int argc, char** argv) {
                                            "{} is {} and {} is {}, expected at most {}, and the rest no more than the mean", places, o.cache_places,
                                            rest, o.cache_rest, most);
   });
+  if (o.explain) {  // needs no texts
+    default_to_built_in(o.model, o.tokenizer);
+    return o;
+  }
   o.resolve(true);
   if (o.planted_rows < 0) o.planted_rows = o.built_in_corpus() ? 0 : 160;
   if (o.transfer.rate == 0) o.transfer.rate = o.transfer_rate;

@@ -48,6 +48,7 @@ struct StageOptions {
 /// What the command line says; tasks are scored at the end, teacher and student.
 struct Options : SourceOptions, TaskCommandLine {
   std::string student = "hedgehog8-terraced64";
+  bool explain = false;  // say what the student is, and end
   Index length = 512;
   Index batch = 8, micro_batch = 0;
   Index gpus = 1;           // processes, each with one of them

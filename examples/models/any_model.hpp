@@ -39,6 +39,8 @@ class AnyModel {
   /// "llama<cpu<float>, hybrid<hedgehog<64>, terraced<64>>, lora<8, qkvo>>".
   virtual std::string type_name() const = 0;
   virtual bool has_maps() const = 0;
+  /// Kernels, state and trained numbers, a line each (model/explain.hpp).
+  virtual std::string explain(Index prompt) const = 0;
 
   /// For tasks and everything else that asks for log-likelihoods.
   virtual lolcats::LanguageModel& language() = 0;

@@ -6,6 +6,7 @@
 
 #include <lolcats/eval/fit_scores.hpp>
 #include <lolcats/model/convert.hpp>
+#include <lolcats/model/explain.hpp>
 #include <lolcats/model/linearized.hpp>
 #include <lolcats/model/merge_adapter.hpp>
 #include <lolcats/model/zoo.hpp>
@@ -35,6 +36,9 @@ class AnyModelOf final : public AnyModel {
   const lolcats::LlamaConfig& config() const override { return model_.config(); }
   std::string type_name() const override { return Model::name(); }
   bool has_maps() const override { return maps; }
+  std::string explain(Index prompt) const override {
+    return to_string(lolcats::explain<Model>(model_.config(), prompt, model_.backend()));
+  }
 
   lolcats::LanguageModel& language() override {
     if (!language_) language_.emplace(model_);

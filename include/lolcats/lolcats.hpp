@@ -90,6 +90,7 @@
 #include <lolcats/io/tensor_store.hpp>
 #include <lolcats/model/convert.hpp>
 #include <lolcats/model/cpu.hpp>
+#include <lolcats/model/explain.hpp>
 #include <lolcats/model/fingerprint.hpp>
 #include <lolcats/model/finite_weights.hpp>
 #include <lolcats/model/linearized.hpp>
@@ -123,6 +124,7 @@
 #include <lolcats/ops/attention/eigen_rows.hpp>
 #include <lolcats/ops/attention/eigen_state.hpp>
 #include <lolcats/ops/attention/eigen_weights.hpp>
+#include <lolcats/ops/attention/fused.hpp>
 #include <lolcats/ops/attention/state.hpp>
 #include <lolcats/ops/attention/weights.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>

@@ -77,6 +77,10 @@ TEST_CASE("draw: writes both formats of every kind of plot, with its labels as t
     CHECK(svg.starts_with("<?xml"));
     CHECK(contains(svg, "</svg>"));
   }
+  // A small heat map is drawn cell by cell, a large one is a picture whose entries stay apart.
+  CHECK_FALSE(contains(read_text(folder.path / "heat.svg"), "<image"));
+  CHECK(draw(HeatPlot{"large", "key", "query", "weight", 1, false, {{"p", 33, 32, std::vector<double>(33 * 32, 0.5)}}}, folder.path / "large"));
+  CHECK(contains(read_text(folder.path / "large.svg"), "<image style='image-rendering: pixelated' "));
   const std::string svg = read_text(folder.path / "curves.svg");
   CHECK(contains(svg, "a_b {c} &lt;d> &amp; 'e'"));
   CHECK(contains(svg, "hybrid&lt;hedgehog&lt;8>, it's>"));

@@ -35,7 +35,7 @@ set(mpi_users "^distributed/mpi\\.hpp$")
 set(doctest_header "^doctest/")
 set(doctest_users "^testing/")
 set(never_header "^CLI/")
-set(umbrellas "^(lolcats\\.hpp|cuda\\.cuh)$")
+set(umbrellas "^(core\\.hpp|lolcats\\.hpp|cuda\\.cuh)$")
 
 set(failures)
 set(edges 0)

@@ -10,7 +10,7 @@ using lolcats::testing::check_attention;
 namespace {
 /// Forgets by a gate of its own: half of everything with a token, where z is large.
 struct StepGate {
-  static constexpr GateInput input = GateInput::hidden;
+  static constexpr GateInput input = GateInput::hidden;  // z = x w + b, x the layer's normed input
   static constexpr bool learned = true;
   static double start(Index, Index) { return 0; }
   static constexpr double log_decay(double z) { return -0.05 * z * z / (1 + z * z); }

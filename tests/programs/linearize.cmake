@@ -38,6 +38,17 @@ if(at EQUAL -1)
 endif()
 run(0 "${GENERATE}" --student window-terraced64 --prompt "now lena" --max-tokens 4)
 
+# What a student is, on this machine and on a GPU, without any training.
+run(0 "${LINEARIZE}" --explain --length 300)
+expect_output("hybrid<hedgehog<8>, terraced<64>> in 4 layers.*kernels +general.*on a Hopper +general: a map of 8 columns, fused kernels take 64 or 128.*decoding behind 300 tokens.*numbers for stage 2")
+
+run(0 "${LINEARIZE}" --explain)
+file(READ "${CMAKE_CURRENT_LIST_DIR}/../../docs/policies.md" page)
+string(FIND "${page}" "```\n${out}```" at)
+if(at EQUAL -1)
+  message(FATAL_ERROR "docs/policies.md does not show what linearize --explain prints:\n${out}")
+endif()
+
 # Layers that keep their softmax, a teacher to listen to, and maps that go on learning.
 run(0 "${LINEARIZE}" ${small} --student hedgehog8-terraced64-or-softmax --keep-layers 2 --distill 0.5 --temperature 2 --maps-lr 0.001
       --out "${OUT}/kept")

@@ -152,7 +152,7 @@ inline bool draw_script(const std::string& script, Index width, Index height, co
   };
   auto svg = run_gnuplot(terminal("svg") + script);
   if (!svg) return false;
-  // Heat maps are small images in it, whose entries a viewer would blur into each other.
+  // Large heat maps are images in it, whose entries a viewer would blur into each other.
   constexpr std::string_view image = "<image ", sharp = "style='image-rendering: pixelated' ";
   for (std::size_t at = 0; (at = svg->find(image, at)) != std::string::npos; at += image.size()) {
     svg->insert(at + image.size(), sharp);
@@ -341,7 +341,8 @@ inline std::string heat_script(const HeatPlot& p, double left, double right, dou
     const auto step = [](Index size) { return size <= 12 ? 1 : size <= 40 ? 8 : (size + 31) / 64 * 16; };
     script += fmt::format("set xtics {} format '{}'\nset ytics {} format '{}'\n", step(panel.cols), last ? "%g" : "",
                           step(panel.rows), first ? "%g" : "");
-    script += fmt::format("plot $panel{} matrix with image\n", i);
+    // Small maps cell by cell: not every viewer leaves the entries of an image as they are.
+    script += fmt::format("plot $panel{} matrix with image{}\n", i, panel.rows * panel.cols <= 1024 ? " pixels" : "");
   }
   return script + "unset multiplot\n";
 }

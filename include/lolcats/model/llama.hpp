@@ -24,6 +24,17 @@ concept LabelledTokens = requires(const T& batch) {
   { batch.sequences } -> std::convertible_to<const Sequences&>;
 };
 
+/// What each decoder layer of a model is made of.
+inline LayerSizes layer_sizes(const LlamaConfig& config) {
+  return {.width = config.hidden_size,
+          .heads = {config.heads, config.kv_heads, config.head_dim},
+          .hidden = config.intermediate_size,
+          .eps = config.rms_eps,
+          .sliding_window = config.sliding_window,
+          .qkv_bias = config.qkv_bias,
+          .qk_norm = config.qk_norm};
+}
+
 /// Decoder layers between an embedding and a head.  Llama<B> is the softmax teacher; A and P say how a student differs.
 ///
 /// Copying a model shares all weights (see Parameter).  Operations keep pointers to the model, so it must neither move
@@ -44,13 +55,7 @@ class Llama {
         embedding_(config_.vocab_size, config_.hidden_size),
         norm_(config_.hidden_size, config_.rms_eps) {
     config_.validate();
-    const LayerSizes sizes{config_.hidden_size,
-                           {config_.heads, config_.kv_heads, config_.head_dim},
-                           config_.intermediate_size,
-                           config_.rms_eps,
-                           config_.sliding_window,
-                           config_.qkv_bias,
-                           config_.qk_norm};
+    const LayerSizes sizes = layer_sizes(config_);
     for (Index i = 0; i < config_.layers; ++i) layers_.emplace_back(backend, sizes, i, seed);
     rope_ = RopeTable<B>(rope_frequencies(config_.rope, config_.head_dim), std::min<Index>(config_.max_position, 2048),
                          backend);

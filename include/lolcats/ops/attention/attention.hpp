@@ -61,6 +61,8 @@ struct AttentionProblem {
 /// Specialised per backend, Map (a FeatureMap, NoMap or GivenFeatures), Window and Memory:
 ///   forward(backend, problem, y (M, H * D), statistics)            statistics may be null views
 ///   backward(tape, problem, y, dy, statistics, AttentionSinks)     adds what is wanted, computes nothing else
+/// and, where a backend has several ways to compute one,
+///   explain(problem)                                               a sentence: which it takes, and why
 template <Backend B, class Map, Window W, MemoryPolicy M>
 struct AttentionKernel;
 

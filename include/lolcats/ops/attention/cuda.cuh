@@ -35,6 +35,8 @@ struct AttentionKernel<Cuda<T>, Map, W, M> {
     }
     general::backward<Map, M>(tape, p, y, dy, statistics, sinks);
   }
+
+  static std::string explain(const Problem& p) { return Paths::explain(p); }
 };
 
 }  // namespace lolcats

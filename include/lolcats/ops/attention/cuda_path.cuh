@@ -1,6 +1,7 @@
 // Which kernels an attention takes on a GPU: the fused ones where they fit, the general ones everywhere else.
 #pragma once
 
+#include <lolcats/ops/attention/fused.hpp>
 #include <lolcats/ops/attention/hopper/backward.cuh>
 #include <lolcats/ops/attention/hopper/forward.cuh>
 #include <lolcats/ops/attention/hopper/forward_tiles.cuh>
@@ -50,8 +51,7 @@ struct AttentionPaths {
   using Problem = AttentionProblem<Cuda<T>, W>;
 
   /// Words of a policy that no fused kernel knows are refused here and nowhere else.
-  static constexpr bool fused_sinks = sinks_of<W> <= hopper::most_fused_sinks;
-  static constexpr bool fused_words = !decays<M> && !caches<M> && fused_sinks;
+  static constexpr bool fused_words = !decays<M> && !caches<M> && sinks_of<W> <= hopper::most_fused_sinks;
 
   // What the fused kernels are compiled for; what they take of it is asked at run time.
   static constexpr bool softmax_fits = fused_words && std::is_same_v<T, bf16> && std::is_same_v<Map, NoMap>;
@@ -116,14 +116,10 @@ struct AttentionPaths {
     if (back != there) text += fmt::format(" (backward pass: {})", name_of(back));
     if (there != AttentionPath::general && back != AttentionPath::general) return text;
     if (cuda::GeneralAttentionOnly::active()) return text + ": asked for";
-    if (decays<M>) return text + ": fused kernels know no gates";
-    if (caches<M>) return text + ": fused kernels know no caches";
-    if (!fused_sinks) {
-      return text + fmt::format(": fused kernels know at most {} sinks, not {}", hopper::most_fused_sinks, sinks_of<W>);
-    }
     if (!std::is_same_v<T, bf16>) return text + ": fused kernels compute in bf16";
+    if (const std::string why = hopper::why_not_fused<Map, W, M>(p.heads.size); !why.empty()) return text + ": " + why;
     if (cuda::device().capability != 90) return text + ": fused kernels need a Hopper GPU";
-    return text + fmt::format(": no fused kernel for {} on heads of size {}", Map::name(), p.heads.size);
+    return text + ": this window, or data that no fused kernel takes: too many rows, or not aligned to 16 bytes";
   }
 };
 

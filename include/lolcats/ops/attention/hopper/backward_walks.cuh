@@ -13,10 +13,8 @@ namespace lolcats::hopper::backward_pass {
 template <class Map, class W>
 inline constexpr bool has_tiles = false;
 template <FeatureMap Map, Window W>
-requires(W::has_far && (sinks_of<W> == 0 || (sinks_of<W> <= most_fused_sinks && !std::is_base_of_v<Nothing, W>)) &&
-         (Map::projected == 64 || Map::projected == 128) &&
-         (Map::count * Map::projected == 64 ||
-          Map::count * Map::projected == 128)) inline constexpr bool has_tiles<Map, W> = !Map::skip;
+  requires(W::has_far)
+inline constexpr bool has_tiles<Map, W> = takes_map<Map> && takes_sinks<W>;
 
 /// Do they take this problem?  Every sequence starts at position 0, key maps are per query head.
 template <class Map, class W>
@@ -25,7 +23,7 @@ bool takes_tiles(const AttentionProblem<Cuda<bf16>, W>& p) {
     return false;
   } else {
     const auto aligned = [](const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; };
-    if (p.heads.size != 64 && p.heads.size != 128) return false;
+    if (!takes_width(p.heads.size)) return false;
     if (p.q.rows() >= (Index{1} << 31)) return false;
     if (!aligned(p.q.data) || !aligned(p.k.data) || !aligned(p.v.data)) return false;
     if (!aligned(p.weights.query_map.value.data) || !aligned(p.weights.key_map.value.data)) return false;

@@ -14,13 +14,10 @@ namespace forward_pass {
 template <class Map, class W>
 constexpr bool fits() {
   if constexpr (FeatureMap<Map>) {
-    constexpr Index f = Map::projected;
-    constexpr Index F = Map::count * f;
     using Tiles = WindowTiles<W>;
-    if (sinks_of<W> > most_sinks || (sinks_of<W> > 0 && std::is_base_of_v<Nothing, W>)) return false;
+    if (sinks_of<W> > most_sinks || !takes_sinks<W>) return false;
     // Far keys in the queries' own tile, beside near ones, would need the features of two tiles of keys at once.
-    return (f == 64 || f == 128) && (F == 64 || F == 128) && !Map::skip && W::has_far &&
-           (Tiles::lag == 0 || !Tiles::mixes_own);
+    return takes_map<Map> && W::has_far && (Tiles::lag == 0 || !Tiles::mixes_own);
   } else {
     return false;
   }

@@ -9,7 +9,7 @@
 #pragma once
 
 #include <lolcats/backend/cuda.cuh>
-#include <lolcats/ops/attention/attention.hpp>
+#include <lolcats/ops/attention/fused.hpp>
 #include <lolcats/ops/attention/hopper/fragment.cuh>
 #include <lolcats/ops/attention/hopper/resumed.cuh>
 

@@ -6,13 +6,10 @@
 #pragma once
 
 #include <lolcats/backend/cuda.cuh>
-#include <lolcats/ops/attention/attention.hpp>
+#include <lolcats/ops/attention/fused.hpp>
 #include <lolcats/ops/attention/hopper/instructions.cuh>
 
 namespace lolcats::hopper {
-
-/// Sinks that the fused kernels take at most.
-inline constexpr Index most_fused_sinks = 64;
 
 /// Rows of a tile of queries here.
 inline constexpr int sink_query_tile = 64;

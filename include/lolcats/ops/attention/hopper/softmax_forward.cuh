@@ -441,7 +441,7 @@ void softmax_forward(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16
 /// Can `softmax_forward` and `softmax_backward` do this problem?  Heads of 64 or 128, on a Hopper GPU; sinks beside a window.
 template <class W>
 bool softmax_takes(const AttentionProblem<Cuda<bf16>, W>& p) {
-  return W::has_near && sinks_of<W> <= most_fused_sinks && p.window.span() > 0 && cuda::device().capability == 90 && (p.heads.size == 64 || p.heads.size == 128) &&
+  return W::has_near && sinks_of<W> <= most_fused_sinks && p.window.span() > 0 && cuda::device().capability == 90 && takes_width(p.heads.size) &&
          p.q.rows() > 0 && p.q.rows() < std::numeric_limits<int>::max() - softmax_tile;
 }
 
