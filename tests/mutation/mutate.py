@@ -252,12 +252,14 @@ class Tree:
                 (folder / file).unlink(missing_ok=True)  # of another selection
                 continue
             self.write(file, (ROOT / file).read_bytes())
-        self.write("mutant.hpp", HEADER.encode())
+            shutil.copymode(ROOT / file, folder / file)
+        self.write("mutant.hpp", HEADER.encode() if not cuda else b"#undef LOLCATS_COMPILED_KERNELS\n")
         # Each unit instantiates what it needs: a change of a kernel is not to wait for units that hold all of them.
         for file in ("cmake/compiled.cpp", "cmake/compiled_kernels.cpp"):
             self.write(file, b"")
         subprocess.run(["cmake", "--preset", "test", "-S", str(folder), "-B", str(folder / "build"), f"-DLOLCATS_CUDA={'ON' if cuda else 'OFF'}",
-                        "-DLOLCATS_BUILD_EXAMPLES=OFF", "-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON", f"-DCMAKE_CXX_FLAGS=-w -include {folder / 'mutant.hpp'}", *options],
+                        "-DLOLCATS_BUILD_EXAMPLES=OFF", "-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON", "-Wno-dev", f"-DCMAKE_CXX_FLAGS=-w -include {folder / 'mutant.hpp'}",
+                        f"-DCMAKE_CUDA_FLAGS=-include {folder / 'mutant.hpp'}", *options],
                        cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
     def write(self, file, content):
@@ -379,7 +381,8 @@ def run_cuda(folder, mutants, jobs, options, say):
         number = "0_" + re.sub(r"\W", "_", mutant.tests) if mutant.new == mutant.old else str(mutant.number)
         tree = Tree(folder / number, [mutant], 1, options)
         run_plain(tree, [mutant], say)
-        shutil.rmtree(tree.folder)
+        if mutant.result != "does not compile":  # else what the compiler said can be asked for again
+            shutil.rmtree(tree.folder)
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         list(pool.map(one, [*unchanged.values(), *mutants]))
