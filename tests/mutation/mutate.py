@@ -29,6 +29,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -368,21 +369,31 @@ def run_plain(tree, mutants, say):
         text = (ROOT / mutant.path).read_text()
         tree.write(mutant.path, (text[:mutant.begin] + mutant.new + text[mutant.begin + len(mutant.old):]).encode())
         output = tree.build([mutant])
-        mutant.result = "does not compile" if output else tree.run(mutant, 0, 120 if mutant.cuda else 300)[0]
+        mutant.result = "does not compile" if output else tree.run(mutant, 0, 300)[0]
         tree.write(mutant.path, text.encode())
         say(f"{mutant.result:9} alone    {mutant.where}  {mutant.path}")
 
 
 def run_cuda(folder, mutants, jobs, options, say):
-    """Each in a tree of its own, since a header's units take a minute; first the tests as they are."""
-    unchanged = {mutant.tests: dataclasses.replace(mutant, new=mutant.old, result="") for mutant in mutants}
+    """Each change in a tree of its own, since a unit takes a minute; first the tests as they are.  Programs that share a GPU
+    slow each other down far more than builds do, so one test runs at a time."""
+    unchanged = {mutant.tests: dataclasses.replace(mutant, number=0, new=mutant.old) for mutant in mutants}
+    gpu = threading.Lock()
 
     def one(mutant):
-        number = "0_" + re.sub(r"\W", "_", mutant.tests) if mutant.new == mutant.old else str(mutant.number)
-        tree = Tree(folder / number, [mutant], 1, options)
-        run_plain(tree, [mutant], say)
-        if mutant.result != "does not compile":  # else what the compiler said can be asked for again
+        tree = Tree(folder / (str(mutant.number) if mutant.number else re.sub(r"\W", "_", mutant.tests)), [mutant], 1, options)
+        text = (ROOT / mutant.path).read_text()
+        tree.write(mutant.path, (text[:mutant.begin] + mutant.new + text[mutant.begin + len(mutant.old):]).encode())
+        output, took = tree.build([mutant]), 0
+        if output:
+            mutant.result = "does not compile"
+            say(output[-3000:])
+        else:
+            with gpu:
+                mutant.result, took = tree.run(mutant, 0, 300)
             shutil.rmtree(tree.folder)
+        say(f"{mutant.result:9} {took:6.1f} s  {mutant.where}  {mutant.path}" if mutant.number else
+            f"{'passes' if mutant.result == 'survived' else 'fails':9} {took:6.1f} s  unchanged  {mutant.tests}")
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         list(pool.map(one, [*unchanged.values(), *mutants]))

@@ -21,12 +21,13 @@ struct StepGate {
 };
 static_assert(GatePolicy<StepGate>);
 
-/// Forgets all but the last key: over three hundred tokens, more than exp() can hold.
+/// Forgets exp(-Tenths / 10) with every token: over three hundred of them, whose inverse exp() cannot hold.
+template <int Tenths>
 struct FastGate {
   static constexpr GateInput input = GateInput::none;
   static constexpr bool learned = false;
   static constexpr double start(Index, Index) { return 0; }
-  static constexpr double log_decay(double) { return -5; }
+  static constexpr double log_decay(double) { return -0.1 * Tenths; }
   static constexpr double slope(double) { return 0; }
   static std::string name() { return "fast"; }
 };
@@ -54,11 +55,11 @@ TEST_CASE("gate: fixed, beside a window") { check_attention<Fixed>(); }
 TEST_CASE("gate: one per key/value head, without a window") { check_attention<PerGroup, false>(); }
 TEST_CASE("gate: one's own, of the input, with sinks") { check_attention<Own, false>(); }
 
-TEST_CASE("gate: sums over keys that are all but forgotten stay in range") {
+TEST_CASE("gate: what is all but forgotten stays in range") {
   using lolcats::testing::check_attention_against_reference;
-  using Fast = Hybrid<Hedgehog<4>, Sliding<5>, Decay<FastGate>>;
-  check_attention_against_reference<Fast>({}, {.lengths = {300}, .sizes = {3}}, 1e-11, 1e-8);
-  check_attention_against_reference<Fast, Cpu<float>>({}, {.lengths = {300}, .sizes = {3}}, 1e-4, 1e-3);
+  check_attention_against_reference<Hybrid<Hedgehog<4>, Sliding<5>, Decay<FastGate<25>>>>({}, {.lengths = {300}, .sizes = {3}}, 1e-11, 1e-8);
+  check_attention_against_reference<Hybrid<Hedgehog<4>, Sliding<5>, Decay<FastGate<5>>>, Cpu<float>>({}, {.lengths = {300}, .sizes = {3}},
+                                                                                               1e-5, 1e-3);
 }
 TEST_CASE("gates start where their papers say") {
   CHECK(std::exp(RetentionGate::start(0, 8)) == doctest::Approx(1 - std::exp2(-5)));
