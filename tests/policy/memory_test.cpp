@@ -60,6 +60,7 @@ TEST_CASE("gate: what is all but forgotten stays in range") {
   check_attention_against_reference<Hybrid<Hedgehog<4>, Sliding<5>, Decay<FastGate<25>>>>({}, {.lengths = {300}, .sizes = {3}}, 1e-11, 1e-8);
   check_attention_against_reference<Hybrid<Hedgehog<4>, Sliding<5>, Decay<FastGate<5>>>, Cpu<float>>({}, {.lengths = {300}, .sizes = {3}},
                                                                                                1e-5, 1e-3);
+  lolcats::testing::check_attention_steps<Hybrid<Hedgehog<4>, Sliding<5>, Decay<FastGate<25>>>>({}, {.lengths = {300}});
 }
 TEST_CASE("gates start where their papers say") {
   CHECK(std::exp(RetentionGate::start(0, 8)) == doctest::Approx(1 - std::exp2(-5)));
