@@ -18,7 +18,7 @@ template <FeatureMap M, class B>
 void check_map(Fixture& f) {
   const Shape shape = f.shape("in.x");  // (B, H, N, d)
   auto x = testing::array<B>(Shape{shape[0] * shape[2], shape[1] * shape[3]}, f.rows("in.x"));
-  auto map = M::skip ? Parameter<B>(testing::array<B>(f.shape("param.weight"), f.numbers("param.weight"))) : map_of<B>(f, "param.weight");
+  auto map = M::skip ? trained<B>(f, "param.weight") : map_of<B>(f, "param.weight");
   map.train(B{});
   Parameter<B> bias;
   if constexpr (M::bias != Bias::none) bias = trained<B>(f, "param.bias");

@@ -394,7 +394,9 @@ void attention_transfer(Fixture& f) {
 
 void decoder_layer(Fixture& f) {
   f.expect_roundings(2);
-  on_backends_with(f, f.text("kind"), [&]<class B, class A>(B, std::type_identity<A>, const auto& window) { check_layer<A, B>(f, window); });
+  on_backends_with(f, f.text("kind"), [&]<class B, class A>(B, std::type_identity<A>, const auto& window) {
+    check_layer<A, B>(f, window);
+  });
 }
 
 void lora_finetune(Fixture& f) {

@@ -258,10 +258,14 @@ class Tree:
         # Each unit instantiates what it needs: a change of a kernel is not to wait for units that hold all of them.
         for file in ("cmake/compiled.cpp", "cmake/compiled_kernels.cpp"):
             self.write(file, b"")
-        subprocess.run(["cmake", "--preset", "test", "-S", str(folder), "-B", str(folder / "build"), f"-DLOLCATS_CUDA={'ON' if cuda else 'OFF'}",
-                        "-DLOLCATS_BUILD_EXAMPLES=OFF", "-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON", "-Wno-dev", f"-DCMAKE_CXX_FLAGS=-w -include {folder / 'mutant.hpp'}",
-                        f"-DCMAKE_CUDA_FLAGS=-include {folder / 'mutant.hpp'}", *options],
-                       cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        include = f"-include {folder / 'mutant.hpp'}"
+        configured = subprocess.run(
+            ["cmake", "--preset", "test", "-S", str(folder), "-B", str(folder / "build"), f"-DLOLCATS_CUDA={'ON' if cuda else 'OFF'}",
+             "-DLOLCATS_BUILD_EXAMPLES=OFF", "-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON", f"-DCMAKE_CXX_FLAGS=-w {include}",
+             *([f"-DCMAKE_CUDA_FLAGS={include}"] if cuda else []), *options],
+            cwd=folder, capture_output=True, text=True)
+        if configured.returncode != 0:
+            fail("cmake fails:\n" + configured.stderr[-3000:])
 
     def write(self, file, content):
         path = self.folder / file

@@ -61,8 +61,8 @@ TEST_CASE("a weight below the floor still takes from the others, and its map lea
     ones.insert(ones.end(), {1.0, 0.0});
     keys.insert(keys.end(), {0.5, 0.0});
   }
-  const auto q = array<B>(Shape{tokens, 2}, ones), k = array<B>(Shape{tokens, 2}, keys), key_map = array<B>(Shape{1, 2, 1}, {1.0, 0.0}),
-             factors = array<B>(Shape{1}, {0.0});
+  const auto q = array<B>(Shape{tokens, 2}, ones), k = array<B>(Shape{tokens, 2}, keys),
+             key_map = array<B>(Shape{1, 2, 1}, {1.0, 0.0}), factors = array<B>(Shape{1}, {0.0});
   // Features of 2e-12 and 0.5: p is 1e-12 for far keys and gamma = 1/2 for each of the four near ones, so a is 5e-13.
   Parameter<B> query_map(array<B>(Shape{1, 2, 1}, {2e-12, 0.0}));
   query_map.train({});
@@ -71,8 +71,9 @@ TEST_CASE("a weight below the floor still takes from the others, and its map lea
   weights.query_map = query_map;
   weights.key_map = {key_map.view(), {}};
   weights.window_factors = {factors.view(), {}};
-  tape.backward(weight_cross_entropy<A>(tape, tape.constant(q.view()), tape.constant(k.view()), Sequences::rectangular(1, tokens),
-                                        Heads{1, 1, 2}, weights, {}, Sliding<>(unlimited), 1.0));
+  const Sequences sequences = Sequences::rectangular(1, tokens);
+  tape.backward(weight_cross_entropy<A>(tape, tape.constant(q.view()), tape.constant(k.view()), sequences, Heads{1, 1, 2},
+                                        weights, {}, Sliding<>(unlimited), 1.0));
   // log max(a, floor) does not move; the sum of all p, 2, does: dL/dp = -sum over near keys of (1 / Z - t / a) a / 2, with
   // Z = 1 and t = 1 / (n + 1).
   double want = 0;

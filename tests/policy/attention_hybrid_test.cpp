@@ -58,8 +58,8 @@ TEST_CASE("the gradient of a weight is the sum of what each sequence has for it,
     for (Parameter<B>* each : {&query, &key, &factors}) each->train({});
     for (const Sequences& sequences : passes) {
       Tape<B> tape;
-      const auto y = attention<A>(tape, tape.constant(q.view()), tape.constant(k.view()), tape.constant(v.view()), sequences, c.heads,
-                                  {query, {}, key, {}, factors}, c.window);
+      const auto y = attention<A>(tape, tape.constant(q.view()), tape.constant(k.view()), tape.constant(v.view()),
+                                  sequences, c.heads, {query, {}, key, {}, factors}, c.window);
       tape.backend().from_host(c.in.at("dy").data(), y.sink().gradient.data, y.value().size());
       tape.replay(0);
     }

@@ -57,10 +57,11 @@ TEST_CASE("gate: one's own, of the input, with sinks") { check_attention<Own, fa
 
 TEST_CASE("gate: what is all but forgotten stays in range") {
   using lolcats::testing::check_attention_against_reference;
-  check_attention_against_reference<Hybrid<Hedgehog<4>, Sliding<5>, Decay<FastGate<25>>>>({}, {.lengths = {300}, .sizes = {3}}, 1e-11, 1e-8);
-  check_attention_against_reference<Hybrid<Hedgehog<4>, Sliding<5>, Decay<FastGate<5>>>, Cpu<float>>({}, {.lengths = {300}, .sizes = {3}},
-                                                                                               1e-5, 1e-3);
-  lolcats::testing::check_attention_steps<Hybrid<Hedgehog<4>, Sliding<5>, Decay<FastGate<25>>>>({}, {.lengths = {300}});
+  using Fast = Hybrid<Hedgehog<4>, Sliding<5>, Decay<FastGate<25>>>;
+  using FastInFloat = Hybrid<Hedgehog<4>, Sliding<5>, Decay<FastGate<5>>>;
+  check_attention_against_reference<Fast>({}, {.lengths = {300}, .sizes = {3}}, 1e-11, 1e-8);
+  check_attention_against_reference<FastInFloat, Cpu<float>>({}, {.lengths = {300}, .sizes = {3}}, 1e-5, 1e-3);
+  lolcats::testing::check_attention_steps<Fast>({}, {.lengths = {300}});
 }
 TEST_CASE("gates start where their papers say") {
   CHECK(std::exp(RetentionGate::start(0, 8)) == doctest::Approx(1 - std::exp2(-5)));
@@ -69,7 +70,9 @@ TEST_CASE("gates start where their papers say") {
   CHECK(LightningGate::start(0, 8) == -0.5);
   CHECK(LightningGate::start(7, 8) == -std::exp2(-8));
   CHECK(LightningGate::start(1, 16) == -0.5);
-  const auto half_life = [](Index h, Index heads) { return -std::log(2.0) / HeadGate::log_decay(HeadGate::start(h, heads)); };
+  const auto half_life = [](Index h, Index heads) {
+    return -std::log(2.0) / HeadGate::log_decay(HeadGate::start(h, heads));
+  };
   CHECK(half_life(0, 4) == doctest::Approx(1024));
   CHECK(half_life(2, 4) == doctest::Approx(4096));
   CHECK(half_life(7, 8) == doctest::Approx(1024 * std::exp2(3.5)));
