@@ -9,8 +9,10 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cstdint>
 #include <map>
+#include <thread>
 
 using namespace lolcats;
 
@@ -106,10 +108,12 @@ TEST_CASE("ablate: a row holds what the stages give when they are run by hand") 
   const auto transferred = transfer_attention(student, f.train, f.valid, p.transfer);
   CHECK(all.rows[0].number("perplexity_transferred") == perplexity(student, f.valid).perplexity);
   CHECK(all.rows[0].curve("mse_per_layer")->y == transferred.mse_per_layer);
+  CHECK(all.rows[0].number("transfer_mse") == doctest::Approx((transferred.mse_per_layer[0] + transferred.mse_per_layer[1]) / 2));
   const auto tuned = finetune(student, f.train, f.valid, p.finetune);
   CHECK(all.rows[0].number("perplexity_finetuned") == perplexity(student, f.valid).perplexity);
   CHECK(all.rows[0].number("perplexity") == all.rows[0].number("perplexity_finetuned"));
   CHECK(all.rows[0].curve("finetune_loss")->x == std::vector<double>{0, 2, 4});
+  CHECK(all.rows[0].curve("finetune_loss")->y[0] == std::log(all.rows[0].number("perplexity_transferred")));
   CHECK(all.rows[0].curve("finetune_loss")->y[2] == *tuned.history.back().validation);
 
   auto baseline = convert<Student>(f.teacher, 3);
@@ -146,12 +150,65 @@ TEST_CASE("ablate: variants that differ in stage 2 share their maps, and seeds d
     CHECK(all.rows[seed].number("perplexity_transferred") == all.rows[2 + seed].number("perplexity_transferred"));
     CHECK(all.rows[seed].number("perplexity") != all.rows[2 + seed].number("perplexity"));
     CHECK(all.rows[2 + seed].number("layers") == 2);
+    for (const char* curve : {"transfer_loss", "mse_per_layer"}) {
+      REQUIRE(all.rows[2 + seed].curve(curve));
+      CHECK(all.rows[2 + seed].curve(curve)->y == all.rows[seed].curve(curve)->y);
+    }
   }
   CHECK(all.rows[0].number("perplexity") != all.rows[1].number("perplexity"));
 
   // Alone, without anybody's maps, a variant ends the same.
   const auto alone = ablate<ValuesOnly>(f.teacher, f.train, f.valid, short_procedure(), {.seeds = {1}});
   CHECK(alone.rows[0].number("perplexity") == all.rows[3].number("perplexity"));
+}
+
+TEST_CASE("ablate: of a transfer in blocks, the time is that of all and the curve that of the last") {
+  const Fixture f;
+  using InBlocks = Variant<Hybrid<Map, Terraced<3>>, Lora<2>, Blocks<1>, NoFinetune>;
+  AblationOptions options;
+  options.progress = [](const Progress&) { std::this_thread::sleep_for(std::chrono::milliseconds(20)); };
+  const auto all = ablate<InBlocks>(f.teacher, f.train, f.valid, short_procedure(), options);
+  CHECK(all.rows[0].number("transfer_seconds") > 0.11);  // what follows three of four updates of each of two blocks
+  auto student = convert<Llama<Cpu<double>, Hybrid<Map, Terraced<3>>, Lora<2>>>(f.teacher, 0);
+  TransferRecipe<> recipe = short_procedure().transfer;
+  recipe.block = 1;
+  const auto result = transfer_attention(student, f.train, f.valid, recipe);
+  REQUIRE(result.blocks.size() == 2);
+  CHECK(all.rows[0].curve("transfer_loss")->y.back() == *result.blocks.back().history.back().validation);
+  CHECK(*result.blocks.front().history.back().validation != *result.blocks.back().history.back().validation);
+}
+
+TEST_CASE("changes of the procedure: epochs and updates of both stages, no stage of no update, another loss") {
+  Procedure p;
+  p.transfer.epochs = 2;
+  p.finetune.epochs = 3;
+  NoTransfer::apply(p);
+  CHECK_FALSE(p.transfers);
+  CHECK(p.finetune.epochs == 5);
+  TransferUpdates<0>::apply(p);
+  CHECK_FALSE(p.transfers);
+  TransferUpdates<2>::apply(p);
+  CHECK(p.transfers);
+  CHECK(p.transfer.max_updates == 2);
+  FinetuneUpdates<0>::apply(p);
+  CHECK_FALSE(p.finetunes);
+  WeightCrossEntropy::apply(p);
+  CHECK(p.transfer.mse_factor == 0);
+  CHECK(p.transfer.xent_factor == 1);
+}
+
+TEST_CASE("ablate: how many updates a recipe plans") {
+  TransferRecipe<> recipe;
+  recipe.epochs = 2;
+  recipe.batch = 4;
+  recipe.max_updates = 0;
+  CHECK(detail::planned_updates(recipe, 6) == 4);  // the last batch of an epoch is smaller
+  recipe.max_updates = 3;
+  CHECK(detail::planned_updates(recipe, 6) == 3);
+  recipe.max_updates = 30;
+  CHECK(detail::planned_updates(recipe, 6) == 4);
+  recipe.epochs = 0;
+  CHECK(detail::planned_updates(recipe, 6) == 30);
 }
 
 TEST_CASE("ablate: a variant that diverges, and one that leaves nothing to the maps, are rows; the others run") {
@@ -216,12 +273,16 @@ TEST_CASE("ablate: every field of a recipe that decides numbers is in a row's re
   CHECK(fields == 20);
 }
 
-TEST_CASE("ablate: data are told apart by where their rows end") {
-  const auto print = [](std::vector<std::vector<Index>> texts) {
+TEST_CASE("ablate: data are told apart by where their rows end, and by their labels") {
+  const auto print = [](std::vector<std::vector<Index>> texts, bool supervised = true) {
     std::vector<Row> rows;
-    for (auto& tokens : texts) rows.push_back({.tokens = tokens, .labels = tokens, .starts = {0}});
+    for (auto& tokens : texts) {
+      rows.push_back({.tokens = tokens, .labels = tokens, .starts = {0}});
+      if (!supervised) rows.back().labels[1] = ignored_label;
+    }
     return detail::fingerprint_of_data(DataSet(std::move(rows)));
   };
+  CHECK(print({{1, 2, 3}}, false) != print({{1, 2, 3}}));
   CHECK(print({{1, 2, 3}, {4, 5}}) != print({{1, 2}, {3, 4, 5}}));
   CHECK(print({{1, 2, 3}, {4, 5}}) == print({{1, 2, 3}, {4, 5}}));
 }
@@ -291,6 +352,20 @@ TEST_CASE("ablate: a study goes on where it was") {
     CHECK(shelf->rows.size() == 5);
     ablate<Control>(f.teacher, f.train, f.valid, p, options);
     CHECK(shelf->rows.size() == 5);
+    options.identity = "what only the caller knows";
+    ablate<Control>(f.teacher, f.train, f.valid, p, options);
+    CHECK(shelf->rows.size() == 6);
+  }
+  SUBCASE("in a folder, in the middle of a run of fewer than four updates") {
+    const tiny::TemporaryFolder folder;
+    options.store = std::make_shared<RowFolder>(folder / "rows");
+    options.seeds = {0};
+    using Three = Variant<Hybrid<Map, Terraced<3>>, Lora<2>, TransferUpdates<3>, NoFinetune>;
+    int updates = 0;
+    options.progress = [&](const Progress&) { require<Error>(++updates != 2, "power cut"); };
+    CHECK_THROWS_WITH(ablate<Three>(f.teacher, f.train, f.valid, short_procedure(), options), "power cut");
+    ablate<Three>(f.teacher, f.train, f.valid, short_procedure(), options);
+    CHECK(updates == 3);  // every update is saved
   }
   SUBCASE("in a folder, in the middle of a variant") {
     const tiny::TemporaryFolder folder;
@@ -319,6 +394,9 @@ TEST_CASE("ablate: a study that is told to stop has saved what it did") {
   options.stop = {};
   const auto again = ablate<Sharp, Control>(f.teacher, f.train, f.valid, short_procedure(), options);
   CHECK(updates == 12);  // none twice: 4 and 4 of the first row, 4 of the control
+  int rows = 0;  // behind the last row there is nothing to stop
+  AblationOptions late{.seeds = {0}, .stop = [&] { return rows == 2; }, .on_row = [&](const AblationRow&, Index, Index) { ++rows; }};
+  CHECK_NOTHROW(ablate<Sharp, Control>(f.teacher, f.train, f.valid, short_procedure(), late));
   for (std::size_t i = 0; i < whole.rows.size(); ++i) check_same(again.rows[i], whole.rows[i]);
 }
 

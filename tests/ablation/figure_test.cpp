@@ -150,3 +150,20 @@ TEST_CASE("draw: bad plots are errors that name the curve, before anything is dr
   map.columns = 0;
   CHECK(contains(message<ConfigError>(map), "has 0 columns"));
 }
+
+TEST_CASE("scripts: the numbers as they are, without those that an axis cannot show") {
+  CHECK(lolcats::detail::gnuplot_string("it's\n") == "'it''s '");
+  LinePlot lines{"many", "x", "y", false, true, false, {}};
+  for (int i = 0; i < 9; ++i) lines.curves.push_back({fmt::format("c{}", i), {0, 1, 2}, {0, 2, 4}});
+  const std::string script = lolcats::detail::line_script(lines);
+  CHECK(contains(script, "$points0 << end\n1 2\n2 4\nend\n"));  // no logarithm of 0
+  CHECK(contains(script, " dt 1 lw 2 lc rgb '#8C8C8C' title 'c7'"));
+  CHECK(contains(script, " dt 2 lw 2 lc rgb '#0072B2' title 'c8'"));  // colours come again, dashes do not
+
+  const std::string bar = lolcats::detail::bar_script(bars());
+  CHECK(contains(bar, "$bars0 << end\n-0.2 1 0.9 1.1 1\nend\n"));  // place, value, whisker from and to, number
+  CHECK(contains(bar, "$bars1 << end\n0.2 2 2 2 2\n1.2 3 3 3 3\nend\n"));
+
+  const HeatPlot map{"map", "x", "y", "z", 1, false, {{"p", 2, 3, {1, 2, 3, 4, missing, 6}}}};
+  CHECK(contains(lolcats::detail::heat_script(map, 0, 1, 0, 1, 0, 0, 1), "$panel0 << end\n1 2 3 \n4 NaN 6 \nend\n"));
+}

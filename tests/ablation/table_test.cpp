@@ -70,6 +70,19 @@ TEST_CASE("table: aligned, mean and deviation, a star on the best, failures belo
         "\nfailed, seed 0: diverged: the loss is nan\n");
 }
 
+TEST_CASE("table: groups keep to themselves") {
+  Ablation all;
+  all.rows = {row("one", 0, 2), row("two", 0, 3), row("one", 0, 7), row("two", 0, 5)};
+  all.rows[2].group = all.rows[3].group = "text";
+  CHECK(table(all, {{"perplexity", "ppl", Best::lowest, 2}}) ==
+        "|      | variant |   ppl |\n"
+        "|------|---------|------:|\n"
+        "|      | one     | 2.0 * |\n"
+        "|      | two     |   3.0 |\n"
+        "| text | one     |   7.0 |\n"
+        "| text | two     | 5.0 * |\n");
+}
+
 TEST_CASE("rows in files: they come back as they were") {
   AblationRow original = row("hybrid<hedgehog<8>, terraced<64>> + lora<8, qkvo>", 7, 3.61);
   original.group = "text";
@@ -88,6 +101,9 @@ TEST_CASE("rows in files: they come back as they were") {
 
   AblationRow other = original;
   other.recipe[0].second = "4567";
+  CHECK(!rows.find(other));
+  other = original;
+  other.group = "another text";
   CHECK(!rows.find(other));
 
   for (const auto& entry : std::filesystem::directory_iterator(folder / "rows")) {

@@ -69,6 +69,10 @@ TEST_CASE("one of BOS and end of text divides documents, unless it is said other
   CHECK(TextEncoder(tokenizer, {}, EndOfText::Always, true)(TextRecord("a")).labels == Ids{256, 'a', 257});
   CHECK(TextEncoder(PlainTokenizer(), {}, EndOfText::Automatic, false)(TextRecord("a")).tokens == Ids{'a'});
   CHECK_THROWS_AS(TextEncoder(PlainTokenizer(), {}, EndOfText::Always, false), ConfigError);
+  const TextEncoder both(tokenizer, {}, EndOfText::Always, false);  // of a document in parts, the first and the last have them
+  CHECK(both.document("a", true, false).tokens == Ids{256, 'a'});
+  CHECK(both.document("a", false, false).tokens == Ids{'a'});
+  CHECK(both.document("a", false, true).tokens == Ids{'a', 257});
 }
 
 TEST_CASE("chats: all is read, answers and their ends are supervised") {

@@ -126,6 +126,8 @@ TEST_CASE("log_likelihoods: what is read, by hand") {
   log_likelihoods(scored, list, {.shared_from = 11}, &cost);
   CHECK(cost.tokens == 4 * 12);
   CHECK(cost.passes == 1);
+  log_likelihoods(scored, list, {.batch_tokens = 24, .shared_from = 11}, &cost);
+  CHECK(cost.passes == 2);  // two texts fill a batch
   CHECK_FALSE(log_likelihoods(scored, list)[0].greedy);  // not asked for
 }
 

@@ -72,4 +72,10 @@ TEST_CASE("recall_by_distance: a model that knows the answers recalls all of the
   CHECK(recall.total() == 24);
   CHECK(recall.bins[0].total == 24);
   CHECK(recall.bins[0].correct == 22);
+
+  // A first token that is said to repeat another: nothing stands before it, the document in front of it least of all.
+  document.distance[0] = 16;
+  const Recall twice = recall_by_distance(model, std::vector<SyntheticDocument>{documents[0], document});
+  CHECK(twice.total() == 48);
+  CHECK(twice.bins[0].correct == 44);
 }

@@ -142,19 +142,21 @@ struct FileWindow {
 };
 static_assert(Window<FileWindow>);
 
-/// Linear attention over features that are given.
-struct GivenLinear {
+/// Attention A over features that are given.
+template <class A>
+struct Given : A {
   using Map = GivenFeatures;
-  using Window = Nothing;
-  static constexpr bool affine = false, shared_maps = false, key_maps_per_group = false;
-  static std::string name() { return "given_linear"; }
+  static std::string name() { return "given_" + A::name(); }
 };
-static_assert(AttentionPolicy<GivenLinear>);
 
 using FileHybrid = Hybrid<Hedgehog<dynamic>, FileWindow>;
 using FileAffine = Hybrid<Hedgehog<dynamic>, FileWindow, Affine>;
 using FileLinear = Linear<Hedgehog<dynamic>>;
 using FileSoftmax = Softmax<>;
+using GivenHybrid = Given<FileHybrid>;
+using GivenAffine = Given<FileAffine>;
+using GivenLinear = Given<FileLinear>;
+static_assert(AttentionPolicy<GivenHybrid> && AttentionPolicy<GivenAffine> && AttentionPolicy<GivenLinear>);
 
 /// `attention<A>`, `attention_step<A>` and the weights a (N, H, T, T) flattened, compiled once for all units.
 template <class A, class B>
@@ -166,6 +168,27 @@ Var<B> step(Tape<B>&, Var<B> q, Var<B> k, Var<B> v, const Sequences&, const Head
 template <class A, class B>
 std::vector<double> weights(View<const Scalar<B>> q, View<const Scalar<B>> k, const Sequences&, const Heads&,
                             const AttentionWeights<B>&, const typename A::Window&);
+
+/// Whole models with other maps than Hedgehog, whose features are given to the attention, are computed by this alone: the
+/// formulas are what is checked, and the operations are tested on every backend elsewhere.
+using OtherMaps = Cpu<double>;
+/// phi (M, heads * F) of x (M, heads * d) by the map whose activation has this name.
+Var<OtherMaps> features(Tape<OtherMaps>&, const std::string& activation, Var<OtherMaps> x, const Weight<OtherMaps>&, Index heads);
+
+/// The weights of a map (H, d, f).  A skip connection, x + xW, adds the identity to W.
+template <class B>
+Parameter<B> map_of(const Fixture& f, const std::string& name) {
+  const Shape shape = f.shape(name);
+  std::vector<double> values = f.numbers(name);
+  if (f.flag("skip")) {
+    require<FormatError>(shape[1] == shape[2], "{}: '{}' has shape {}, expected as many features as the head has columns", f.name(),
+                         name, to_string(shape));
+    for (std::size_t i = 0; i < values.size(); i += static_cast<std::size_t>(shape[1] * shape[2])) {
+      for (Index j = 0; j < shape[1]; ++j) values[i + static_cast<std::size_t>(j * shape[2] + j)] += 1;
+    }
+  }
+  return Parameter<B>(testing::array<B>(shape, values));
+}
 
 /// An adapter on q, k, v, o whose numbers come from the file.
 struct FileLora {

@@ -8,6 +8,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 namespace golden {
 
 namespace {
@@ -26,8 +28,6 @@ LlamaConfig config_of(const Fixture& f) {
   c.rope = rope_config(f, "rope_theta");
   c.sliding_window = static_cast<Index>(f.number("teacher_window", 0));
   c.max_position = 64;
-  require<Error>(f.text("act") == "softmax_dim" && !f.flag("skip"),
-                 "{}: another map than softmax_dim or skip is not compiled here", f.name());
   return c;
 }
 
@@ -36,16 +36,30 @@ template <class A, class B>
 struct FileAttention {
   Heads size;
   typename A::Window in;
-  Parameter<B> query_map, key_map, factors;
+  std::string activation;
+  Parameter<B> query_map, key_map;
+  Parameter<B> factors = {};
 
   const Heads& heads() const { return size; }
   const typename A::Window& window() const { return in; }
-  AttentionWeights<B> weights() const {
-    AttentionWeights<B> w{query_map, {}, key_map, {}, {}};
+  AttentionWeights<B> weights([[maybe_unused]] Tape<B>& tape, [[maybe_unused]] const Qkv<B>& x) const {
+    AttentionWeights<B> w;
+    if constexpr (std::is_same_v<typename A::Map, GivenFeatures>) {
+      // A map per query head reads the keys of its group: k times a matrix of zeros and ones, (H * D, G * D).
+      const View<double> groups = tape.template scratch<double>(Shape{size.queries * size.size, size.keys * size.size});
+      std::fill_n(groups.data, groups.size(), 0.0);
+      for (Index i = 0; i < groups.rows(); ++i) {
+        groups.data[i * groups.cols() + i / size.size / size.group() * size.size + i % size.size] = 1;
+      }
+      w.query_features = features(tape, activation, x.q, query_map, size.queries);
+      w.key_features = features(tape, activation, linear(tape, x.k, Weight<B>{groups, {}}), key_map, size.queries);
+    } else {
+      w.query_map = query_map;
+      w.key_map = key_map;
+    }
     if constexpr (has_mixing<A>) w.window_factors = factors;
     return w;
   }
-  AttentionWeights<B> weights(Tape<B>&, const Qkv<B>&) const { return weights(); }  // nothing is computed from rows
 };
 
 template <class A, class B, class Base>
@@ -61,7 +75,7 @@ struct FileLayer {
     return base->attend_softmax(tape, x, s);
   }
   Var<B> attend(Tape<B>& tape, const Qkv<B>& x, const Sequences& s) const {
-    return golden::attend<A, B>(tape, x.q, x.k, x.v, s, maps.size, maps.weights(), maps.in);
+    return golden::attend<A, B>(tape, x.q, x.k, x.v, s, maps.size, maps.weights(tape, x), maps.in);
   }
   Var<B> finish(Tape<B>& tape, Var<B> x, Var<B> y) const { return base->finish(tape, x, y); }
   Var<B> forward(Tape<B>& tape, Var<B> x, const Sequences& s, const RopeTable<B>& table) const {
@@ -86,16 +100,16 @@ struct FileModel {
     const auto& c = base.config();
     for (Index i = 0; i < c.layers; ++i) {
       const std::string at = fmt::format("param.model.layers.{}.self_attn.", i);
-      const auto load = [&](const std::string& name) {
-        return Parameter<B>(testing::array<B>(f.shape(at + name), f.numbers(at + name)));
-      };
       layers.push_back({&base.layer(i),
                         {{c.heads, c.kv_heads, c.head_dim},
                          window,
-                         load("feature_map_q.mlp.layer"),
-                         load("feature_map_k.mlp.layer"),
-                         {}}});
-      if constexpr (has_mixing<A>) layers.back().maps.factors = load("window_factors");
+                         f.text("act"),
+                         map_of<B>(f, at + "feature_map_q.mlp.layer"),
+                         map_of<B>(f, at + "feature_map_k.mlp.layer")}});
+      if constexpr (has_mixing<A>) {
+        const std::string name = at + "window_factors";
+        layers.back().maps.factors = Parameter<B>(testing::array<B>(f.shape(name), f.numbers(name)));
+      }
     }
     for (const auto& [name, parameter] : base.adapter_parameters()) {
       std::string in_file = "param." + name;
@@ -194,7 +208,7 @@ void check_student(Fixture& f, const Text& text, const std::string& kind, const 
       const auto qkv = layer.project(tape, x, now, model.rope(now));
       x = layer.finish(tape, x,
                        step<A, B>(tape, qkv.q, qkv.k, qkv.v, now, layer.maps.size, states[static_cast<std::size_t>(i)],
-                                  layer.maps.weights(), window));
+                                  layer.maps.weights(tape, qkv), window));
     }
     const auto row = numbers_of<B>(model.logits(tape, model.base.normalize(tape, x)).value());
     for (Index n = 0; n < count; ++n) {
@@ -278,9 +292,11 @@ void check_layer(Fixture& f, const typename A::Window& window) {
   FileLayer<A, B, DecoderLayer<B>> student{&layer,
                                            {{c.heads, c.kv_heads, c.head_dim},
                                             window,
-                                            trained<B>(f, "param." + at + "self_attn.feature_map_q.mlp.layer"),
-                                            trained<B>(f, "param." + at + "self_attn.feature_map_k.mlp.layer"),
-                                            {}}};
+                                            f.text("act"),
+                                            map_of<B>(f, "param." + at + "self_attn.feature_map_q.mlp.layer"),
+                                            map_of<B>(f, "param." + at + "self_attn.feature_map_k.mlp.layer")}};
+  student.maps.query_map.train(B{});
+  student.maps.key_map.train(B{});
   base.push_back({at + "self_attn.feature_map_q.mlp.layer", &student.maps.query_map});
   base.push_back({at + "self_attn.feature_map_k.mlp.layer", &student.maps.key_map});
   if constexpr (has_mixing<A>) {
@@ -325,12 +341,33 @@ void check_finetune(Fixture& f, const Text& text, const typename A::Window& wind
   }
 }
 
-/// Calls f(attention, window) for the student's attention that the file names.
-template <class F>
+/// Calls f(attention, window) for the student's attention that the file names, over features that are given if `Others`.
+template <bool Others = false, class F>
 void with_attention(const Fixture& fixture, const std::string& kind, F&& f) {
-  if (kind == "linear") return f(std::type_identity<FileLinear>{}, Nothing{});
-  if (fixture.flag("affine")) return f(std::type_identity<FileAffine>{}, FileWindow::of(fixture, kind));
-  f(std::type_identity<FileHybrid>{}, FileWindow::of(fixture, kind));
+  const auto call = [&]<class A>(std::type_identity<A>, const auto& window) {
+    f(std::type_identity<std::conditional_t<Others, Given<A>, A>>{}, window);
+  };
+  require<Error>(Others || fixture.text("act") == "softmax_dim", "{}: a map by '{}' is not compiled here, expected softmax_dim",
+                 fixture.name(), fixture.text("act"));
+  if (kind == "linear") return call(std::type_identity<FileLinear>{}, Nothing{});
+  if (fixture.flag("affine")) return call(std::type_identity<FileAffine>{}, FileWindow::of(fixture, kind));
+  call(std::type_identity<FileHybrid>{}, FileWindow::of(fixture, kind));
+}
+
+/// Calls f(backend, attention, window) for every backend, or for the one that has other maps.
+template <class F>
+void on_backends_with(Fixture& fixture, const std::string& kind, F&& f) {
+  if (fixture.text("act") == "softmax_dim") {
+    on_every_backend([&]<class B>(B) {
+      with_attention(fixture, kind, [&](auto attention, const auto& window) { f(B{}, attention, window); });
+    });
+    return;
+  }
+#ifdef __CUDACC__
+  for (const std::string& name : fixture.unchecked()) fixture.mark(name);
+#else
+  with_attention<true>(fixture, kind, [&](auto attention, const auto& window) { f(OtherMaps{}, attention, window); });
+#endif
 }
 
 }  // namespace
@@ -338,14 +375,12 @@ void with_attention(const Fixture& fixture, const std::string& kind, F&& f) {
 void tiny_llama(Fixture& f) {
   f.expect_roundings(6);
   const Text text(f);
-  on_every_backend([&]<class B>(B) {
-    check_teacher<B>(f, text);
-    for (const char* kind : {"sw", "tile", "linear"}) {
-      with_attention(f, kind, [&]<class A>(std::type_identity<A>, const auto& window) {
-        check_student<A, B>(f, text, kind, window);
-      });
-    }
-  });
+  on_every_backend([&]<class B>(B) { check_teacher<B>(f, text); });
+  for (const char* kind : {"sw", "tile", "linear"}) {
+    on_backends_with(f, kind, [&]<class B, class A>(B, std::type_identity<A>, const auto& window) {
+      check_student<A, B>(f, text, kind, window);
+    });
+  }
 }
 
 void attention_transfer(Fixture& f) {
@@ -359,9 +394,8 @@ void attention_transfer(Fixture& f) {
 
 void decoder_layer(Fixture& f) {
   f.expect_roundings(2);
-  on_every_backend([&]<class B>(B) {
-    with_attention(f, f.text("kind"),
-                   [&]<class A>(std::type_identity<A>, const auto& window) { check_layer<A, B>(f, window); });
+  on_backends_with(f, f.text("kind"), [&]<class B, class A>(B, std::type_identity<A>, const auto& window) {
+    check_layer<A, B>(f, window);
   });
 }
 

@@ -131,6 +131,11 @@ TEST_CASE("rows of the interleaved rotary order are returned to that of Hugging 
   info.interleaved_heads = 1;
   const Tensor<bf16> matrix = load_stored<bf16>(info, "f", one.memory, {4, 2});
   CHECK(std::vector<float>(matrix.span().begin(), matrix.span().end()) == std::vector<float>{0, 1, 4, 5, 2, 3, 6, 7});
+  const Bytes six(std::vector<float>{0, 1, 2, 3, 4, 5});
+  info = {"a", DType::F32, {6}, six.bytes};
+  info.interleaved_heads = 2;  // of three rows each: a row without its partner
+  check_throws<ShapeError>([&] { load_stored<float>(info, "f", nullptr); }, {"(6), expected rows of 2 heads of even size"});
+  info.interleaved_heads = 1;
   info.bytes = {};
   info.shape = {0, 2};
   CHECK(load_stored<float>(info, "f", nullptr).shape() == Shape{0, 2});

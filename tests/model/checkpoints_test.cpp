@@ -2,7 +2,7 @@
 #include <lolcats/model/linearized.hpp>
 #include <lolcats/model/merge_adapter.hpp>
 
-#include "models.hpp"
+#include "any_adapter.hpp"
 
 #include <lolcats/testing/close.hpp>
 
@@ -47,6 +47,9 @@ void check(const std::filesystem::path& folder) {
   merge_adapter(merged, adapter);
   CHECK(close(want, logits_of(merged, tokens, sequences), 1e-4));
   CHECK(close(expected.read<double>("logits"), logits_of(model, tokens, sequences), 1e-4));
+
+  auto unmerged = beside<T>(model, adapter);
+  CHECK(close(want, logits_of(unmerged, tokens, sequences), 1e-4));
 
   with_type<T>(adapter, [&]<class Model>() {
     auto tuned = convert<Model>(model);

@@ -1,6 +1,6 @@
 #include <lolcats/model/merge_adapter.hpp>
 
-#include "models.hpp"
+#include "any_adapter.hpp"
 
 #include <lolcats/model/convert.hpp>
 #include <lolcats/model/linearized.hpp>
@@ -79,6 +79,23 @@ TEST_CASE("the merged weight is W + scale B A, and nothing else changes") {
     }
     const auto shared = numbers_of(sharing);
     for (const auto& [name, values] : before) CHECK(shared.at(name) == values);
+  }
+}
+
+TEST_CASE("merged or beside the weights, an adapter of any ranks, alphas and targets gives the same logits") {
+  for (const bool rslora : {false, true}) {
+    PeftAdapter adapter = sample();
+    adapter.rslora = rslora;
+    const auto base = vivid<Teacher<double>>(qwen_config(true, true));
+    auto merged = base, alone = base;
+    merge_adapter(merged, adapter);
+    auto tuned = beside<double>(base, adapter);
+    const TinyBatch batch = tiny_batch();
+    const auto want = logits_of(merged, batch.tokens, batch.sequences);
+    CHECK_FALSE(close(want, logits_of(alone, batch.tokens, batch.sequences), 1e-2));
+    CHECK(close(want, logits_of(tuned, batch.tokens, batch.sequences), 1e-12));
+    tuned.use_adapters(false);
+    CHECK(close(logits_of(alone, batch.tokens, batch.sequences), logits_of(tuned, batch.tokens, batch.sequences), 1e-15));
   }
 }
 

@@ -2,6 +2,7 @@
 """Plants errors, one line each, and says which of them the tests notice.
 
     tests/mutation/mutate.py [--list FILE]... [--only EXPRESSION] [--plain] [--jobs N] [--work FOLDER]
+    tests/mutation/mutate.py --cuda [--cmake OPTION]... [--list FILE]... [--only EXPRESSION] [--jobs N] [--work FOLDER]
 
 A list is a text of entries with a blank line between them; # begins a comment:
 
@@ -16,7 +17,8 @@ occurs once in the file (a third word N on the first line: the Nth place); a new
 All changes are compiled into one build: the smallest expression or statement around a change becomes
 `(lolcats_mutant(17) ? (new) : (old))`, and the environment variable LOLCATS_MUTANT chooses one.  What cannot be said so
 (declarations, constant expressions), what does not compile so, and what survived so is tried again in a build of its own;
---plain does that for all.  Exit status 1 if a change survives that the list does not call equivalent, or does not compile.
+--plain does that for all.  Entries whose tests are *.cu need a GPU: they are left out, and --cuda runs them alone, each in
+a tree of its own, N at a time.  Exit status 1 if a change survives that the list does not call equivalent, or does not compile.
 """
 import argparse
 import concurrent.futures
@@ -27,6 +29,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -61,6 +64,10 @@ class Mutant:
     begin: int = 0
     wide: bool = False  # chosen by statement, where the expression does not compile
     result: str = ""
+
+    @property
+    def cuda(self):
+        return self.tests.endswith(".cu")
 
 
 def fail(text):
@@ -224,28 +231,41 @@ def schemata(text, mutants):
 class Tree:
     """A copy of the sources, its build, and the tests of some mutants."""
 
-    def __init__(self, folder, mutants, jobs):
+    def __init__(self, folder, mutants, jobs, options=()):
         self.folder, self.jobs = folder, jobs
         self.groups = {}
-        for name, folders in re.findall(r"^lolcats_tests\((\w+) ([\w ]+)\)", (ROOT / "tests/CMakeLists.txt").read_text(), re.M):
+        tests = (ROOT / "tests/CMakeLists.txt").read_text()
+        for name, folders in re.findall(r"^lolcats_tests\((\w+) ([\w ]+)\)", tests, re.M):
             for each in folders.split():
                 self.groups[each] = name
+        for name, patterns in re.findall(r"^file\(GLOB (cuda_\w+) CONFIGURE_DEPENDS (.+)\)", tests, re.M):
+            for each in patterns.split():
+                if each.endswith("_test.cu"):
+                    self.groups[each.rsplit("/", 1)[0] + "/.cu"] = name
+        cuda = mutants[0].cuda
         files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
         wanted = tuple({mutant.tests for mutant in mutants})
         for file in files:
             # CMakeLists.txt finds tests by their folders, but for those of distributed/, which it names.
-            unneeded = file.startswith("tests/") and file.endswith("_test.cpp") and not file.startswith((*wanted, "tests/distributed/"))
+            unneeded = (file.startswith("tests/") and file.endswith(("_test.cpp", "_test.cu"))
+                        and not file.startswith((*wanted, "tests/distributed/")))
             if unneeded or not (ROOT / file).is_file():
                 (folder / file).unlink(missing_ok=True)  # of another selection
                 continue
             self.write(file, (ROOT / file).read_bytes())
-        self.write("mutant.hpp", HEADER.encode())
+            shutil.copymode(ROOT / file, folder / file)
+        self.write("mutant.hpp", HEADER.encode() if not cuda else b"#undef LOLCATS_COMPILED_KERNELS\n")
         # Each unit instantiates what it needs: a change of a kernel is not to wait for units that hold all of them.
         for file in ("cmake/compiled.cpp", "cmake/compiled_kernels.cpp"):
             self.write(file, b"")
-        subprocess.run(["cmake", "--preset", "test", "-S", str(folder), "-B", str(folder / "build"), "-DLOLCATS_CUDA=OFF",
-                        "-DLOLCATS_BUILD_EXAMPLES=OFF", "-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON", f"-DCMAKE_CXX_FLAGS=-w -include {folder / 'mutant.hpp'}"],
-                       cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        include = f"-include {folder / 'mutant.hpp'}"
+        configured = subprocess.run(
+            ["cmake", "--preset", "test", "-S", str(folder), "-B", str(folder / "build"), f"-DLOLCATS_CUDA={'ON' if cuda else 'OFF'}",
+             "-DLOLCATS_BUILD_EXAMPLES=OFF", "-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON", f"-DCMAKE_CXX_FLAGS=-w {include}",
+             *([f"-DCMAKE_CUDA_FLAGS={include}"] if cuda else []), *options],
+            cwd=folder, capture_output=True, text=True)
+        if configured.returncode != 0:
+            fail("cmake fails:\n" + configured.stderr[-3000:])
 
     def write(self, file, content):
         path = self.folder / file
@@ -254,7 +274,7 @@ class Tree:
             path.write_bytes(content)
 
     def group(self, mutant):
-        part = mutant.tests.split("/")[1]
+        part = mutant.tests.removeprefix("tests/").rsplit("/", 1)[0] + "/.cu" if mutant.cuda else mutant.tests.split("/")[1]
         return self.groups.get(part) or fail(f"{mutant.where}: no test group has tests/{part}")
 
     def build(self, mutants):
@@ -268,12 +288,15 @@ class Tree:
         program = self.folder / "build/tests" / ("test_" + self.group(mutant))
         begun = time.monotonic()
         # A loop without an end, or one that allocates without an end, is a change that was noticed.
-        command = f"ulimit -v 12000000; exec {program} --abort-after=1 '--source-file=*/{mutant.tests}*'"
+        limits = "" if mutant.cuda else "ulimit -v 12000000; "  # the driver maps more than there is
+        command = f"{limits}exec {program} --abort-after=1 '--source-file=*/{mutant.tests}*'"
         try:
             done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=limit,
                                   env={**os.environ, **QUIET, "LOLCATS_MUTANT": str(number)}, cwd=self.folder)
         except subprocess.TimeoutExpired:
             return "killed", limit
+        if "skipped: " in done.stdout + done.stderr:
+            fail(f"{mutant.where}: no GPU")
         if "test cases: 0 |" in done.stdout.replace("  ", " "):
             fail(f"{mutant.where}: no test case in {mutant.tests}")
         return "survived" if done.returncode == 0 else "killed", time.monotonic() - begun
@@ -355,18 +378,49 @@ def run_plain(tree, mutants, say):
         say(f"{mutant.result:9} alone    {mutant.where}  {mutant.path}")
 
 
+def run_cuda(folder, mutants, jobs, options, say):
+    """Each change in a tree of its own, since a unit takes a minute; first the tests as they are.  Programs that share a GPU
+    slow each other down far more than builds do, so one test runs at a time."""
+    unchanged = {mutant.tests: dataclasses.replace(mutant, number=0, new=mutant.old) for mutant in mutants}
+    gpu = threading.Lock()
+
+    def one(mutant):
+        tree = Tree(folder / (str(mutant.number) if mutant.number else re.sub(r"\W", "_", mutant.tests)), [mutant], 1, options)
+        text = (ROOT / mutant.path).read_text()
+        tree.write(mutant.path, (text[:mutant.begin] + mutant.new + text[mutant.begin + len(mutant.old):]).encode())
+        output, took = tree.build([mutant]), 0
+        if output:
+            mutant.result = "does not compile"
+            say(output[-3000:])
+        else:
+            with gpu:
+                mutant.result, took = tree.run(mutant, 0, 300)
+            shutil.rmtree(tree.folder)
+        say(f"{mutant.result:9} {took:6.1f} s  {mutant.where}  {mutant.path}" if mutant.number else
+            f"{'passes' if mutant.result == 'survived' else 'fails':9} {took:6.1f} s  unchanged  {mutant.tests}")
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(one, [*unchanged.values(), *mutants]))
+    for mutant in unchanged.values():
+        if mutant.result != "survived":
+            fail(f"{mutant.tests} fails without any change")
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--list", action="append", type=pathlib.Path, help="default: every *.txt beside this program")
     arguments.add_argument("--only", default="", help="a regular expression: entries whose tests, file and old text it is found in")
     arguments.add_argument("--plain", action="store_true", help="a build for each change")
     arguments.add_argument("--no-plain", action="store_true", help="leave out what needs a build of its own, and say so")
+    arguments.add_argument("--cuda", action="store_true", help="the changes that tests on a GPU must notice")
+    arguments.add_argument("--cmake", action="append", default=[], help="with --cuda: a further option of cmake, as --cmake=-DX=Y")
     arguments.add_argument("--jobs", type=int, default=os.cpu_count())
     arguments.add_argument("--work", type=pathlib.Path, default=ROOT / "build/mutation", help="a folder for the copy and its build")
     options = arguments.parse_args()
     mutants = []
     for path in options.list or sorted(pathlib.Path(__file__).parent.glob("*.txt")):
         read_list(path, mutants)
+    mutants = [each for each in mutants if each.cuda == options.cuda]
     every = list(mutants)  # all are compiled, so that the headers stay the same from one selection to the next
     mutants = [each for each in mutants if re.search(options.only, f"{each.tests} {each.path} {each.old}")]
     if not mutants:
@@ -375,15 +429,18 @@ def main():
     def say(text):
         print(text, flush=True)
 
-    tree = Tree(options.work.resolve(), mutants, options.jobs)
-    alone = mutants if options.plain else run_schemata(tree, mutants, every, options.jobs, say)
-    if not options.plain:
-        alone = alone + [each for each in mutants if each.result == "survived" and not each.equivalent]
-    if options.no_plain:
-        for each in alone:
-            each.result = each.result or "not run"
+    if options.cuda:
+        run_cuda(options.work.resolve(), mutants, options.jobs, options.cmake, say)
     else:
-        run_plain(tree, alone, say)
+        tree = Tree(options.work.resolve(), mutants, options.jobs)
+        alone = mutants if options.plain else run_schemata(tree, mutants, every, options.jobs, say)
+        if not options.plain:
+            alone = alone + [each for each in mutants if each.result == "survived" and not each.equivalent]
+        if options.no_plain:
+            for each in alone:
+                each.result = each.result or "not run"
+        else:
+            run_plain(tree, alone, say)
     killed = [each for each in mutants if each.result == "killed"]
     equal = [each for each in mutants if each.result == "survived" and each.equivalent]
     rest = [each for each in mutants if each not in killed and each not in equal]

@@ -21,6 +21,32 @@ TEST_CASE("cross_entropy has the derivatives of what it computes, with a frozen 
   }));
 }
 
+TEST_CASE("many rows: gradients of the head are summed over groups of tiles, each with its own labels") {
+  using B = Cpu<double>;
+  constexpr Index rows = 4100;  // a group holds 16 tiles of 256 rows
+  Rng rng(1);
+  const auto hidden = normal<B>(Shape{rows, 1}, rng);
+  Parameter<B> head(array<B>(Shape{2, 1}, {0.5, -1.0}));
+  head.train({});
+  const std::vector<Index> labels = labels_for(rows, 2);
+  Tape<B> tape;
+  poison(tape);
+  const auto x = tape.variable(hidden.view());
+  tape.backward(cross_entropy(tape, x, head, labels, 1.0));
+  std::vector<double> dx, dhead{0, 0};
+  for (Index m = 0; m < rows; ++m) {
+    const double h = hidden.data()[m];
+    const Index label = labels[static_cast<std::size_t>(m)];
+    // of two entries: the probability of the first, less 1 where it is the label; the second has the opposite
+    const double g = label == ignored_label ? 0.0 : 1 / (1 + std::exp(-1.5 * h)) - (label == 0 ? 1.0 : 0.0);
+    dx.push_back(1.5 * g);
+    dhead[0] += g * h;
+    dhead[1] -= g * h;
+  }
+  CHECK(close(dx, x.gradient(), 1e-13));
+  CHECK(close(dhead, head.gradient(), 1e-12));
+}
+
 TEST_CASE_TEMPLATE("large logits neither overflow nor cost digits", B, Cpu<float>, Cpu<double>) {
   Tape<B> tape;
   const auto hidden = array<B>(Shape{2, 1}, {1.0, -1.0}), head = array<B>(Shape{3, 1}, {5000.0, 5000.0, -5000.0});

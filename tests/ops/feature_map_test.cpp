@@ -1,4 +1,5 @@
 // The feature map operation on the CPU.  What every map promises is checked in tests/policy/feature_map.
+#include <lolcats/ops/elementwise/eigen.hpp>
 #include <lolcats/ops/feature_map/eigen.hpp>
 #include <lolcats/testing/feature_map_suite.hpp>
 
@@ -57,7 +58,20 @@ TEST_CASE_TEMPLATE("values and gradients against plain loops, around the tiles o
                                                                                         gradient);
     lolcats::testing::detail::check_feature_map_against_reference<Skip<Biased<HedgehogExp<dynamic>>>, B>(
         rows, 4, 1, tolerance, gradient);
+    lolcats::testing::detail::check_feature_map_against_reference<T2R<5, Bias::head>, B>(rows, 4, 1, tolerance,
+                                                                                        gradient);
   }
+}
+
+TEST_CASE("the gradient of x is added to that of its other uses") {
+  using B = Cpu<double>;
+  const auto x = array<B>(Shape{1, 4}, {1.0, -1.0, 2.0, -2.0}), map = array<B>(Shape{2, 2, 2}, {1, 0, 0, 1, 1, 0, 0, 1});
+  Tape<B> tape;
+  poison(tape);
+  const auto v = tape.variable(View<const double>(x.view()));
+  const auto phi = feature_map<Relu<2>>(tape, v, Weight<B>{map.view(), {}}, Weight<B>{}, Index{2});
+  tape.backward(sum(tape, add(tape, phi, scale(tape, v, 3.0))));
+  CHECK(same(std::vector{4.0, 3.0, 4.0, 3.0}, v.gradient()));
 }
 
 TEST_CASE("a bias where the map has none is an error, and so is none where it has one") {

@@ -1,6 +1,7 @@
 // rope: rotary position embedding, and its table.
 #include "checks.hpp"
 
+#include <lolcats/ops/elementwise/eigen.hpp>
 #include <lolcats/ops/rope/eigen.hpp>
 #include <lolcats/testing/gradient_check.hpp>
 
@@ -45,6 +46,10 @@ TEST_CASE("rows outside the extents stay as they are") {
   poison(tape);
   const Sequences none(4, {});
   CHECK(same(x, rope(tape, tape.constant(x.view()), none, RopeTable<B>(frequencies(3))).value()));
+  const auto v = tape.variable(x.view());
+  const auto padding = rope(tape, v, none, RopeTable<B>(frequencies(3)));
+  tape.backward(sum(tape, add(tape, padding, scale(tape, v, 3.0))));
+  CHECK(same(std::vector<double>(24, 4.0), v.gradient()));  // added to what the other use left
   const Sequences one(4, {{2, 1, 1}});
   const RopeTable<B> table(frequencies(3), 2);
   const auto y = rope(tape, tape.constant(x.view()), one, table).value();

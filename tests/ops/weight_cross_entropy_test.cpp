@@ -52,6 +52,35 @@ TEST_CASE("weights below the floor") {
                                                                   1e-7, false);
 }
 
+TEST_CASE("a weight below the floor still takes from the others, and its map learns of that") {
+  using B = Cpu<double>;
+  using A = Hybrid<Relu<1>, Sliding<4>>;
+  constexpr Index tokens = 8;
+  std::vector<double> ones, keys;
+  for (Index i = 0; i < tokens; ++i) {
+    ones.insert(ones.end(), {1.0, 0.0});
+    keys.insert(keys.end(), {0.5, 0.0});
+  }
+  const auto q = array<B>(Shape{tokens, 2}, ones), k = array<B>(Shape{tokens, 2}, keys),
+             key_map = array<B>(Shape{1, 2, 1}, {1.0, 0.0}), factors = array<B>(Shape{1}, {0.0});
+  // Features of 2e-12 and 0.5: p is 1e-12 for far keys and gamma = 1/2 for each of the four near ones, so a is 5e-13.
+  Parameter<B> query_map(array<B>(Shape{1, 2, 1}, {2e-12, 0.0}));
+  query_map.train({});
+  Tape<B> tape;
+  AttentionWeights<B> weights;
+  weights.query_map = query_map;
+  weights.key_map = {key_map.view(), {}};
+  weights.window_factors = {factors.view(), {}};
+  const Sequences sequences = Sequences::rectangular(1, tokens);
+  tape.backward(weight_cross_entropy<A>(tape, tape.constant(q.view()), tape.constant(k.view()), sequences, Heads{1, 1, 2},
+                                        weights, {}, Sliding<>(unlimited), 1.0));
+  // log max(a, floor) does not move; the sum of all p, 2, does: dL/dp = -sum over near keys of (1 / Z - t / a) a / 2, with
+  // Z = 1 and t = 1 / (n + 1).
+  double want = 0;
+  for (Index n = 4; n < tokens; ++n) want -= static_cast<double>(n - 3) * 0.5 * (1 - 4.0 / static_cast<double>(n + 1)) / 2;
+  CHECK(close(std::vector{want, 0.0}, query_map.gradient(), 1e-9));
+}
+
 TEST_CASE("wanting a gradient of q or k is an error") {
   using B = Cpu<double>;
   using A = Linear<EluPlusOne<3>>;

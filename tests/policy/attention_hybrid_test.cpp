@@ -45,3 +45,30 @@ TEST_CASE("terraced windows of one tile, one key map per key/value head") {
   using Paper = Hybrid<Biased<Hedgehog<3>, Bias::head>, Terraced<8, 1>, KeyMapsPerGroup>;
   check_attention<Paper, false>();
 }
+
+TEST_CASE("the gradient of a weight is the sum of what each sequence has for it, bit for bit") {
+  using B = Cpu<float>;
+  using A = Hybrid<Hedgehog<4>, Sliding<5>>;
+  const Sequences both(350, {{0, 150, 0}, {150, 200, 0}});
+  const auto c = random_attention_case<A>({}, {2, 1, 4}, both, 5);
+  const auto of = [&](const char* name) { return array<B>(c.shapes().at(name), c.in.at(name)); };
+  const auto gradients = [&](const std::vector<Sequences>& passes) {
+    Parameter<B> query(of("query_map")), key(of("key_map")), factors(of("window_factors"));
+    const auto q = of("q"), k = of("k"), v = of("v");
+    for (Parameter<B>* each : {&query, &key, &factors}) each->train({});
+    for (const Sequences& sequences : passes) {
+      Tape<B> tape;
+      const auto y = attention<A>(tape, tape.constant(q.view()), tape.constant(k.view()), tape.constant(v.view()),
+                                  sequences, c.heads, {query, {}, key, {}, factors}, c.window);
+      tape.backend().from_host(c.in.at("dy").data(), y.sink().gradient.data, y.value().size());
+      tape.replay(0);
+    }
+    std::vector<double> all;
+    for (Parameter<B>* each : {&query, &key, &factors}) {
+      const auto some = as_doubles(each->gradient());
+      all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
+  };
+  CHECK(same(gradients({Sequences(350, {{0, 150, 0}}), Sequences(350, {{150, 200, 0}})}), gradients({both})));
+}

@@ -4,6 +4,8 @@
 #include <lolcats/testing/attention_suite.hpp>
 #include <lolcats/testing/window_suite.hpp>
 
+#include <cmath>
+
 using namespace lolcats;
 using lolcats::testing::check_attention;
 
@@ -18,6 +20,17 @@ struct StepGate {
   static std::string name() { return "step"; }
 };
 static_assert(GatePolicy<StepGate>);
+
+/// Forgets exp(-Tenths / 10) with every token: over three hundred of them, whose inverse exp() cannot hold.
+template <int Tenths>
+struct FastGate {
+  static constexpr GateInput input = GateInput::none;
+  static constexpr bool learned = false;
+  static constexpr double start(Index, Index) { return 0; }
+  static constexpr double log_decay(double) { return -0.1 * Tenths; }
+  static constexpr double slope(double) { return 0; }
+  static std::string name() { return "fast"; }
+};
 
 using Fixed = Hybrid<Hedgehog<4>, Sliding<5>, Decay<RetentionGate>>;
 using PerGroup = Linear<Hedgehog<4>, Decay<HeadGate>, KeyMapsPerGroup>;
@@ -42,9 +55,43 @@ TEST_CASE("gate: fixed, beside a window") { check_attention<Fixed>(); }
 TEST_CASE("gate: one per key/value head, without a window") { check_attention<PerGroup, false>(); }
 TEST_CASE("gate: one's own, of the input, with sinks") { check_attention<Own, false>(); }
 
+TEST_CASE("gate: what is all but forgotten stays in range") {
+  using lolcats::testing::check_attention_against_reference;
+  using Fast = Hybrid<Hedgehog<4>, Sliding<5>, Decay<FastGate<25>>>;
+  using FastInFloat = Hybrid<Hedgehog<4>, Sliding<5>, Decay<FastGate<5>>>;
+  check_attention_against_reference<Fast>({}, {.lengths = {300}, .sizes = {3}}, 1e-11, 1e-8);
+  check_attention_against_reference<FastInFloat, Cpu<float>>({}, {.lengths = {300}, .sizes = {3}}, 1e-5, 1e-3);
+  lolcats::testing::check_attention_steps<Fast>({}, {.lengths = {300}});
+}
+TEST_CASE("gates start where their papers say") {
+  CHECK(std::exp(RetentionGate::start(0, 8)) == doctest::Approx(1 - std::exp2(-5)));
+  CHECK(std::exp(RetentionGate::start(7, 8)) == doctest::Approx(1 - std::exp2(-12)));
+  CHECK(std::exp(RetentionGate::start(8, 16)) == doctest::Approx(1 - std::exp2(-9)));
+  CHECK(LightningGate::start(0, 8) == -0.5);
+  CHECK(LightningGate::start(7, 8) == -std::exp2(-8));
+  CHECK(LightningGate::start(1, 16) == -0.5);
+  const auto half_life = [](Index h, Index heads) {
+    return -std::log(2.0) / HeadGate::log_decay(HeadGate::start(h, heads));
+  };
+  CHECK(half_life(0, 4) == doctest::Approx(1024));
+  CHECK(half_life(2, 4) == doctest::Approx(4096));
+  CHECK(half_life(7, 8) == doctest::Approx(1024 * std::exp2(3.5)));
+}
+
+TEST_CASE("cache: of equal scores the earlier key stays") {
+  const eigen::CachePlan plan = eigen::plan_cache({1, 1, 1, 1}, 0, {3, 4, 5, 6}, 2, 0, 8);
+  CHECK(plan.left == std::vector<Index>{0, 1});
+  CHECK(plan.far == std::vector<Index>{2, 3});
+  CHECK(plan.far_from == std::vector<Index>{5, 6});
+}
 TEST_CASE("cache: alone, by given scores") { check_attention<CacheAlone>(); }
 TEST_CASE("cache: beside far keys, by given scores") { check_attention<CacheLearned, false>(); }
 TEST_CASE("cache: beside far keys, by their recall error") { check_attention<CacheRecall, false>(); }
+
+TEST_CASE("cache: recall errors are summed over the query heads of a group") {
+  using ByHead = Hybrid<Hedgehog<4>, Sliding<5>, Kept<7, RecallError>>;
+  lolcats::testing::check_attention_against_reference<ByHead>({}, {.lengths = {63}, .sizes = {4}}, 1e-11, 1e-8);
+}
 
 TEST_CASE("memories and windows say their names") {
   CHECK(Softmax<Sinks<4, Sliding<124>>>::name() == "softmax<sinks<4, sliding<124>>>");

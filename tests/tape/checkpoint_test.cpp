@@ -108,3 +108,32 @@ TEST_CASE("checkpoint records nothing under NoGradient, and names a changed shap
                       tape, [](Tape<B>& t, Var<B> v) { return sum(t, v); }, x),
                   ShapeError);
 }
+
+TEST_CASE("a checkpoint that trains nothing writes a gradient of zero where it comes first") {
+  using B = Cpu<double>;
+  Tape<B> tape;
+  poison(tape);
+  const auto value = array<B>(Shape{1, 1}, {3.0});
+  const auto x = tape.variable(value.view());
+  const auto elsewhere = scale(tape, x, 5.0);
+  const auto dead = checkpoint(
+      tape, [&](Tape<B>& t, Var<B>) { return t.constant(value.view()); }, x);
+  tape.backward(sum(tape, add(tape, dead, elsewhere)));
+  CHECK(same(std::vector{5.0}, x.gradient()));
+}
+
+TEST_CASE("pullbacks run without recording, also behind a checkpoint") {
+  using B = Cpu<double>;
+  Tape<B> tape;
+  const auto value = array<B>(Shape{1, 1}, {3.0});
+  const auto x = tape.variable(value.view());
+  bool recording = true;
+  const auto [y, y_value] = tape.result(Shape{1, 1}, true);
+  y_value.data[0] = 3;
+  tape.record(y, [&tape, &recording] { recording = tape.recording(); });
+  const auto z = checkpoint(
+      tape, [](Tape<B>& t, Var<B> v) { return scale(t, v, 2.0); }, y);
+  tape.backward(sum(tape, add(tape, x, z)));
+  CHECK_FALSE(recording);
+  CHECK(tape.recording());
+}

@@ -27,6 +27,17 @@ TEST_CASE_TEMPLATE("a copy shares the value and leaves training behind", B, Cpu<
   CHECK(copy.shares_storage_with(student));
 }
 
+TEST_CASE("a gradient starts at zero, whatever its memory held") {
+  using B = Cpu<double>;
+  {
+    std::vector<Array<B>> used;  // memory that is handed out again
+    for (int i = 0; i < 8; ++i) used.push_back(array<B>(Shape{1000}, std::vector<double>(1000, 7.0)));
+  }
+  Parameter<B> p(array<B>(Shape{1000}, std::vector<double>(1000, 1.0)));
+  p.train({});
+  CHECK(same(std::vector<double>(1000, 0.0), p.gradient()));
+}
+
 TEST_CASE("freezing keeps the value, and a weight is trained only with a gradient") {
   using B = Cpu<float>;
   Parameter<B> p(array<B>(Shape{2}, {1.0, 2.0}));

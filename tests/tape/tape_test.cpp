@@ -41,6 +41,8 @@ TEST_CASE_TEMPLATE("constants, frozen weights and NoGradient record nothing and 
     const typename Tape<B>::NoGradient quiet(tape);
     CHECK_FALSE(tape.recording());
     CHECK_FALSE(linear(tape, v, w).wants_gradient());
+    { const typename Tape<B>::NoGradient inner(tape); }
+    CHECK_FALSE(tape.recording());
     CHECK(tape.records() == 0);
   }
   CHECK(tape.recording());
@@ -135,4 +137,34 @@ TEST_CASE("a backward pass over a long tape needs the memory of a few gradients"
   tape.backward(sum(tape, y));
   CHECK(tape.peak_bytes() - values < 5 * sizeof(float) << 20);
   CHECK(same(std::vector<double>(1 << 20, 21.0), x.gradient()));
+}
+
+TEST_CASE("an idle gradient's memory serves a gradient of the same size only") {
+  Arena<> arena;
+  lolcats::detail::GradientMemory<Host> memory(arena);
+  void* large = memory.take(512);
+  memory.give_back(large, 512);
+  CHECK(memory.take(256) != large);  // it would come back as 256 bytes, and the others would be lost
+  CHECK(memory.take(512) == large);
+}
+
+TEST_CASE("gradients that a scope leaves idle disappear with it") {
+  using B = Cpu<double>;
+  const auto value = array<B>(Shape{2}, {1.0, 2.0});
+  Tape<B> tape;
+  {
+    const Tape<B>::Scope scope(tape);
+    const auto x = tape.variable(value.view());
+    tape.backward(sum(tape, scale(tape, scale(tape, x, 2.0), 2.0)));
+  }
+  // Values take the memory of the scope now; gradients must not.
+  const auto gradient = [&](Tape<B>& t) {
+    const auto x = t.variable(value.view());
+    auto y = x;
+    for (int i = 0; i < 4; ++i) y = add(t, y, swiglu(t, y, y));
+    t.backward(sum(t, y));
+    return as_doubles(x.gradient());
+  };
+  Tape<B> fresh;
+  CHECK(same(gradient(fresh), gradient(tape)));
 }

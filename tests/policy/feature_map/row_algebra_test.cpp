@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <vector>
 
 using namespace lolcats;
@@ -73,4 +74,19 @@ TEST_CASE("tiles of Eigen arrays and rows of doubles are one algebra") {
   check_same("is_max: the first of equals", [](const auto& a, const auto&) { return is_max(a); });
   check_same("softmax", [](const auto& a, const auto&) { return softmax(a); });
   check_same("softmax_pullback", [](const auto& a, const auto& b) { return softmax_pullback(softmax(a), b); });
+}
+
+TEST_CASE("softmax and its pullback are what they say, and large entries do not overflow") {
+  const std::vector<double> z{1, -2, 0.5, 0.5}, dp{2, 1, -1, 3};
+  double sum = 0, inner = 0;
+  for (const double value : z) sum += std::exp(value);
+  std::vector<double> p, dz;
+  for (std::size_t i = 0; i < z.size(); ++i) {
+    p.push_back(std::exp(z[i]) / sum);
+    inner += p[i] * dp[i];
+  }
+  for (std::size_t i = 0; i < z.size(); ++i) dz.push_back(p[i] * (dp[i] - inner));
+  CHECK(close(p, softmax(PlainRow{z}).values, 1e-15));
+  CHECK(close(dz, softmax_pullback(PlainRow{p}, PlainRow{dp}).values, 1e-15));
+  CHECK(close(std::vector{0.5, 0.5, 0.0}, softmax(PlainRow{{1000, 1000, -1000}}).values, 1e-15));
 }

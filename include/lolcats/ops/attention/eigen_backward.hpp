@@ -219,7 +219,8 @@ void pull_head(const Head<T>& head, const ConstRows<T>& y, const ConstRows<T>& d
     // Backwards over the tiles: R and r collect the queries behind a key, then that key leaves the state.
     RowMatrix<T> sums = RowMatrix<T>::Zero(key_phi.cols(), size);     // R (F, D)
     Column<T> normalizer = Column<T>::Zero(key_phi.cols());           // r (F)
-    double decay = 0;  // G that both are as of: a query n counts exp(G_n - decay)
+    // G that both are as of: a query n counts exp(G_n - decay).  From the last one on, so that no exponent is positive.
+    double decay = decays ? head.decay_of_query(queries - 1) : 0;
     Index far_end = folded;
     const auto pull_keys = [&](Index first, Index last) {
       if (first >= last) return;
