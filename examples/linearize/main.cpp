@@ -122,6 +122,7 @@ void run(const Options& options, lolcats::TaskSet tasks, lolcats::Communicator& 
                            {"maps_learning_rate", options.maps_rate}, {"distill", options.distill}, {"temperature", options.temperature},
                            {"planted_rows", job.options.planted_rows}, {"recall_length", job.options.recall_length},
                            {"cache_places", options.cache_places}, {"cache_rest", options.cache_rest},
+                           {"heads_by", options.heads_by}, {"gate_rows", options.gate_rows}, {"gate_sparsity", options.gate_sparsity},
                            {"keep_layers", options.keep_layers}, {"keep_by", options.keep_by},
                            {"transfer", recipe_json(options.transfer)}, {"finetune", recipe_json(options.finetune)}};
   print(report, job);

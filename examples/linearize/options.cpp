@@ -63,13 +63,19 @@ Options parse(int argc, char** argv) {
       ->check(CLI::Validator([](std::string& text) { return text.find_first_not_of("0123456789,") == std::string::npos ? "" : "is neither a number nor a list such as 3,9"; }, "COUNT or LIST"));
   app.add_option("--keep-by", o.keep_by, "how so many layers are chosen: by what the swap of each alone costs, by spacing, or at random")
       ->capture_default_str()->check(CLI::IsMember({"sensitivity", "spacing", "random"}));
-  const std::string caches = "Caches: students named ...-keptN", planted = "--planted-rows", recall = "--recall-length", places = "--cache-places", rest = "--cache-rest";
+  const std::string caches = "Caches: students named ...-keptN", planted = "--planted-rows", recall = "--recall-length", places = "--cache-places", rest = "--cache-rest",
+                    heads_by = "--heads-by", gate_rows = "--gate-rows", gate_sparsity = "--gate-sparsity";
   app.add_option(planted, o.planted_rows, "rows with planted facts that scores are fitted on, beside half as many plain ones (default: 160; 0, rows of the text alone, on the built-in corpus, which has facts of its own)")
       ->check(non_negative)->group(caches);
   app.add_option(recall, o.recall_length, "tokens of each (default: 2048, or as many as the model reads)")->check(CLI::Range(2, 1 << 24))->group(caches);
   app.add_option(places, o.cache_places, "places per key/value head on average: the heads that recall planted facts get N, the others --cache-rest (default: all get N)")
       ->check(positive)->group(caches);
   app.add_option(rest, o.cache_rest, "places of the heads that matter less; what is left over widens it")->capture_default_str()->check(non_negative)->group(caches);
+  app.add_option(heads_by, o.heads_by, "which heads get N: by what a small cache of each alone costs, or by gates that learn which heads need far keys")
+      ->capture_default_str()->check(CLI::IsMember({"sensitivity", "gates"}))->group(caches);
+  app.add_option(gate_rows, o.gate_rows, "rows that gates learn on, two per update")->capture_default_str()->check(positive)->group(caches);
+  app.add_option(gate_sparsity, o.gate_sparsity, "penalty of each open gate, beside the divergence in nats")->capture_default_str()->check(non_negative)->group(caches);
+  app.add_option("--gate-labels", o.gate_labels, "what gates learn to predict")->capture_default_str()->check(CLI::IsMember({"answers", "questions"}))->group(caches);
   add_stage(app, "finetune", stage2, o.finetune, "0.001; 0.01 on the built-in corpus");
   app.add_flag("--recompute", o.recompute, "run layers again in the backward pass instead of keeping activations")->group(stage2);
   app.add_flag("--train-maps", o.train_maps, "train the feature maps, too")->group(stage2);
@@ -95,10 +101,15 @@ Options parse(int argc, char** argv) {
     lolcats::require<lolcats::ConfigError>(o.keep_layers.empty() || lolcats::PerLayerPolicy<typename decltype(entry)::Attention>,
                                            "--keep-layers is {}, but all layers of --student {} have the same attention", o.keep_layers, o.student);
     constexpr Index most = lolcats::cache_places<typename decltype(entry)::Attention>;
-    for (const std::string& option : {planted, recall, places, rest}) {
+    for (const std::string& option : {planted, recall, places, rest, heads_by, gate_rows, gate_sparsity}) {
       lolcats::require<lolcats::ConfigError>(most > 0 || app.count(option) == 0, "{} is given, but --student {} has no cache", option, o.student);
     }
-    lolcats::require<lolcats::ConfigError>(app.count(rest) == 0 || o.cache_places > 0, "{} needs {}", rest, places);
+    for (const std::string& option : {rest, heads_by}) {
+      lolcats::require<lolcats::ConfigError>(app.count(option) == 0 || o.cache_places > 0, "{} needs {}", option, places);
+    }
+    for (const std::string& option : {gate_rows, gate_sparsity}) {
+      lolcats::require<lolcats::ConfigError>(app.count(option) == 0 || o.heads_by == "gates", "{} needs {} gates", option, heads_by);
+    }
     lolcats::require<lolcats::ConfigError>(o.cache_places <= most && (o.cache_places == 0 || o.cache_rest <= o.cache_places),
                                            "{} is {} and {} is {}, expected at most {}, and the rest no more than the mean", places, o.cache_places,
                                            rest, o.cache_rest, most);

@@ -64,6 +64,10 @@ struct Options : SourceOptions, TaskCommandLine {
   Index recall_length = 0;   // tokens of each; 0: 2,048 or what the model reads
   Index cache_places = 0;    // mean per head; 0: each has what the student's type says
   Index cache_rest = 80;     // of heads that matter less
+  std::string heads_by = "sensitivity";  // which heads matter
+  Index gate_rows = 400;         // that gates learn on, two per update
+  double gate_sparsity = 0.02;  // penalty of an open gate
+  std::string gate_labels = "answers";
   bool recompute = false;   // stage 2
   bool train_maps = false;  // stage 2
   double maps_rate = 0;     // of maps in stage 2; 0: theirs is the adapter's, if they are trained

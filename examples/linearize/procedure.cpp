@@ -19,6 +19,8 @@ namespace {
 constexpr Index rows_for_scores = 96;
 /// Rows with planted facts that show which heads recall.
 constexpr Index rows_for_heads = 16;
+/// Rows per update of gates.
+constexpr Index rows_for_gates = 2;
 /// Rows that show which layers a swap costs most.
 constexpr Index rows_for_sensitivity = 32;
 
@@ -58,6 +60,7 @@ void apply_common(const Job& job, Index per_epoch, const char* state, bool has_s
     recipe.inputs["planted rows"] = fmt::format("{}", o.planted_rows);
     recipe.inputs["recall length"] = fmt::format("{}", o.recall_length);
     recipe.inputs["cache places"] = o.cache_places > 0 ? fmt::format("{}, rest {}", o.cache_places, o.cache_rest) : "all";
+    if (o.heads_by == "gates") recipe.inputs["head gates"] = fmt::format("{} rows, sparsity {}", o.gate_rows, o.gate_sparsity);
   }
   recipe.checkpoint_minutes = o.save_minutes;
   recipe.checkpoint = std::filesystem::path(o.out) / state;
@@ -65,10 +68,10 @@ void apply_common(const Job& job, Index per_epoch, const char* state, bool has_s
 }
 
 /// Rows with planted facts; where none are asked for, rows of the text.
-lolcats::DataSet rows_with_facts(const Job& job, Index first, Index count) {
+lolcats::DataSet rows_with_facts(const Job& job, Index first, Index count, bool label_questions = false) {
   const Options& o = job.options;
   if (o.planted_rows == 0) return job.train.first(count);
-  return lolcats::planted_facts(job.train, *job.tokenizer, first, count, {.length = o.recall_length, .seed = o.seed});
+  return lolcats::planted_facts(job.train, *job.tokenizer, first, count, {.length = o.recall_length, .seed = o.seed, .label_questions = label_questions});
 }
 
 /// What scores of a cache are fitted on: rows with planted facts, and half as many of plain text of the same length.
@@ -92,8 +95,17 @@ lolcats::DataSet rows_to_fit(const Job& job) {
 /// Gives the heads whose cache matters most all that the student's type holds, and the others less.
 void allot(AnyModel& student, const Job& job, nlohmann::ordered_json& json) {
   const Options& o = job.options;
-  const auto [sizes, worth] = student.allot_cache(rows_with_facts(job, o.planted_rows, rows_for_heads), o.cache_places, o.cache_rest, o.batch);
-  fmt::print(stderr, "places of the caches, by layer and head; divergence of the predictions that fewer add\n");
+  const bool by_gates = o.heads_by == "gates";
+  const auto allotted = [&] {
+    const lolcats::DataSet rows = rows_with_facts(job, o.planted_rows, by_gates ? o.gate_rows : rows_for_heads, by_gates && o.gate_labels == "questions");
+    if (!by_gates) return student.allot_cache(rows, o.cache_places, o.cache_rest, o.batch);
+    lolcats::Recipe<lolcats::AnySchedule> recipe{.epochs = 1, .learning_rate = 0.03, .schedule = lolcats::Constant{}};
+    apply_common(job, o.gate_rows, "gates.state", true, recipe);
+    recipe.batch = std::max<Index>(rows_for_gates, job.communicator->size());
+    return student.allot_cache_by_gates(rows, o.cache_places, o.cache_rest, o.gate_sparsity, recipe, print_progress());
+  };
+  const auto [sizes, worth] = allotted();
+  fmt::print(stderr, "places of the caches, by layer and head; {}\n", by_gates ? "gates" : "divergence of the predictions that fewer add");
   for (std::size_t l = 0; l < sizes.size(); ++l) {
     fmt::print(stderr, "  {:>3}  {:>5}  {:>8.4f}\n", l, fmt::join(sizes[l], " "), fmt::join(worth[l], " "));
   }

@@ -54,6 +54,10 @@ class AnyModel {
   virtual double fit_scores(const lolcats::DataSet& data, Index rows) = 0;
   /// Gives the caches of heads that matter most the most places, see lolcats::allot_cache (ConfigError for a student without).
   virtual lolcats::AllottedCache allot_cache(const lolcats::DataSet& data, Index mean, Index rest, Index rows) = 0;
+  /// The same for the heads of the largest gates, which are what is `worth` here, see lolcats::learn_head_gates.
+  virtual lolcats::AllottedCache allot_cache_by_gates(const lolcats::DataSet& data, Index mean, Index rest, double sparsity,
+                                                      const lolcats::Recipe<lolcats::AnySchedule>& recipe,
+                                                      const lolcats::ProgressCallback& progress) = 0;
 
   /// What each layer's swap alone costs, and softmax for the layers in `kept` (PerLayer<Softmax<>, ...>; ConfigError otherwise).
   virtual lolcats::LayerSensitivity sensitivity(const lolcats::DataSet& data, Index rows) = 0;

@@ -10,6 +10,7 @@
 #include <lolcats/model/linearized.hpp>
 #include <lolcats/model/merge_adapter.hpp>
 #include <lolcats/model/zoo.hpp>
+#include <lolcats/train/head_gates.hpp>
 
 #include <numeric>
 
@@ -65,12 +66,16 @@ class AnyModelOf final : public AnyModel {
   }
 
   lolcats::AllottedCache allot_cache(const lolcats::DataSet& data, Index mean, Index rest, Index rows) override {
+    if constexpr (caches) return with_sizes(lolcats::allot_cache(model_, data, mean, rest, {.rows = rows}));
+    lolcats::fail<lolcats::ConfigError>("{} has no cache", Model::name());
+  }
+  lolcats::AllottedCache allot_cache_by_gates(const lolcats::DataSet& data, Index mean, Index rest, double sparsity,
+                                              const lolcats::Recipe<lolcats::AnySchedule>& recipe,
+                                              const lolcats::ProgressCallback& progress) override {
     if constexpr (caches) {
-      auto allotted = lolcats::allot_cache(model_, data, mean, rest, {.rows = rows});
-      for (Index l = 0; l < model_.layer_count(); ++l) {
-        model_.layer(l).attention().set_cache_sizes(model_.backend(), allotted.sizes[static_cast<std::size_t>(l)]);
-      }
-      return allotted;
+      auto gates = lolcats::learn_head_gates(model_, data, sparsity, recipe, progress).gates;
+      auto sizes = lolcats::allot_largest(gates, lolcats::cache_places<typename Model::Attention>, mean, rest);
+      return with_sizes({std::move(sizes), std::move(gates)});
     }
     lolcats::fail<lolcats::ConfigError>("{} has no cache", Model::name());
   }
@@ -106,6 +111,16 @@ class AnyModelOf final : public AnyModel {
   }
 
  private:
+  /// Gives the caches these sizes.
+  lolcats::AllottedCache with_sizes(lolcats::AllottedCache allotted)
+    requires caches
+  {
+    for (Index l = 0; l < model_.layer_count(); ++l) {
+      model_.layer(l).attention().set_cache_sizes(model_.backend(), allotted.sizes[static_cast<std::size_t>(l)]);
+    }
+    return allotted;
+  }
+
   Model model_;
   std::optional<lolcats::LanguageModelOf<Model>> language_;
 };

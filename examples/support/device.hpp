@@ -8,6 +8,7 @@
 #include <lolcats/distributed/mpi.hpp>
 #include <lolcats/model/cpu.hpp>
 #include <lolcats/ops/attention/eigen_weights.hpp>
+#include <lolcats/ops/lerp/eigen.hpp>
 #include <lolcats/ops/squared_error/eigen.hpp>
 #include <lolcats/ops/weight_cross_entropy/eigen.hpp>
 #include <lolcats/train/cpu.hpp>

@@ -88,6 +88,7 @@
 #include <lolcats/io/safetensors_writer.hpp>
 #include <lolcats/io/stored_tensor.hpp>
 #include <lolcats/io/tensor_store.hpp>
+#include <lolcats/model/cache_sizes.hpp>
 #include <lolcats/model/convert.hpp>
 #include <lolcats/model/cpu.hpp>
 #include <lolcats/model/explain.hpp>
@@ -140,6 +141,8 @@
 #include <lolcats/ops/embedding/embedding.hpp>
 #include <lolcats/ops/feature_map/eigen.hpp>
 #include <lolcats/ops/feature_map/feature_map.hpp>
+#include <lolcats/ops/lerp/eigen.hpp>
+#include <lolcats/ops/lerp/lerp.hpp>
 #include <lolcats/ops/linear/eigen.hpp>
 #include <lolcats/ops/linear/linear.hpp>
 #include <lolcats/ops/lora_linear/eigen.hpp>
@@ -216,6 +219,7 @@
 #include <lolcats/train/early_stopping.hpp>
 #include <lolcats/train/finetune.hpp>
 #include <lolcats/train/gradients.hpp>
+#include <lolcats/train/head_gates.hpp>
 #include <lolcats/train/loop.hpp>
 #include <lolcats/train/maps_in_use.hpp>
 #include <lolcats/train/next_token.hpp>

@@ -101,6 +101,14 @@ TEST_CASE("cache_shares: as many full caches as there is room for") {
   for (const auto& [mean, rest] : {Pair{101, 0}, Pair{10, 11}, Pair{10, -1}}) CHECK_THROWS_AS(cache_shares(6, 100, mean, rest), ConfigError);
 }
 
+TEST_CASE("allot_largest: the heads of the largest worth") {
+  const std::vector<std::vector<double>> worth{{0.5, 0.1}, {0.9, 0.5}, {0.0, 0.2}};
+  CHECK(allot_largest(worth, 100, 40, 10) == Sizes{{100, 10}, {100, 10}, {10, 10}});  // of two equals, the first
+  CHECK(allot_largest(worth, 100, 100, 10) == Sizes(3, {100, 100}));
+  CHECK(allot_largest(worth, 100, 0, 0) == Sizes(3, {0, 0}));
+  CHECK_THROWS_AS(allot_largest(worth, 100, 101, 0), ConfigError);
+}
+
 TEST_CASE("allot_cache: in rounds, those that matter least are cut") {
   Recalling model = student(3);
   const DataSet data = tiny::data(4, {17, 12});

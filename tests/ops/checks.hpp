@@ -12,6 +12,8 @@
 #include <lolcats/ops/elementwise/naive.hpp>
 #include <lolcats/ops/embedding/embedding.hpp>
 #include <lolcats/ops/embedding/naive.hpp>
+#include <lolcats/ops/lerp/lerp.hpp>
+#include <lolcats/ops/lerp/naive.hpp>
 #include <lolcats/ops/linear/linear.hpp>
 #include <lolcats/ops/linear/naive.hpp>
 #include <lolcats/ops/lora_linear/lora_linear.hpp>
@@ -241,6 +243,20 @@ void check_squared_error() {
         {{Shape{rows, cols}}},
         [&](Tape<B>& tape, Vars<B> x, Weights<B>) { return squared_error(tape, x[0], target.view(), 0.7); },
         [&](Numbers a) { return std::vector{naive::squared_error(a[0], values, 0.7)}; }));
+  }
+}
+
+template <Backend B>
+void check_lerp() {
+  // The last needs several row blocks, and weights that several tiles of columns share.
+  for (const auto& [rows, width, count] : {std::array<Index, 3>{1, 1, 1}, {3, 63, 1}, {64, 1, 3}, {65, 13, 5}, {700, 192, 3}}) {
+    const Index cols = width * count;
+    CAPTURE(rows);
+    CAPTURE(cols);
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}}, {Shape{rows, cols}}, {Shape{count}, true}},
+        [](Tape<B>& tape, Vars<B> x, Weights<B> w) { return lerp(tape, x[0], x[1], w[0]); },
+        [&](Numbers a) { return naive::lerp(a[0], a[1], a[2], static_cast<std::size_t>(cols)); }));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <lolcats/ops/dropout/cuda.cuh>
 #include <lolcats/ops/elementwise/cuda.cuh>
 #include <lolcats/ops/embedding/cuda.cuh>
+#include <lolcats/ops/lerp/cuda.cuh>
 #include <lolcats/ops/linear/cuda.cuh>
 #include <lolcats/ops/lora_linear/cuda.cuh>
 #include <lolcats/ops/rms_norm/cuda.cuh>
@@ -30,6 +31,7 @@ LOLCATS_CHECK_ON_GPU(rms_norm)
 LOLCATS_CHECK_ON_GPU(rope)
 LOLCATS_CHECK_ON_GPU(swiglu)
 LOLCATS_CHECK_ON_GPU(squared_error)
+LOLCATS_CHECK_ON_GPU(lerp)
 LOLCATS_CHECK_ON_GPU(cross_entropy)
 LOLCATS_CHECK_ON_GPU(divergence)
 LOLCATS_CHECK_ON_GPU(dropout)

@@ -29,6 +29,21 @@ inline CacheShares cache_shares(Index heads, Index most, Index mean, Index rest)
   return shares;
 }
 
+/// Sizes with `mean` places per head on average: `most` for the heads of the largest worth (L, G), the others as cache_shares says;
+/// of equals, the first.  Errors: as cache_shares.
+inline CacheSizes allot_largest(const std::vector<std::vector<double>>& worth, Index most, Index mean, Index rest) {
+  std::vector<std::pair<std::size_t, std::size_t>> heads;
+  for (std::size_t l = 0; l < worth.size(); ++l) {
+    for (std::size_t g = 0; g < worth[l].size(); ++g) heads.emplace_back(l, g);
+  }
+  const CacheShares shares = cache_shares(static_cast<Index>(heads.size()), most, mean, rest);
+  std::ranges::stable_sort(heads, std::ranges::greater{}, [&](const auto& head) { return worth[head.first][head.second]; });
+  CacheSizes sizes;
+  for (const auto& layer : worth) sizes.emplace_back(layer.size(), shares.others);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(shares.full); ++i) sizes[heads[i].first][heads[i].second] = most;
+  return sizes;
+}
+
 struct AllottedCache {
   CacheSizes sizes;                        // (L, G)
   std::vector<std::vector<double>> worth;  // (L, G) the divergence in nats that a small cache adds, when last measured

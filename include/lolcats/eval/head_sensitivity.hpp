@@ -2,15 +2,13 @@
 #pragma once
 
 #include <lolcats/eval/layer_sensitivity.hpp>
+#include <lolcats/model/cache_sizes.hpp>
 
 #include <functional>
 #include <utility>
 #include <vector>
 
 namespace lolcats {
-
-/// Places in the caches of all key/value heads, (L, G).
-using CacheSizes = std::vector<std::vector<Index>>;
 
 /// All key/value heads, one by one.
 struct HeadSensitivity {
@@ -24,29 +22,6 @@ struct HeadSensitivityOptions {
   Index less = 0;        // places of the one head
   std::function<void(Index read, Index all)> progress = {};  // sequences
 };
-
-namespace detail {
-
-/// Changes the sizes of caches; they are as they were before when this goes.
-template <class Model>
-class ResizedCaches {
- public:
-  explicit ResizedCaches(Model& model) : model_(model) {
-    for (Index l = 0; l < model.layer_count(); ++l) before_.push_back(model.layer(l).attention().cache_sizes(model.backend()));
-  }
-  ResizedCaches(const ResizedCaches&) = delete;
-  ResizedCaches& operator=(const ResizedCaches&) = delete;
-  ~ResizedCaches() {
-    for (Index l = 0; l < model_.layer_count(); ++l) set(l, before_[static_cast<std::size_t>(l)]);
-  }
-  void set(Index layer, const std::vector<Index>& sizes) { model_.layer(layer).attention().set_cache_sizes(model_.backend(), sizes); }
-
- private:
-  Model& model_;
-  CacheSizes before_;
-};
-
-}  // namespace detail
 
 /// How far the predictions of a student with caches are from its softmax teacher's when the cache of one key/value head alone is
 /// as small as `less`, for every head that has more; on rows whose labels ask for what was said far behind
