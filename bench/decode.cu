@@ -52,8 +52,7 @@ void run(const char* student, Model& model, Index batch, Index context, const Op
   }
 
   double weights = 0;
-  Model handles = model;
-  for (const auto& [name, parameter] : handles.base_parameters()) weights += 2.0 * static_cast<double>(parameter->size());
+  for (const auto& [name, parameter] : model.base_parameters()) weights += 2.0 * static_cast<double>(parameter->size());
   Json line = gpu_line("decode", o.shape);
   line.update({{"student", student}, {"layers", model.layer_count()}, {"merged", o.merge}, {"batch", batch}, {"context", context}, {"chunk", o.chunk}});
   line.update(samples.json());

@@ -65,7 +65,7 @@ double step_flops(const Model& model, Stage stage, Index length) {
 
   if (stage == Stage::transfer) {
     const double teacher = attention_flops<lolcats::Softmax<>>(
-        lolcats::Sliding<>(c.sliding_window > 0 ? c.sliding_window : lolcats::unlimited), c.heads, c.head_dim, length).forward;
+        lolcats::checkpoint_window(c.sliding_window), c.heads, c.head_dim, length).forward;
     return layers * (qkv + after + teacher + attention.forward + attention.learned);
   }
   const double both_ways = layers * (attention.forward + attention.inputs);

@@ -30,6 +30,7 @@
 #include <lolcats/data/packing.hpp>
 #include <lolcats/data/planted_facts.hpp>
 #include <lolcats/data/record.hpp>
+#include <lolcats/data/row_groups.hpp>
 #include <lolcats/data/synthetic.hpp>
 #include <lolcats/data/synthetic_curriculum.hpp>
 #include <lolcats/data/synthetic_words.hpp>
@@ -88,6 +89,7 @@
 #include <lolcats/io/safetensors_writer.hpp>
 #include <lolcats/io/stored_tensor.hpp>
 #include <lolcats/io/tensor_store.hpp>
+#include <lolcats/model/adapter_scope.hpp>
 #include <lolcats/model/cache_sizes.hpp>
 #include <lolcats/model/convert.hpp>
 #include <lolcats/model/cpu.hpp>
@@ -106,6 +108,7 @@
 #include <lolcats/nn/decoder_layer.hpp>
 #include <lolcats/nn/embedding.hpp>
 #include <lolcats/nn/feature_map.hpp>
+#include <lolcats/nn/fresh_parameter.hpp>
 #include <lolcats/nn/gate.hpp>
 #include <lolcats/nn/mlp.hpp>
 #include <lolcats/nn/norm.hpp>
@@ -174,6 +177,7 @@
 #include <lolcats/policy/memory.hpp>
 #include <lolcats/policy/per_layer.hpp>
 #include <lolcats/policy/ratio.hpp>
+#include <lolcats/policy/size.hpp>
 #include <lolcats/policy/window.hpp>
 #include <lolcats/tape/arena.hpp>
 #include <lolcats/tape/checkpoint.hpp>

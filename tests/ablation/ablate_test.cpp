@@ -92,6 +92,21 @@ class Shelf : public RowStore {
 
 }  // namespace
 
+TEST_CASE("changes of a procedure") {
+  const auto changed = []<class... Changes>() {
+    Procedure p;
+    Variant<Softmax<>, Lora<2>, Changes...>::apply(p);
+    return p;
+  };
+  CHECK_FALSE(Procedure().finetune.train_maps);
+  CHECK(changed.operator()<TrainMaps>().finetune.train_maps);
+  const Procedure seven = changed.operator()<FinetuneUpdates<7>>(), none = changed.operator()<FinetuneUpdates<0>>();
+  CHECK((seven.finetunes && seven.finetune.max_updates == 7 && seven.finetune.epochs == 0));
+  CHECK_FALSE(none.finetunes);
+  CHECK(Variant<Softmax<>, Lora<2>, TrainMaps, FinetuneUpdates<7>>::name() ==
+        "softmax + lora<2, qkvo>, maps trained in both stages, 7 finetuning updates");
+}
+
 TEST_CASE("ablate: a row holds what the stages give when they are run by hand") {
   Fixture f;
   const auto all = ablate<Sharp, Untransferred, Control>(f.teacher, f.train, f.valid, short_procedure(), {.seeds = {3}});

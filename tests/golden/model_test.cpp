@@ -127,6 +127,7 @@ struct FileModel {
   Var<B> embed(Tape<B>& tape, std::span<const Index> tokens) { return base.embed(tape, tokens); }
   RopeTable<B>& rope(const Sequences& s) { return base.rope(s); }
   void use_adapters(bool on) { base.use_adapters(on); }
+  bool uses_adapters() const { return base.uses_adapters(); }
 
   Parameters<B> transfer_parameters() {
     Parameters<B> list;

@@ -1,5 +1,6 @@
 #include <lolcats/io/method.hpp>
 
+#include "published_names.hpp"
 #include "support.hpp"
 
 using namespace lolcats;
@@ -21,13 +22,6 @@ void write_sample(const std::filesystem::path& folder, const std::string& method
 }
 
 }  // namespace
-
-TEST_CASE("the names are the published ones") {
-  CHECK(feature_map_name(3, 'q') == "model.layers.3.self_attn.feature_map_q.mlp.layer");
-  CHECK(feature_map_name(3, 'k') == "model.layers.3.self_attn.feature_map_k.mlp.layer");
-  CHECK(feature_map_bias_name(0, 'k') == "model.layers.0.self_attn.feature_map_k.mlp.bias");
-  CHECK(window_factors_name(12) == "model.layers.12.self_attn.window_factors");
-}
 
 TEST_CASE("a written method is read back") {
   const TemporaryFolder folder;

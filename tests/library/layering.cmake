@@ -27,7 +27,7 @@ set(references "^ops/[^/]+/naive\\.hpp$")  # a reference shares no machinery wit
 set(reference_sees core policy tensor "ops/[^/]+/naive\\.hpp")
 # Outside headers, and who may include them.
 set(eigen_header "^(Eigen|unsupported/Eigen)/")
-set(eigen_users "^(ops/[^/]+/eigen[a-z_]*\\.hpp|backend/cpu\\.hpp|train/[^/]*_eigen\\.hpp)$")
+set(eigen_users "^(ops/[^/]+/eigen[a-z_]*\\.hpp|backend/cpu\\.hpp)$")
 set(cuda_header "^(cuda|cublas|curand|cudnn|nccl|mma\\.h|cub/|thrust/|cooperative_groups)")
 set(cuda_users "\\.cuh$")
 set(mpi_header "^mpi\\.h$")

@@ -1,6 +1,7 @@
 #include <lolcats/model/linearized.hpp>
 #include <lolcats/model/merge_adapter.hpp>
 
+#include "../io/published_names.hpp"
 #include "models.hpp"
 
 #include <lolcats/testing/close.hpp>

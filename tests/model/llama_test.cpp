@@ -1,3 +1,4 @@
+#include <lolcats/model/adapter_scope.hpp>
 #include <lolcats/model/llama.hpp>
 
 #include "models.hpp"
@@ -248,6 +249,14 @@ TEST_CASE("a fresh adapter changes nothing, and switched off it is not there") {
   tuned.use_adapters(false);
   CHECK(same(want, logits_of(tuned, batch.tokens, batch.sequences)));
   tuned.use_adapters(true);
+  CHECK_FALSE(close(want, logits_of(tuned, batch.tokens, batch.sequences), 1e-2));
+
+  {
+    const WithoutAdapters outer(tuned);
+    { const WithoutAdapters inner(tuned); }
+    CHECK(same(want, logits_of(tuned, batch.tokens, batch.sequences)));
+  }
+  CHECK(tuned.uses_adapters());
   CHECK_FALSE(close(want, logits_of(tuned, batch.tokens, batch.sequences), 1e-2));
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/io/llama_config.hpp>
+#include <lolcats/testing/naive_attention.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +11,8 @@
 #include <string>
 #include <vector>
 
-/// Formulas are written out here, on purpose: a reference shares nothing with what it checks.
+/// Formulas are written out here, on purpose: a reference shares nothing with what it checks, and the attention is the
+/// reference that attention itself is checked with.
 struct NaiveLlama {
   using Index = lolcats::Index;
   using Vector = std::vector<double>;
@@ -125,49 +127,31 @@ struct NaiveLlama {
   }
   std::function<bool(const std::string&)> is_per_group = [](const std::string&) { return false; };
 
-  /// Outputs of one query head h over all tokens.
-  Matrix attend(const Matrix& q, const Matrix& k, const Matrix& v, Index h, const std::string& at) const {
-    const Index D = config.head_dim, g = h / (config.heads / config.kv_heads);
+  /// Outputs of all heads (T, H * D), of one sequence.
+  Vector attend(const Matrix& q, const Matrix& k, const Matrix& v, const std::string& at) const {
+    lolcats::testing::NaiveAttention c;
+    c.tokens = static_cast<Index>(q.size());
+    c.heads = config.heads, c.groups = config.kv_heads, c.size = config.head_dim;
+    c.begin = begin;
+    c.affine = affine;
+    c.epsilon = begin(0) > 0 ? 1e-12 : 0;
+    const auto append = [](Vector& to, const Vector& x) { to.insert(to.end(), x.begin(), x.end()); };
     const auto part = [&](const Vector& x, Index head) {
-      return Vector(x.begin() + head * D, x.begin() + (head + 1) * D);
+      return Vector(x.begin() + head * c.size, x.begin() + (head + 1) * c.size);
     };
-    const auto dot = [](const Vector& a, const Vector& b) {
-      double sum = 0;
-      for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-      return sum;
-    };
-    const double gamma = has(at + "window_factors") ? 1 / (1 + std::exp(-weight(at + "window_factors", h))) : 1;
-    const double beta = affine ? 1 - gamma : 1;
+    for (const Vector& row : q) append(c.q, row);
+    for (const Vector& row : k) append(c.k, row);
+    for (const Vector& row : v) append(c.v, row);
+    if (has(at + "window_factors")) c.gamma_logits = weights.at(at + "window_factors");
     const std::string key_map = has(at + "feature_map_k.mlp.layer") ? "feature_map_k" : "feature_map_q";
-    Matrix y;
-    for (Index n = 0; n < static_cast<Index>(q.size()); ++n) {
-      const Vector query = part(q[static_cast<std::size_t>(n)], h);
-      Vector p;
-      double largest = -1e300, sum = 0;
-      for (Index j = 0; j <= n; ++j) {
-        const Vector key = part(k[static_cast<std::size_t>(j)], g);
-        if (j >= begin(n)) {
-          p.push_back(dot(query, key) / std::sqrt(static_cast<double>(D)));
-          largest = std::max(largest, p.back());
-        } else if (activation) {
-          p.push_back(beta * dot(features(query, at + "feature_map_q", h), features(key, at + key_map, h)));
-        } else {
-          p.push_back(0);
-        }
-      }
-      for (Index j = 0; j <= n; ++j) {
-        double& weight_of_key = p[static_cast<std::size_t>(j)];
-        if (j >= begin(n)) weight_of_key = gamma * std::exp(weight_of_key - largest);
-        sum += weight_of_key;
-      }
-      if (begin(n) > n) sum += 1e-12;
-      y.emplace_back(static_cast<std::size_t>(D), 0.0);
-      for (Index j = 0; j <= n; ++j) {
-        const Vector value = part(v[static_cast<std::size_t>(j)], g);
-        for (std::size_t i = 0; i < value.size(); ++i) y.back()[i] += p[static_cast<std::size_t>(j)] / sum * value[i];
+    for (std::size_t n = 0; n < q.size() && activation; ++n) {
+      for (Index h = 0; h < c.heads; ++h) {
+        append(c.query_features, features(part(q[n], h), at + "feature_map_q", h));
+        append(c.key_features, features(part(k[n], h / (c.heads / c.groups)), at + key_map, h));
       }
     }
-    return y;
+    c.features = static_cast<Index>(c.query_features.size()) / (c.tokens * c.heads);
+    return naive_attention(c).y;
   }
 
   /// Logits of one sequence whose first token stands at `position`.
@@ -194,13 +178,10 @@ struct NaiveLlama {
         rotate(q.back(), position + static_cast<Index>(n));
         rotate(k.back(), position + static_cast<Index>(n));
       }
-      Matrix joined(x.size());
-      for (Index h = 0; h < config.heads; ++h) {
-        const Matrix y = attend(q, k, v, h, self);
-        for (std::size_t n = 0; n < x.size(); ++n) joined[n].insert(joined[n].end(), y[n].begin(), y[n].end());
-      }
+      const Vector attended = attend(q, k, v, self);
       for (std::size_t n = 0; n < x.size(); ++n) {
-        const Vector o = project(joined[n], self + "o_proj");
+        const auto row = attended.begin() + static_cast<Index>(n) * config.heads * config.head_dim;
+        const Vector o = project(Vector(row, row + config.heads * config.head_dim), self + "o_proj");
         for (std::size_t i = 0; i < C; ++i) x[n][i] += o[i];
         const Vector normed = norm(x[n], at + "post_attention_layernorm");
         Vector gate = project(normed, at + "mlp.gate_proj");

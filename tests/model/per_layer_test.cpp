@@ -1,4 +1,5 @@
 // Models whose layers differ in their attention.
+#include "../io/published_names.hpp"
 #include "models_run.hpp"
 
 #include <lolcats/eval/attention_map.hpp>

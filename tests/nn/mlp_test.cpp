@@ -25,7 +25,8 @@ TEST_CASE("(silu(x gate^T) * (x up^T)) down^T, with the adapters that the policy
     parameter = Parameter<B>(testing::normal<B>(shape, rng));
     w[name] = as_doubles(parameter.value());
   };
-  layer.visit_projections("mlp.", [&](const std::string& name, auto& projection) {
+  layer.visit_projections([&](auto& projection) {
+    const std::string name(module_of(projection.which));
     projection.visit_base(name, fill);
     projection.visit_adapter(name, fill);
   });

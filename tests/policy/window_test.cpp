@@ -63,7 +63,7 @@ static_assert(!Window<FloatingBegin>);
 static_assert(!Window<ChangingBegin>);
 static_assert(!Window<int>);
 
-// The table of design section 1, known at compile time.
+// What the windows are, known at compile time.
 static_assert(Everything::begin(1000) == 0);
 static_assert(Nothing::begin(0) == 1 && Nothing::begin(7) == 8);
 static_assert(Sliding<4>{}.begin(2) == 0 && Sliding<4>{}.begin(3) == 0 && Sliding<4>{}.begin(4) == 1 &&

@@ -31,4 +31,10 @@ TEST_CASE("extents that overlap, leave the rows, are empty or start before posit
   CHECK_THROWS_AS(Sequences(4, {{0, 2, -1}}), ShapeError);
 }
 
+TEST_CASE("rows beside the sequences are padding") {
+  CHECK((Sequences(9, {{0, 5, 0}, {5, 2, 3}}).tokens() == 7 && Sequences(9, {{0, 5, 0}, {5, 2, 3}}).padded()));
+  CHECK((Sequences(7, {{0, 5, 0}, {5, 2, 3}}).tokens() == 7 && !Sequences(7, {{0, 5, 0}, {5, 2, 3}}).padded()));
+  CHECK((Sequences(3, {}).padded() && !Sequences().padded()));
+}
+
 TEST_CASE("the longest of sequences need not be the last") { CHECK(Sequences(9, {{0, 5, 0}, {5, 2, 0}}).longest() == 5); }

@@ -170,6 +170,10 @@ TEST_CASE("transfer: adapters are off, whatever they hold") {
   CHECK(relative_change(mean(plain_errors(model, data)), mean(without)) > 1e-3);
   const auto result = transfer_attention(model, data, data, {.max_updates = 1, .batch = 4, .learning_rate = 0});
   for (std::size_t i = 0; i < 3; ++i) CHECK(relative_change(result.mse_per_layer[i], without[i]) < 1e-12);
+  CHECK(model.uses_adapters());
+  model.use_adapters(false);
+  transfer_attention(model, data, data, {.max_updates = 1, .batch = 4, .learning_rate = 0});
+  CHECK_FALSE(model.uses_adapters());  // as they were before
 }
 
 TEST_CASE("transfer: memory is that of one layer") {

@@ -72,7 +72,7 @@ struct AblationContext {
   const Procedure& procedure;
   const AblationOptions& options;
   std::string data = fingerprint_of_data(train) + "/" + fingerprint_of_data(validation);
-  std::string model = fingerprint_of(teacher.backend(), Teacher(teacher).base_parameters());
+  std::string model = fingerprint_of(teacher.backend(), teacher.base_parameters());
   Index longest = longest_sequence(validation);  // tokens
   std::map<std::string, TransferredMaps<B>> transferred = {};
 

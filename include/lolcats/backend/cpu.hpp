@@ -140,9 +140,6 @@ void set_product(C&& c, const A& a, const B& b, typename A::Scalar factor = 1, b
   add_product(c, a, b, factor);
 }
 
-/// Rows per work item of a product with `work` multiplications per row: about a million, at least a register block.
-inline Index row_grain(Index work) { return std::max<Index>(16, (Index{1} << 20) / std::max<Index>(work, 1)); }
-
 }  // namespace eigen
 
 }  // namespace lolcats

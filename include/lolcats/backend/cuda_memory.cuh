@@ -44,7 +44,6 @@ class Pool {
 
   /// Bytes that the driver has given to this pool; constant in a steady training step.
   std::size_t reserved_bytes() const { return attribute(cudaMemPoolAttrReservedMemCurrent); }
-  std::size_t used_bytes() const { return attribute(cudaMemPoolAttrUsedMemCurrent); }
 
  private:
   friend Pool& per_device<Pool>();

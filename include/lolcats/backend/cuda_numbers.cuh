@@ -36,6 +36,18 @@ __device__ __forceinline__ T from_float(float x) {
 __device__ __forceinline__ float to_float(bf16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
 __device__ __forceinline__ float to_float(float x) { return x; }
 
+/// 2^x and 1 / x, about two units in the last place of fp32; 2^x is 0 for x = -inf.
+__device__ __forceinline__ float exp2_approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float reciprocal_approx(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 /// `Width` neighbours; loads and stores of it are one instruction.  By default it fills 16 bytes, the widest one.
 template <class T, int Width = 16 / static_cast<int>(sizeof(T))>
 struct alignas(sizeof(T) * Width) Pack {

@@ -46,9 +46,9 @@ std::vector<double> softmax_entropies(const B& backend, const Qkv<B>& qkv, const
 /// reads n keys alike.
 template <class Model, class Data>
 PerHead teacher_attention_entropy(Model& student, const Data& data, Index rows = 8) {
-  const Sliding<> window = detail::teacher_window(student.config());
+  const Sliding<> window = checkpoint_window(student.config().sliding_window);
   return detail::average_per_head(
-      student, data, rows, [&](auto& tape, auto& layer, const auto& qkv, const auto&, const Sequences& sequences) {
+      "teacher_attention_entropy", student, data, rows, [&](auto& tape, auto& layer, const auto& qkv, const auto&, const Sequences& sequences) {
         const Heads& heads = layer.attention().heads();
         const auto entropies = detail::softmax_entropies(tape.backend(), qkv, sequences, heads, window);
         std::vector<double> sums(static_cast<std::size_t>(heads.queries), 0.0);
@@ -69,11 +69,11 @@ std::vector<EntropyBin> error_by_entropy(Model& student, const Data& data, const
                        "error_by_entropy: there are {} edges, expected at least 2 that ascend", edges.size());
   std::vector<EntropyBin> bins;
   for (std::size_t i = 0; i + 1 < edges.size(); ++i) bins.push_back({edges[i], edges[i + 1]});
-  const Sliding<> window = detail::teacher_window(student.config());
+  const Sliding<> window = checkpoint_window(student.config().sliding_window);
   const Index size = student.config().head_dim;
-  detail::average_per_head(
-      student, data, rows,
-      [&](auto& tape, auto& layer, const auto& qkv, const auto& target, const Sequences& sequences) {
+  detail::for_teacher_layers(
+      "error_by_entropy", student, data, rows,
+      [&](auto& tape, std::size_t, auto& layer, const auto& qkv, const auto& target, const Sequences& sequences) {
         const Heads& heads = layer.attention().heads();
         const auto entropies = detail::softmax_entropies(tape.backend(), qkv, sequences, heads, window);
         const auto got = detail::host_values(tape.backend(), layer.attend(tape, qkv, sequences).value());
@@ -92,7 +92,6 @@ std::vector<EntropyBin> error_by_entropy(Model& student, const Data& data, const
             }
           }
         }
-        return std::vector<double>(static_cast<std::size_t>(heads.queries), 0.0);  // nothing to average per head
       });
   for (EntropyBin& bin : bins) {
     if (bin.count > 0) bin.mse /= static_cast<double>(bin.count);

@@ -12,7 +12,7 @@ template <class Model, class Data>
 PerHead attention_error(Model& student, const Data& data, Index rows = 8) {
   const Index heads = student.config().heads, size = student.config().head_dim;
   return detail::average_per_head(
-      student, data, rows,
+      "attention_error", student, data, rows,
       [&](auto& tape, auto& layer, const auto& qkv, const auto& target, const Sequences& sequences) {
         const auto got = detail::host_values(tape.backend(), layer.attend(tape, qkv, sequences).value());
         const auto want = detail::host_values(tape.backend(), target.value());

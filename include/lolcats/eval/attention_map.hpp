@@ -72,7 +72,7 @@ std::vector<AttentionMap> attention_maps(Model& student, std::span<const Index> 
   return detail::attention_maps(
       student, tokens, chosen, [](auto& tape, auto& layer, const auto& qkv, const Sequences& sequences, auto&& f) {
         visit_attention(layer.attention(), [&](const auto& attention) {
-          using Policy = typename detail::PolicyOf<std::remove_cvref_t<decltype(attention)>>::type;
+          using Policy = typename std::remove_cvref_t<decltype(attention)>::Policy;
           visit_attention_weights<Policy>(tape.backend(), qkv.q.value(), qkv.k.value(), sequences, attention.heads(),
                                           attention.weights(tape, qkv), attention.window(), f, qkv.v.value());
         });
@@ -83,7 +83,7 @@ std::vector<AttentionMap> attention_maps(Model& student, std::span<const Index> 
 template <class Model>
 std::vector<AttentionMap> teacher_attention_maps(Model& student, std::span<const Index> tokens,
                                                  const std::vector<LayerHead>& chosen) {
-  const Sliding<> window = detail::teacher_window(student.config());
+  const Sliding<> window = checkpoint_window(student.config().sliding_window);
   return detail::attention_maps(
       student, tokens, chosen, [&](auto& tape, auto& layer, const auto& qkv, const Sequences& sequences, auto&& f) {
         visit_attention_weights<Softmax<>>(tape.backend(), qkv.q.value(), qkv.k.value(), sequences,

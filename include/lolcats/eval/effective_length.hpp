@@ -47,7 +47,7 @@ template <class Model, class Data>
 PerHead effective_length(Model& student, const Data& data, Index rows = 8) {
   const auto& config = student.config();
   return detail::average_per_head(
-      student, data, rows, [&](auto& tape, auto& layer, const auto& qkv, const auto&, const Sequences& sequences) {
+      "effective_length", student, data, rows, [&](auto& tape, auto& layer, const auto& qkv, const auto&, const Sequences& sequences) {
         return detail::lookback(tape, qkv, sequences, config.heads, config.head_dim,
                                 [&](const auto& x) { return layer.attend(tape, x, sequences); });
       });
@@ -58,7 +58,7 @@ template <class Model, class Data>
 PerHead teacher_effective_length(Model& student, const Data& data, Index rows = 8) {
   const auto& config = student.config();
   return detail::average_per_head(
-      student, data, rows, [&](auto& tape, auto& layer, const auto& qkv, const auto&, const Sequences& sequences) {
+      "teacher_effective_length", student, data, rows, [&](auto& tape, auto& layer, const auto& qkv, const auto&, const Sequences& sequences) {
         return detail::lookback(tape, qkv, sequences, config.heads, config.head_dim,
                                 [&](const auto& x) { return layer.attend_softmax(tape, x, sequences); });
       });

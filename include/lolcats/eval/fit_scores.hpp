@@ -3,6 +3,7 @@
 
 #include <lolcats/core/parallel.hpp>
 #include <lolcats/data/batch.hpp>
+#include <lolcats/data/row_groups.hpp>
 #include <lolcats/model/llama.hpp>
 #include <lolcats/model/teacher_stream.hpp>
 #include <lolcats/ops/attention/weights.hpp>
@@ -93,7 +94,7 @@ ScoreFit fit_scores(Model& student, const Data& data, const FitScoresOptions& op
   const B backend = student.backend();
   const Index layers = student.layer_count(), width = config.hidden_size, groups = config.kv_heads;
   const W window = student.layer(0).attention().window();
-  const Sliding<> teacher(config.sliding_window > 0 ? config.sliding_window : unlimited);
+  const Sliding<> teacher = checkpoint_window(config.sliding_window);
 
   struct Sums {
     Array<B, Real<B>> inputs, products, targets;  // sum x (C), sum x x^T (C, C), sum y x^T (G, C)
@@ -110,10 +111,8 @@ ScoreFit fit_scores(Model& student, const Data& data, const FitScoresOptions& op
     Tape<B> tape(backend);
     TeacherStream<Model> stream(tape, student);
     const Index count = static_cast<Index>(data.size());
-    for (Index first = 0; first < count; first += options.rows) {
-      std::vector<Index> group(static_cast<std::size_t>(std::min(options.rows, count - first)));
-      std::iota(group.begin(), group.end(), first);
-      const Batch batch = data.batch(std::span<const Index>(group));
+    detail::for_row_groups(count, options.rows, [&](std::span<const Index> group) {
+      const Batch batch = data.batch(group);
       stream.start(batch.tokens, batch.sequences);
       while (stream.layer() < layers) {
         Sums& s = all[static_cast<std::size_t>(stream.layer())];
@@ -141,8 +140,8 @@ ScoreFit fit_scores(Model& student, const Data& data, const FitScoresOptions& op
           }
         });
       }
-      if (options.progress) options.progress(std::min(count, first + options.rows), count);
-    }
+      if (options.progress) options.progress(group.back() + 1, count);
+    });
   }
   require<DataError>(tokens > width, "fit_scores: {} keys have queries beyond the window {}, expected more than the width {}: "
                      "longer or more sequences", tokens, W::name(), width);

@@ -3,6 +3,8 @@
 
 #include <lolcats/core/rng.hpp>
 #include <lolcats/data/batch.hpp>
+#include <lolcats/data/row_groups.hpp>
+#include <lolcats/model/adapter_scope.hpp>
 #include <lolcats/model/llama.hpp>
 #include <lolcats/ops/divergence/divergence.hpp>
 
@@ -39,19 +41,6 @@ struct LayerSensitivityOptions {
 };
 
 namespace detail {
-
-/// Off while alive.
-template <class Model>
-class WithoutAdapters {
- public:
-  explicit WithoutAdapters(Model& model) : model_(model) { model_.use_adapters(false); }
-  WithoutAdapters(const WithoutAdapters&) = delete;
-  WithoutAdapters& operator=(const WithoutAdapters&) = delete;
-  ~WithoutAdapters() { model_.use_adapters(true); }
-
- private:
-  Model& model_;
-};
 
 /// The layers of one batch, run with either attention from wherever a stream was left.
 template <class Model>
@@ -122,15 +111,13 @@ Index for_swapped_passes(const char* function, Model& student, const Data& data,
   const typename Tape<B>::NoGradient quiet(tape);
   Index tokens = 0;
   const auto size = static_cast<Index>(data.size());
-  for (Index first = 0; first < size; first += rows) {
-    std::vector<Index> group(static_cast<std::size_t>(std::min(rows, size - first)));
-    std::iota(group.begin(), group.end(), first);
-    const Batch batch = data.batch(std::span<const Index>(group));
+  for_row_groups(size, rows, [&](std::span<const Index> group) {
+    const Batch batch = data.batch(group);
     tokens += batch.supervised();
     SwappedPasses<Model> passes(student, tape, batch);
     f(passes);
-    if (progress) progress(std::min(size, first + rows), size);
-  }
+    if (progress) progress(group.back() + 1, size);
+  });
   require<DataError>(tokens > 0, "{}: no token of the data is supervised", function);
   return tokens;
 }

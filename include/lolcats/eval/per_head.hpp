@@ -2,11 +2,12 @@
 #pragma once
 
 #include <lolcats/data/batch.hpp>
+#include <lolcats/data/row_groups.hpp>
 #include <lolcats/model/teacher_stream.hpp>
 #include <lolcats/nn/attention.hpp>
 
-#include <algorithm>
 #include <numeric>
+#include <span>
 #include <vector>
 
 namespace lolcats {
@@ -31,48 +32,41 @@ struct PerHead {
 
 namespace detail {
 
-/// The policy as an attention operation sees it.
-template <class Layer>
-struct PolicyOf;
-template <Backend B, AttentionPolicy A>
-struct PolicyOf<AttentionLayer<B, A>> {
-  using type = std::conditional_t<AttentionLayer<B, A>::composed, OverGivenFeatures<A>, A>;
-};
-
-/// The window of the checkpoint's own softmax.
-template <class Config>
-Sliding<> teacher_window(const Config& config) {
-  return Sliding<>(config.sliding_window > 0 ? config.sliding_window : unlimited);
-}
-
-/// Averages over the tokens of a data set: measure(tape, layer, qkv, teacher y, sequences) returns, for each head, the
-/// sum over the tokens of a batch.  `rows` sequences at a time; padding does not count.
+/// Runs the teacher over a data set, `rows` sequences at a time: visit(tape, layer's index, layer, qkv, teacher y, sequences).
+/// Returns the number of tokens; padding does not count.
 template <class Model, class Data, class F>
-PerHead average_per_head(Model& model, const Data& data, Index rows, F&& measure) {
+Index for_teacher_layers(const char* function, Model& model, const Data& data, Index rows, F&& visit) {
   using B = typename Model::Device;
-  require<ConfigError>(rows > 0, "average_per_head: rows is {}, expected at least 1", rows);
-  const auto heads = static_cast<std::size_t>(model.config().heads);
-  PerHead result{{static_cast<std::size_t>(model.layer_count()), std::vector<double>(heads, 0.0)}};
+  require<ConfigError>(rows > 0, "{}: rows is {}, expected at least 1", function, rows);
   Tape<B> tape(model.backend());
   const typename Tape<B>::NoGradient quiet(tape);
   TeacherStream<Model> stream(tape, model);
   Index tokens = 0;
-  std::vector<Index> group;
-  for (Index first = 0; first < static_cast<Index>(data.size()); first += rows) {
-    group.resize(static_cast<std::size_t>(std::min(rows, static_cast<Index>(data.size()) - first)));
-    std::iota(group.begin(), group.end(), first);
-    const Batch batch = data.batch(std::span<const Index>(group));
-    for (const Extent& e : batch.sequences.extents()) tokens += e.length;
+  for_row_groups(static_cast<Index>(data.size()), rows, [&](std::span<const Index> group) {
+    const Batch batch = data.batch(group);
+    tokens += batch.sequences.tokens();
     stream.start(batch.tokens, batch.sequences);
     while (stream.layer() < model.layer_count()) {
-      auto& sums = result.values[static_cast<std::size_t>(stream.layer())];
-      stream.advance([&](auto& layer, const auto& qkv, const auto& y) {
-        const std::vector<double> added = measure(tape, layer, qkv, y, batch.sequences);
-        for (std::size_t h = 0; h < heads; ++h) sums[h] += added[h];
-      });
+      const auto index = static_cast<std::size_t>(stream.layer());
+      stream.advance([&](auto& layer, const auto& qkv, const auto& y) { visit(tape, index, layer, qkv, y, batch.sequences); });
     }
-  }
-  require<DataError>(tokens > 0, "average_per_head: the data has no tokens");
+  });
+  require<DataError>(tokens > 0, "{}: the data has no tokens", function);
+  return tokens;
+}
+
+/// Averages over the tokens of a data set: measure(tape, layer, qkv, teacher y, sequences) returns, for each head, the
+/// sum over the tokens of a batch.
+template <class Model, class Data, class F>
+PerHead average_per_head(const char* function, Model& model, const Data& data, Index rows, F&& measure) {
+  const auto heads = static_cast<std::size_t>(model.config().heads);
+  PerHead result{{static_cast<std::size_t>(model.layer_count()), std::vector<double>(heads, 0.0)}};
+  const Index tokens = for_teacher_layers(
+      function, model, data, rows,
+      [&](auto& tape, std::size_t index, auto& layer, const auto& qkv, const auto& y, const Sequences& sequences) {
+        const std::vector<double> added = measure(tape, layer, qkv, y, sequences);
+        for (std::size_t h = 0; h < heads; ++h) result.values[index][h] += added[h];
+      });
   for (auto& layer : result.values) {
     for (double& value : layer) value /= static_cast<double>(tokens);
   }

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <lolcats/data/batch.hpp>
+#include <lolcats/data/row_groups.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
 #include <lolcats/tape/tape.hpp>
 
-#include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <span>
 #include <vector>
 
 namespace lolcats {
@@ -35,12 +35,8 @@ Perplexity perplexity(Model& model, const Data& data, Index rows = 8) {
   Tape<B> tape(model.backend());
   const typename Tape<B>::NoGradient quiet(tape);
   double sum = 0, sum_of_exponentials = 0;
-  const auto size = static_cast<Index>(data.size());
-  std::vector<Index> group;
-  for (Index first = 0; first < size; first += rows) {
-    group.resize(static_cast<std::size_t>(std::min(rows, size - first)));
-    std::iota(group.begin(), group.end(), first);
-    const Batch batch = data.batch(std::span<const Index>(group));
+  detail::for_row_groups(static_cast<Index>(data.size()), rows, [&](std::span<const Index> group) {
+    const Batch batch = data.batch(group);
     const typename Tape<B>::Scope scope(tape);
     const Var<B> hidden = model.hidden(tape, batch.tokens, batch.sequences);
     const View<Real<B>> losses = token_losses(tape, hidden.value(), model.head().value, batch.labels);
@@ -64,7 +60,7 @@ Perplexity perplexity(Model& model, const Data& data, Index rows = 8) {
       result.tokens += count;
       ++result.sequences;
     }
-  }
+  });
   require<DataError>(result.tokens > 0, "perplexity: no token of the data is supervised");
   result.loss = sum / static_cast<double>(result.tokens);
   result.perplexity = std::exp(result.loss);

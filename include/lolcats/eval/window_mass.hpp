@@ -36,9 +36,9 @@ std::vector<double> near_mass(const B& backend, const Qkv<B>& qkv, const Sequenc
 template <class Model, class Data>
 PerHead window_mass(Model& student, const Data& data, Index rows = 8) {
   return detail::average_per_head(
-      student, data, rows, [](auto& tape, auto& layer, const auto& qkv, const auto&, const Sequences& sequences) {
+      "window_mass", student, data, rows, [](auto& tape, auto& layer, const auto& qkv, const auto&, const Sequences& sequences) {
         return visit_attention(layer.attention(), [&](const auto& attention) {
-          using Policy = typename detail::PolicyOf<std::remove_cvref_t<decltype(attention)>>::type;
+          using Policy = typename std::remove_cvref_t<decltype(attention)>::Policy;
           return detail::near_mass<Policy>(tape.backend(), qkv, sequences, attention.heads(),
                                            attention.weights(tape, qkv), attention.window(), attention.window());
         });
@@ -48,9 +48,9 @@ PerHead window_mass(Model& student, const Data& data, Index rows = 8) {
 /// The share of the teacher's softmax attention on keys inside `window`: what a window alone would keep.
 template <class Model, class Data, Window W>
 PerHead teacher_window_mass(Model& student, const Data& data, const W& window, Index rows = 8) {
-  const Sliding<> own = detail::teacher_window(student.config());
+  const Sliding<> own = checkpoint_window(student.config().sliding_window);
   return detail::average_per_head(
-      student, data, rows, [&](auto& tape, auto& layer, const auto& qkv, const auto&, const Sequences& sequences) {
+      "teacher_window_mass", student, data, rows, [&](auto& tape, auto& layer, const auto& qkv, const auto&, const Sequences& sequences) {
         return detail::near_mass<Softmax<>>(tape.backend(), qkv, sequences, layer.attention().heads(), {}, own, window);
       });
 }

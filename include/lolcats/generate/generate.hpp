@@ -112,10 +112,9 @@ class Reader {
 
     const typename Tape<B>::Scope scope(tape_);
     const typename Tape<B>::NoGradient quiet(tape_);
-    typename ModelState<B>::Selection selection(state_, active);
     Var<B> x = model_.embed(tape_, tokens);
     for (Index layer = 0; layer < model_.layer_count(); ++layer) {
-      x = model_.layer(layer).step(tape_, x, division, rope, selection.chosen().layer(layer));
+      x = model_.layer(layer).step(tape_, x, division, rope, state_.layer(layer), active);
     }
     // Only the last row of each sequence meets the vocabulary.
     const Index width = x.cols();

@@ -52,43 +52,6 @@ class ModelState {
     return copy;
   }
 
-  /// While alive, some sequences have moved from `from` to `chosen()`, in the order given.
-  class Selection {
-   public:
-    Selection(ModelState& from, std::span<const Index> sequences)
-        : from_(from), sequences_(sequences.begin(), sequences.end()), chosen_(from.layer_count(), size()) {
-      std::vector<bool> taken(static_cast<std::size_t>(from.count()));
-      for (const Index n : sequences_) {
-        require<ShapeError>(n >= 0 && n < from.count(), "ModelState: sequence {}, expected 0 to {}", n,
-                            from.count() - 1);
-        const auto at = static_cast<std::size_t>(n);
-        require<ShapeError>(!taken[at], "ModelState: sequence {} is chosen twice", n);
-        taken[at] = true;
-      }
-      swap();
-    }
-    Selection(const Selection&) = delete;
-    Selection& operator=(const Selection&) = delete;
-    ~Selection() { swap(); }
-
-    ModelState& chosen() { return chosen_; }
-
-   private:
-    Index size() const { return static_cast<Index>(sequences_.size()); }
-    void swap() {
-      for (Index layer = 0; layer < from_.layer_count(); ++layer) {
-        for (Index i = 0; i < size(); ++i) {
-          const auto at = static_cast<std::size_t>(sequences_[static_cast<std::size_t>(i)]);
-          std::swap(from_.layer(layer).slots[at], chosen_.layer(layer).slots[static_cast<std::size_t>(i)]);
-        }
-      }
-    }
-
-    ModelState& from_;
-    std::vector<Index> sequences_;
-    ModelState chosen_;
-  };
-
  private:
   std::vector<AttentionState<B>> layers_;
 };

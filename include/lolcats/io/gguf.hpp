@@ -55,9 +55,8 @@ class Gguf {
   bool is_array(std::string_view key) const { return at(key, "a value").array; }
   /// Elements of an array.
   Index count(std::string_view key) const {
-    return static_cast<Index>(array(
-                                  key, [](GgufType) { return true; }, "an array")
-                                  .count);
+    const auto any = [](GgufType) { return true; };
+    return static_cast<Index>(array(key, any, "an array").count);
   }
   /// The value as messages show it: "u32 7", "string 'abc'", "an array of 3 f32".
   std::string shown_value(std::string_view key) const { return describe(at(key, "a value")); }
@@ -312,7 +311,7 @@ class Gguf {
       info.shape.insert(info.shape.begin(), static_cast<Index>(extent));
     }
     const auto type = take_number<std::uint32_t>(what);
-    if (const auto plain = plain_type(type)) {
+    if (const auto plain = plain_gguf_type(type)) {
       info.dtype = *plain;
     } else {
       info.quantized = GgmlType{type};
@@ -321,21 +320,6 @@ class Gguf {
     const auto [entry, fresh] = tensors_.try_emplace(info.name, info);
     require<FormatError>(fresh, "{}: {} appears twice", name_, what);
     return &entry->second;
-  }
-
-  /// Types whose elements stand alone.
-  static std::optional<DType> plain_type(std::uint32_t type) {
-    switch (type) {
-      case 0: return DType::F32;
-      case 1: return DType::F16;
-      case 24: return DType::I8;
-      case 25: return DType::I16;
-      case 26: return DType::I32;
-      case 27: return DType::I64;
-      case 28: return DType::F64;
-      case 30: return DType::BF16;
-      default: return std::nullopt;
-    }
   }
 
   /// Finds each tensor's bytes: offsets count from the first aligned byte behind the header.

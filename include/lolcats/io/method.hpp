@@ -14,17 +14,6 @@
 
 namespace lolcats {
 
-/// The published names of what an attention layer learns; `side` is 'q' or 'k'.
-inline std::string feature_map_name(Index layer, char side) {  // (H, D, f)
-  return fmt::format("model.layers.{}.self_attn.feature_map_{}.mlp.layer", layer, side);
-}
-inline std::string feature_map_bias_name(Index layer, char side) {
-  return fmt::format("model.layers.{}.self_attn.feature_map_{}.mlp.bias", layer, side);
-}
-inline std::string window_factors_name(Index layer) {  // (1, H, 1, 1)
-  return fmt::format("model.layers.{}.self_attn.window_factors", layer);
-}
-
 /// A linearized checkpoint's own part.  The base model and the adapter lie in their own formats.
 struct MethodCheckpoint {
   std::string method;     ///< the readable name of the model's type

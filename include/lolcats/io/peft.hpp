@@ -46,6 +46,7 @@ struct PeftAdapter {
 namespace detail {
 
 inline constexpr std::string_view peft_prefix = "base_model.model.";
+inline constexpr std::string_view lora_suffix_a = ".lora_A.weight", lora_suffix_b = ".lora_B.weight";
 
 /// peft's rule: a module is a target if its name ends in one, at a dot.
 inline bool is_target(std::string_view module, std::string_view target) {
@@ -130,10 +131,9 @@ inline PeftAdapter parse_peft(std::string_view config, const std::string& file, 
   const auto base = tensors.metadata().find("base_fingerprint");
   if (base != tensors.metadata().end()) adapter.base_fingerprint = base->second;
   TensorStore store{tensors};
-  constexpr std::string_view suffix_a = ".lora_A.weight", suffix_b = ".lora_B.weight";
   for (const std::string& name : store.names()) {
-    if (!name.starts_with(detail::peft_prefix) || !name.ends_with(suffix_a)) continue;
-    const std::string stem = name.substr(0, name.size() - suffix_a.size());
+    if (!name.starts_with(detail::peft_prefix) || !name.ends_with(detail::lora_suffix_a)) continue;
+    const std::string stem = name.substr(0, name.size() - detail::lora_suffix_a.size());
     if (stem.size() <= detail::peft_prefix.size()) continue;  // reported as surplus
     const std::string module = stem.substr(detail::peft_prefix.size());
     const auto matches = [&](const std::string& target) { return detail::is_target(module, target); };
@@ -152,7 +152,7 @@ inline PeftAdapter parse_peft(std::string_view config, const std::string& file, 
                           rank_axis == 0 ? fmt::format("({}, in)", rank) : fmt::format("(out, {})", rank));
       return store.read<float>(factor);
     };
-    adapter.modules[module] = {read(name, 0), read(stem + std::string(suffix_b), 1)};
+    adapter.modules[module] = {read(name, 0), read(stem + std::string(detail::lora_suffix_b), 1)};
     for (const auto& [pattern, alpha] : alphas) {
       if (!detail::is_target(module, pattern)) continue;
       const auto [entry, fresh] = adapter.alphas.try_emplace(module, alpha);
@@ -203,8 +203,8 @@ inline void write_peft(const std::filesystem::path& folder, const PeftAdapter& a
     };
     check("a", pair.a.shape(), 0);
     check("b", pair.b.shape(), 1);
-    tensors.emplace_back(fmt::format("{}{}.lora_A.weight", detail::peft_prefix, module), pair.a);
-    tensors.emplace_back(fmt::format("{}{}.lora_B.weight", detail::peft_prefix, module), pair.b);
+    tensors.emplace_back(fmt::format("{}{}{}", detail::peft_prefix, module, detail::lora_suffix_a), pair.a);
+    tensors.emplace_back(fmt::format("{}{}{}", detail::peft_prefix, module, detail::lora_suffix_b), pair.b);
   }
   nlohmann::ordered_json json;
   json["peft_type"] = "LORA";

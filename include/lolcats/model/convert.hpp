@@ -27,7 +27,7 @@ bool shares(const std::string& name) {
 
 /// Assigns parameters of `from` to those of `to` that have the same name and satisfy `wanted`.
 template <Backend B, class F>
-void share_parameters(const Parameters<B>& from, const Parameters<B>& to, F&& wanted) {
+void share_parameters(const ConstParameters<B>& from, const Parameters<B>& to, F&& wanted) {
   std::map<std::string, const Parameter<B>*> by_name;
   for (const auto& [name, parameter] : from) by_name[name] = parameter;
   for (const auto& [name, parameter] : to) {
@@ -52,14 +52,13 @@ Student convert(const Teacher& teacher, std::uint64_t seed = 0, const std::vecto
   using B = typename Student::Device;
   using From = typename Teacher::Attention;
   using To = typename Student::Attention;
-  Teacher source = teacher;  // a copy of handles
   std::map<std::string, const Parameter<B>*> base;
-  for (const auto& [name, parameter] : source.base_parameters()) base[name] = parameter;
+  for (const auto& [name, parameter] : teacher.base_parameters()) base[name] = parameter;
   Student student(
       teacher.config(), [&](const std::string& name, const Shape&) { return *base.at(name); }, seed, teacher.backend());
 
   if constexpr (PerLayerPolicy<To>) {
-    if (attention_of_layer.empty() && std::is_same_v<From, To>) student.choose_attention(source.attention_of_layer());
+    if (attention_of_layer.empty() && std::is_same_v<From, To>) student.choose_attention(teacher.attention_of_layer());
     if (!attention_of_layer.empty()) student.choose_attention(attention_of_layer);
   } else {
     require<ConfigError>(attention_of_layer.empty(), "convert: a list of {} attentions, expected none, as all layers have {}",
@@ -67,9 +66,9 @@ Student convert(const Teacher& teacher, std::uint64_t seed = 0, const std::vecto
   }
   for (Index i = 0; i < student.layer_count(); ++i) {
     const std::string layer = fmt::format("model.layers.{}.", i);
-    visit_attention(source.layer(i).attention(), [&](const auto& from) {
+    visit_attention(teacher.layer(i).attention(), [&](const auto& from) {
       visit_attention(student.layer(i).attention(), [&](const auto& to) {
-        detail::share_parameters<B>(source.attention_parameters(), student.attention_parameters(), [&](const std::string& name) {
+        detail::share_parameters<B>(teacher.attention_parameters(), student.attention_parameters(), [&](const std::string& name) {
           return name.starts_with(layer) && detail::shares<decltype(detail::policy_of(from)), decltype(detail::policy_of(to))>(name);
         });
       });
@@ -77,7 +76,7 @@ Student convert(const Teacher& teacher, std::uint64_t seed = 0, const std::vecto
   }
   if constexpr (std::is_same_v<typename Student::Adapter, typename Teacher::Adapter>) {
     if (!teacher.merged()) {
-      detail::share_parameters<B>(source.adapter_parameters(), student.adapter_parameters(),
+      detail::share_parameters<B>(teacher.adapter_parameters(), student.adapter_parameters(),
                                   [](const std::string&) { return true; });
     }
   }

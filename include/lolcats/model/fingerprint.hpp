@@ -65,7 +65,7 @@ void add_numbers(Fingerprint& print, const T* numbers, Index n, bool rounded) {
 }
 
 template <Backend B>
-std::uint64_t fingerprint_of(const B& backend, const Parameters<B>& parameters, bool rounded) {
+std::uint64_t fingerprint_of(const B& backend, const ConstParameters<B>& parameters, bool rounded) {
   constexpr Index at_once = Index{1} << 24;  // numbers that are brought to the host
   Fingerprint print;
   std::vector<Scalar<B>> host;
@@ -91,14 +91,18 @@ std::uint64_t fingerprint_of(const B& backend, const Parameters<B>& parameters, 
 
 /// Of names, shapes and every number as the backend holds it: backends of other precision give other values.
 template <Backend B>
-std::string fingerprint_of(const B& backend, const Parameters<B>& parameters) {
+std::string fingerprint_of(const B& backend, const ConstParameters<B>& parameters) {
   return fmt::format("{:016x}", detail::fingerprint_of(backend, parameters, false));
+}
+template <Backend B>
+std::string fingerprint_of(const B& backend, const Parameters<B>& parameters) {
+  return fingerprint_of(backend, read_only(parameters));
 }
 
 /// Of names, shapes and every number rounded to bf16: the same on all backends, for what a file says of its base.
 /// Weights that differ by less than this rounding are not told apart.
 template <Backend B>
-std::string rounded_fingerprint_of(const B& backend, const Parameters<B>& parameters) {
+std::string rounded_fingerprint_of(const B& backend, const ConstParameters<B>& parameters) {
   return fmt::format("{:016x}", detail::fingerprint_of(backend, parameters, true));
 }
 
@@ -108,7 +112,7 @@ enum class BaseCheck { same, any };
 /// Refuses a base that is not the one a file names; a file that names none is taken at its word.
 /// Errors: ConfigError with both fingerprints.
 template <class Model>
-void check_base(Model& model, const std::string& file, const std::string& made_over, BaseCheck check) {
+void check_base(const Model& model, const std::string& file, const std::string& made_over, BaseCheck check) {
   if (made_over.empty() || check == BaseCheck::any) return;
   const std::string here = rounded_fingerprint_of(model.backend(), model.base_parameters());
   require<ConfigError>(made_over == here,

@@ -16,10 +16,10 @@ namespace lolcats {
 /// as fast as memory gives them.
 template <LlamaModel Model>
 void require_finite_weights(const Model& model, const std::string& name) {
-  Model handles = model;
-  for (const auto& [tensor, parameter] : handles.base_parameters()) {
-    const auto values = detail::on_host<Scalar<typename Model::Device>>(model.backend(), *parameter);
-    const auto* const data = values.data();
+  for (const auto& [tensor, parameter] : model.base_parameters()) {
+    Tensor<Scalar<typename Model::Device>> copy;
+    const auto values = detail::on_host(model.backend(), *parameter, copy);
+    const auto* const data = values.data;
     constexpr Index block = Index{1} << 18;
     std::atomic<Index> first = std::numeric_limits<Index>::max();
     parallel_for((values.size() + block - 1) / block, [&](Index i) {

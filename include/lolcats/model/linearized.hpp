@@ -15,19 +15,14 @@ namespace lolcats {
 
 namespace detail {
 
-/// Names of modules, as Hugging Face's Llama has them.
+/// As peft names targets: "q_proj".
 inline std::vector<std::string> target_names(Targets targets) {
-  using enum Projections;
   std::vector<std::string> names;
-  for (const auto& [projection, name] : {std::pair{q, "q_proj"}, {k, "k_proj"}, {v, "v_proj"}, {o, "o_proj"},
-                                         {gate, "gate_proj"}, {up, "up_proj"}, {down, "down_proj"}}) {
-    if (targets.contains(projection)) names.emplace_back(name);
+  for (const auto& [projection, word, module] : projection_names) {
+    if (targets.contains(projection)) names.emplace_back(module.substr(module.find('.') + 1));
   }
   return names;
 }
-
-inline constexpr std::string_view suffix_a = ".lora_A.weight";
-inline constexpr std::string_view suffix_b = ".lora_B.weight";
 
 /// The shape a map's tensor has on disk: a bias is stored as (1, H, 1, width), as the published code has it.
 inline Shape stored_shape(std::string_view name, const Shape& shape) {
@@ -37,9 +32,9 @@ inline Shape stored_shape(std::string_view name, const Shape& shape) {
 /// Of the weights without the model's own adapters, merged or not.
 template <LlamaModel Model>
 std::string base_fingerprint_of(const Model& model) {
-  Model handles = model;
-  handles.unmerge_adapters();
-  return rounded_fingerprint_of(handles.backend(), handles.base_parameters());
+  Model unmerged = model;
+  unmerged.unmerge_adapters();
+  return rounded_fingerprint_of(unmerged.backend(), std::as_const(unmerged).base_parameters());
 }
 
 }  // namespace detail
@@ -51,17 +46,16 @@ template <LlamaModel Model>
   requires(Model::Adapter::targets.bits != 0)
 void save_adapter(const Model& model, const std::filesystem::path& folder, const std::string& base_model = "") {
   using P = typename Model::Adapter;
-  Model handles = model;
   PeftAdapter adapter;
   adapter.rank = P::rank;
   adapter.alpha = P::alpha;
   adapter.dropout = P::dropout;
   adapter.targets = detail::target_names(P::targets);
   adapter.base_fingerprint = detail::base_fingerprint_of(model);
-  for (const auto& [name, parameter] : handles.adapter_parameters()) {
-    const std::string module = name.substr(0, name.size() - detail::suffix_a.size());
+  for (const auto& [name, parameter] : model.adapter_parameters()) {
+    const std::string module = name.substr(0, name.size() - detail::lora_suffix_a.size());
     LoraPair& pair = adapter.modules[module];
-    (name.ends_with(detail::suffix_a) ? pair.a : pair.b) = detail::on_host<float>(model.backend(), *parameter);
+    (name.ends_with(detail::lora_suffix_a) ? pair.a : pair.b) = detail::host_copy<float>(model.backend(), *parameter);
   }
   write_peft(folder, adapter, base_model);
 }
@@ -91,11 +85,11 @@ void load_adapter(Model& model, const std::filesystem::path& folder, BaseCheck c
   const Parameters<typename Model::Device> parameters = model.adapter_parameters();
   std::vector<Parameter<typename Model::Device>> loaded;
   for (const auto& [name, parameter] : parameters) {
-    const std::string module = name.substr(0, name.size() - detail::suffix_a.size());
+    const std::string module = name.substr(0, name.size() - detail::lora_suffix_a.size());
     const auto found = adapter.modules.find(module);
     require<FormatError>(found != adapter.modules.end(), "{}: holds no tensors for '{}', expected them for {}",
                          folder.string(), module, P::name());
-    const Tensor<float>& factor = name.ends_with(detail::suffix_a) ? found->second.a : found->second.b;
+    const Tensor<float>& factor = name.ends_with(detail::lora_suffix_a) ? found->second.a : found->second.b;
     require<ShapeError>(factor.shape() == parameter->shape(), "{}: tensor '{}' has shape {}, expected {}",
                         folder.string(), name, to_string(factor.shape()), to_string(parameter->shape()));
     Tensor<T> values(factor.shape());
@@ -114,14 +108,11 @@ void load_adapter(Model& model, const std::filesystem::path& folder, BaseCheck c
 template <LlamaModel Model>
 void save_linearized(const Model& model, const std::filesystem::path& folder,
                      const nlohmann::json& recipe = nlohmann::json::object()) {
-  using T = Scalar<typename Model::Device>;
-  Model handles = model;
-  std::vector<Tensor<T>> tensors;
+  std::vector<Tensor<Scalar<typename Model::Device>>> copies;
   std::vector<NamedTensor> named;
-  for (const auto& [name, parameter] : handles.attention_parameters()) {
-    tensors.push_back(detail::on_host<T>(model.backend(), *parameter));
-    const Shape shape = detail::stored_shape(name, parameter->shape());
-    named.emplace_back(name, std::as_const(tensors.back()).view().reshaped(shape));
+  for (const auto& [name, parameter] : model.attention_parameters()) {
+    const auto values = detail::on_host(model.backend(), *parameter, copies.emplace_back());
+    named.emplace_back(name, values.reshaped(detail::stored_shape(name, parameter->shape())));
   }
   write_method(folder, Model::Attention::name(), named, recipe, model.attention_of_layer(), detail::base_fingerprint_of(model));
   if constexpr (Model::Adapter::targets.bits != 0) save_adapter(model, folder / "adapter");

@@ -168,11 +168,19 @@ class Llama {
         [this](auto&& f) { visit_layers([&](auto& layer, const std::string& at) { layer.visit_adapter(at, f); }); });
   }
 
+  /// The same lists of a model that does not change.
+  ConstParameters<B> base_parameters() const { return read_only(listed().base_parameters()); }
+  ConstParameters<B> transfer_parameters() const { return read_only(listed().transfer_parameters()); }
+  ConstParameters<B> attention_parameters() const { return read_only(listed().attention_parameters()); }
+  ConstParameters<B> adapter_parameters() const { return read_only(listed().adapter_parameters()); }
+
   /// Switches all adapters on or off: off, the model is the base model at its cost.  Throws Error while merged.
   void use_adapters(bool on) {
     require<Error>(on || !merged_, "Llama::use_adapters: the adapters are merged into the weights; unmerge them first");
     for (auto& layer : layers_) layer.use_adapters(on);
+    uses_adapters_ = on;
   }
+  bool uses_adapters() const { return uses_adapters_; }
   /// Adds the adapters' updates to the weights, in storage of its own: the base weights, which others may share, stay
   /// as they are and come back, the very same, with `unmerge_adapters`.  A second call does nothing.
   void merge_adapters() {
@@ -196,6 +204,8 @@ class Llama {
   }
 
  private:
+  /// To make a list of parameters, which changes nothing.
+  Llama& listed() const { return const_cast<Llama&>(*this); }
   template <class F>
   void visit_layers(F&& f) {
     for (std::size_t i = 0; i < layers_.size(); ++i) f(layers_[i], fmt::format("model.layers.{}.", i));
@@ -216,6 +226,7 @@ class Llama {
   Norm<B> norm_;
   Parameter<B> head_;  // (V, C); empty if tied
   RopeTable<B> rope_;
+  bool uses_adapters_ = true;
   bool merged_ = false;
 };
 

@@ -27,23 +27,26 @@ Parameter<B> to_backend(const B& backend, Tensor<Scalar<B>> tensor) {
   }
 }
 
-/// A parameter in host memory as T; borrowed where it lies there as T.
+/// A copy of a parameter in host memory, as T.
 template <class T, Backend B>
-Tensor<T> on_host(const B& backend, const Parameter<B>& parameter) {
-  if constexpr (std::is_same_v<typename B::Space, Host> && std::is_same_v<T, Scalar<B>>) {
-    // The parameter may be trained on, but must outlive the tensor: it does, in the functions below.
-    return Tensor<T>(View<T>(const_cast<T*>(parameter.value().data), parameter.shape()), nullptr);
+Tensor<T> host_copy(const B& backend, const Parameter<B>& parameter) {
+  Tensor<Scalar<B>> copy(parameter.shape());
+  download(backend, parameter.value().data, copy.data(), parameter.size());
+  if constexpr (std::is_same_v<T, Scalar<B>>) {
+    return copy;
   } else {
-    Tensor<Scalar<B>> copy(parameter.shape());
-    download(backend, parameter.value().data, copy.data(), parameter.size());
-    if constexpr (std::is_same_v<T, Scalar<B>>) {
-      return copy;
-    } else {
-      Tensor<T> tensor(parameter.shape());
-      for (Index i = 0; i < tensor.size(); ++i) tensor.data()[i] = convert_value<T>(copy.data()[i]);
-      return tensor;
-    }
+    Tensor<T> tensor(parameter.shape());
+    for (Index i = 0; i < tensor.size(); ++i) tensor.data()[i] = convert_value<T>(copy.data()[i]);
+    return tensor;
   }
+}
+
+/// A parameter in host memory: where it lies, or in `copy` if that is elsewhere.
+template <Backend B>
+View<const Scalar<B>> on_host(const B& backend, const Parameter<B>& parameter, Tensor<Scalar<B>>& copy) {
+  if constexpr (in_host_memory<B>) return parameter.value();
+  copy = host_copy<Scalar<B>>(backend, parameter);
+  return std::as_const(copy).view();
 }
 
 /// The same elements under another shape.
@@ -114,12 +117,10 @@ template <LlamaModel Model>
 void save_llama(const Model& model, const std::filesystem::path& folder,
                 DType stored = dtype_of<Scalar<typename Model::Device>>) {
   using T = Scalar<typename Model::Device>;
-  Model handles = model;
-  std::vector<Tensor<T>> tensors;  // keeps what NamedTensor borrows
+  std::vector<Tensor<T>> copies;  // what NamedTensor borrows and does not lie in the model
   std::vector<NamedTensor> named;
-  for (const auto& [name, parameter] : handles.base_parameters()) {
-    tensors.push_back(detail::on_host<T>(model.backend(), *parameter));
-    named.emplace_back(name, std::as_const(tensors.back()).view(), stored);
+  for (const auto& [name, parameter] : model.base_parameters()) {
+    named.emplace_back(name, detail::on_host(model.backend(), *parameter, copies.emplace_back()), stored);
   }
   write_huggingface(folder, model.config(), named);
 }

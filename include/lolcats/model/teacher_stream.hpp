@@ -1,6 +1,7 @@
 // The teacher's residual stream, layer by layer, in the memory of one layer.
 #pragma once
 
+#include <lolcats/model/adapter_scope.hpp>
 #include <lolcats/nn/attention.hpp>
 #include <lolcats/tape/tape.hpp>
 #include <lolcats/tensor/sequences.hpp>
@@ -14,16 +15,13 @@ namespace lolcats {
 /// teacher's output goes on to the next layer.  So a layer's attention error depends on its own parameters alone.
 ///
 /// The stream x (M, C) between two layers lives outside the tape; all else disappears with the layer.  Adapters are
-/// off while the stream is alive and on afterwards.
+/// off while the stream is alive.
 template <class Model>
 class TeacherStream {
  public:
   using B = typename Model::Device;
 
-  TeacherStream(Tape<B>& tape, Model& model) : tape_(tape), model_(model) { model_.use_adapters(false); }
-  TeacherStream(const TeacherStream&) = delete;
-  TeacherStream& operator=(const TeacherStream&) = delete;
-  ~TeacherStream() { model_.use_adapters(true); }
+  TeacherStream(Tape<B>& tape, Model& model) : tape_(tape), model_(model), without_adapters_(model) {}
 
   /// Starts before layer 0.  `sequences` must outlive the pass.
   void start(std::span<const Index> tokens, const Sequences& sequences) {
@@ -79,6 +77,7 @@ class TeacherStream {
 
   Tape<B>& tape_;
   Model& model_;
+  WithoutAdapters<Model> without_adapters_;
   const Sequences* sequences_ = nullptr;
   Index layer_ = 0;
   Array<B> buffer_;

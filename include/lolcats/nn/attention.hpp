@@ -5,6 +5,7 @@
 #include <lolcats/nn/gate.hpp>
 #include <lolcats/ops/attention/state.hpp>
 
+#include <span>
 #include <string>
 #include <type_traits>
 
@@ -65,6 +66,9 @@ class AttentionLayer {
   using Window = typename A::Window;
   using Memory = MemoryOf<A>;
   static constexpr bool composed = has_maps<A> && !FeatureMap<Map>;
+  /// The policy as the operation sees it: composed maps are evaluated before.
+  using Policy = std::conditional_t<composed, detail::OverGivenFeatures<A>, A>;
+  static_assert(std::is_empty_v<Window> || std::is_same_v<A, Softmax<>>, "a model's window has its size in its type");
   static_assert(!composed || !caches<Memory>, "a cache maps keys again when they leave it, which composed maps cannot");
   static_assert(!composed || ComposedFeatureMap<Map, B>, "neither a FeatureMap nor a ComposedFeatureMap");
   static_assert(!(A::shared_maps && A::key_maps_per_group), "shared maps are per query head");
@@ -75,7 +79,7 @@ class AttentionLayer {
   /// (0: none), which Softmax<> takes; `width` C, which gates of the layer's input ask for.
   AttentionLayer(const B& backend, const Heads& heads, Index sliding_window, Index layer, std::uint64_t seed, Index width = 0)
       : heads_(heads), layer_(static_cast<std::uint64_t>(layer)) {
-    if constexpr (std::is_same_v<A, Softmax<>>) window_ = Window(sliding_window > 0 ? sliding_window : unlimited);
+    if constexpr (std::is_same_v<A, Softmax<>>) window_ = checkpoint_window(sliding_window);
     if constexpr (composed) {
       const std::uint64_t start = mix_bits(seed + static_cast<std::uint64_t>(layer));
       query_map_ = MapLayer(backend, heads, heads.queries, start);
@@ -114,16 +118,16 @@ class AttentionLayer {
     return attention<Policy>(tape, x.q, x.k, x.v, sequences, heads_, weights(tape, x), window_);
   }
 
-  /// The same for new tokens of sequences that `state` has read up to here; records nothing.
-  Var<B> step(Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences, AttentionState<B>& state) const {
+  /// The same for new tokens of sequences that `state` has read up to here, or of those among them that `chosen` names;
+  /// records nothing.
+  Var<B> step(Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences, AttentionState<B>& state,
+              std::span<const Index> chosen = {}) const {
     const typename Tape<B>::NoGradient quiet(tape);
-    return attention_step<Policy>(tape, x.q, x.k, x.v, sequences, heads_, state, weights(tape, x), window_);
+    return attention_step<Policy>(tape, x.q, x.k, x.v, sequences, heads_, state, weights(tape, x), window_, chosen);
   }
 
   const Heads& heads() const { return heads_; }
   const Window& window() const { return window_; }
-  /// For windows whose size is not in their type.
-  void set_window(const Window& window) { window_ = window; }
 
   /// What the operation computes with; composed maps and gates are evaluated here.
   AttentionWeights<B> weights([[maybe_unused]] Tape<B>& tape, [[maybe_unused]] const Qkv<B>& x) const {
@@ -198,7 +202,6 @@ class AttentionLayer {
   }
 
  private:
-  using Policy = std::conditional_t<composed, detail::OverGivenFeatures<A>, A>;
   using MapLayer = typename detail::MapLayerOf<B, Map>::type;
   using Gates = std::conditional_t<decays<Memory>, GateLayer<B, typename Memory::Gate>, detail::NoGates>;
 

@@ -7,6 +7,7 @@
 #include <lolcats/ops/elementwise/elementwise.hpp>
 #include <lolcats/ops/rope/rope.hpp>
 
+#include <span>
 #include <string>
 
 namespace lolcats {
@@ -80,11 +81,12 @@ class DecoderLayer {
     return finish(tape, x, attend_softmax(tape, project(tape, x, sequences, table), sequences));
   }
 
-  /// `forward` for new tokens of sequences that `state` has read up to here; records nothing.
-  Var<B> step(Tape<B>& tape, Var<B> x, const Sequences& sequences, const RopeTable<B>& table,
-              AttentionState<B>& state) const {
+  /// `forward` for new tokens of sequences that `state` has read up to here, or of those among them that `chosen` names;
+  /// records nothing.
+  Var<B> step(Tape<B>& tape, Var<B> x, const Sequences& sequences, const RopeTable<B>& table, AttentionState<B>& state,
+              std::span<const Index> chosen = {}) const {
     const typename Tape<B>::NoGradient quiet(tape);
-    return finish(tape, x, attention_.step(tape, project(tape, x, sequences, table), sequences, state));
+    return finish(tape, x, attention_.step(tape, project(tape, x, sequences, table), sequences, state, chosen));
   }
 
   LayerAttention<B, A>& attention() { return attention_; }
@@ -128,11 +130,9 @@ class DecoderLayer {
  private:
   template <class F>
   void visit_projections(const std::string& at, F&& f) {
-    f(at + "self_attn.q_proj", q_);
-    f(at + "self_attn.k_proj", k_);
-    f(at + "self_attn.v_proj", v_);
-    f(at + "self_attn.o_proj", o_);
-    mlp_.visit_projections(at + "mlp.", f);
+    const auto visit = [&](auto& projection) { f(at + std::string(module_of(projection.which)), projection); };
+    visit(q_), visit(k_), visit(v_), visit(o_);
+    mlp_.visit_projections(visit);
   }
 
   Norm<B> input_norm_;

@@ -39,10 +39,12 @@ concept ComposedFeatureMap = Backend<B> && !FeatureMap<M> && requires(
 // clang-format on
 
 /// Hybrid or, with W = Nothing, linear attention over a composed map: near keys by softmax, far keys by features.  Its memory is
-/// Sum: a cache maps keys again when they leave it, which composed maps cannot.
+/// Sum: a cache maps keys again when they leave it, which composed maps cannot.  Of the options it takes SharedMaps and, beside
+/// near keys, Affine.
 template <class M, Window W, class... Options>
   requires(W::has_far && !FeatureMap<M> && detail::known_options<Options...> &&
-           !detail::has_option<KeyMapsPerGroup, Options...> && detail::memories_among<Options...> == 0)
+           !detail::has_option<KeyMapsPerGroup, Options...> && detail::memories_among<Options...> == 0 &&
+           detail::window_dropouts_among<Options...> == 0 && (W::has_near || !detail::has_option<Affine, Options...>))
 struct Composed {
   using Map = M;
   using Window = W;

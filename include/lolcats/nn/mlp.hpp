@@ -4,8 +4,6 @@
 #include <lolcats/nn/projection.hpp>
 #include <lolcats/ops/swiglu/swiglu.hpp>
 
-#include <string>
-
 namespace lolcats {
 
 /// y (M, C) = (silu(x gate^T) * (x up^T)) down^T, each projection adapted where P says so.
@@ -20,12 +18,10 @@ class Mlp {
 
   Var<B> operator()(Tape<B>& tape, Var<B> x) const { return down_(tape, swiglu(tape, gate_(tape, x), up_(tape, x))); }
 
-  /// f(name, projection) for each of the three.
+  /// f(projection) for each of the three.
   template <class F>
-  void visit_projections(const std::string& at, F&& f) {
-    f(at + "gate_proj", gate_);
-    f(at + "up_proj", up_);
-    f(at + "down_proj", down_);
+  void visit_projections(F&& f) {
+    f(gate_), f(up_), f(down_);
   }
 
  private:

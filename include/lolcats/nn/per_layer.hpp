@@ -34,8 +34,9 @@ class PerLayerAttention {
   Var<B> operator()(Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences) const {
     return visit([&](const auto& attention) { return attention(tape, x, sequences); });
   }
-  Var<B> step(Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences, AttentionState<B>& state) const {
-    return visit([&](const auto& attention) { return attention.step(tape, x, sequences, state); });
+  Var<B> step(Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences, AttentionState<B>& state,
+              std::span<const Index> chosen = {}) const {
+    return visit([&](const auto& attention) { return attention.step(tape, x, sequences, state, chosen); });
   }
   const Heads& heads() const { return heads_; }
 

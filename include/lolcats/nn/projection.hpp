@@ -3,6 +3,7 @@
 
 #include <lolcats/core/parallel.hpp>
 #include <lolcats/core/rng.hpp>
+#include <lolcats/nn/fresh_parameter.hpp>
 #include <lolcats/ops/lora_linear/lora_linear.hpp>
 #include <lolcats/policy/lora.hpp>
 
@@ -16,25 +17,10 @@ namespace lolcats {
 
 namespace detail {
 
-/// Which random numbers belong to what.  Initial values come from (model seed, stream), dropout from (tape seed,
-/// stream); the blocks keep the two apart even where both seeds are the same.
-inline constexpr std::uint64_t adapter_streams = std::uint64_t{1} << 32;
-inline constexpr std::uint64_t map_streams = std::uint64_t{2} << 32;
-inline constexpr std::uint64_t base_streams = std::uint64_t{3} << 32;
-inline constexpr std::uint64_t window_streams = std::uint64_t{4} << 32;
-
 /// The stream of one projection of one layer; unique in a model.
 constexpr std::uint64_t projection_stream(Index layer, Projections which) {
   return static_cast<std::uint64_t>(layer) * 8 +
          static_cast<std::uint64_t>(std::countr_zero(static_cast<unsigned>(which)));
-}
-
-/// A fresh array with the given values.
-template <Backend B>
-Parameter<B> make_parameter(const B& backend, const Shape& shape, const std::vector<double>& values) {
-  Array<B> array(shape);
-  backend.from_host(values.data(), array.data(), array.size());
-  return Parameter<B>(std::move(array));
 }
 
 /// w (O, I) + scale * b (O, R) a (R, I) in storage of its own: in double, a block of rows at a time, rounded once.
@@ -85,6 +71,7 @@ struct NoLowRank {};
 template <Backend B, AdapterPolicy P, Projections Which>
 class Projection {
  public:
+  static constexpr Projections which = Which;
   static constexpr bool adapted = P::targets.contains(Which);
 
   Projection() = default;

@@ -176,9 +176,13 @@ concept AttentionPolicy = Window<typename A::Window> && requires {
 };
 // clang-format on
 
-/// Does the attention read far keys, that is, does it have feature maps?
+/// Does the attention have feature maps?
 template <AttentionPolicy A>
 inline constexpr bool has_maps = !std::is_same_v<typename A::Map, NoMap>;
+
+/// Does an attention with this map and window read far keys through features?
+template <class Map, Window W>
+inline constexpr bool reads_far = W::has_far && !std::is_same_v<Map, NoMap>;
 
 namespace detail {
 template <class A>

@@ -5,7 +5,6 @@
 #include <lolcats/core/index.hpp>
 #include <lolcats/policy/ratio.hpp>
 
-#include <array>
 #include <concepts>
 #include <string>
 #include <string_view>
@@ -14,6 +13,24 @@ namespace lolcats {
 
 /// The projections of a decoder layer.
 enum class Projections : unsigned { q = 1, k = 2, v = 4, o = 8, gate = 16, up = 32, down = 64 };
+
+/// How a projection is called: in names of types, and in a layer of Hugging Face's Llama.
+struct ProjectionName {
+  Projections projection;
+  std::string_view word;
+  std::string_view module;
+};
+inline constexpr ProjectionName projection_names[] = {
+    {Projections::q, "q", "self_attn.q_proj"}, {Projections::k, "k", "self_attn.k_proj"},
+    {Projections::v, "v", "self_attn.v_proj"}, {Projections::o, "o", "self_attn.o_proj"},
+    {Projections::gate, "gate", "mlp.gate_proj"}, {Projections::up, "up", "mlp.up_proj"},
+    {Projections::down, "down", "mlp.down_proj"}};
+constexpr std::string_view module_of(Projections projection) {
+  for (const ProjectionName& name : projection_names) {
+    if (name.projection == projection) return name.module;
+  }
+  return {};
+}
 
 /// A set of projections: Targets{Projections::q, Projections::v}, or the ready-made `qkvo`.
 struct Targets {
@@ -33,13 +50,11 @@ inline constexpr Targets qkvo{Projections::q, Projections::k, Projections::v, Pr
 
 /// "qkvo", "vo", "qkvo+gate+up+down".
 inline std::string to_string(Targets targets) {
-  using enum Projections;
   std::string text;
-  for (const auto& [projection, letter] : {std::pair{q, "q"}, {k, "k"}, {v, "v"}, {o, "o"}}) {
-    if (targets.contains(projection)) text += letter;
-  }
-  for (const auto& [projection, word] : {std::pair{gate, "gate"}, {up, "up"}, {down, "down"}}) {
-    if (targets.contains(projection)) text += (text.empty() ? "" : "+") + std::string(word);
+  for (const auto& [projection, word, module] : projection_names) {
+    if (!targets.contains(projection)) continue;
+    if (word.size() > 1 && !text.empty()) text += '+';
+    text += word;
   }
   return text;
 }

@@ -1,4 +1,4 @@
-// A number between policies: a ratio as a template argument.
+// A number with a fraction as a template argument.
 #pragma once
 
 namespace lolcats {

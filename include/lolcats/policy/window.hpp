@@ -2,17 +2,15 @@
 #pragma once
 
 #include <lolcats/core/error.hpp>
-#include <lolcats/core/index.hpp>
+#include <lolcats/policy/size.hpp>
 
 #include <algorithm>
 #include <concepts>
 #include <limits>
 #include <string>
+#include <type_traits>
 
 namespace lolcats {
-
-/// As a template argument: the size is given to the constructor instead.
-inline constexpr Index dynamic = -1;
 
 /// A window without bound.
 inline constexpr Index unlimited = std::numeric_limits<Index>::max() / 4;
@@ -39,6 +37,13 @@ concept Window = std::copyable<W> && requires(const W window, Index n) {
 // clang-format on
 
 namespace detail {
+/// The window of a type that says its size; one that does not must be given.
+template <Window W>
+  requires std::is_empty_v<W>
+constexpr W window_of_type() {
+  return {};
+}
+
 template <Index Size>
 struct WindowSize {
   static_assert(Size > 0, "a window holds at least one key");
@@ -48,7 +53,6 @@ template <>
 struct WindowSize<dynamic> {
   Index size = 1;
 };
-inline std::string size_name(Index size) { return size == dynamic ? "dynamic" : std::to_string(size); }
 }  // namespace detail
 
 /// Every past key is near: causal softmax attention (LoLCATs, arXiv:2410.10254, Eq. 1).
@@ -91,6 +95,9 @@ struct Sliding : private detail::WindowSize<Width> {
   static constexpr Index period() { return 1; }
   static std::string name() { return "sliding<" + detail::size_name(Width) + ">"; }
 };
+
+/// The window of a checkpoint's own softmax; `sliding_window` is what its config says, 0 for none.
+constexpr Sliding<> checkpoint_window(Index sliding_window) { return Sliding<>(sliding_window > 0 ? sliding_window : unlimited); }
 
 /// Own tile of `Width` keys and the `Tiles` - 1 tiles before it are near; a whole tile leaves at once.
 ///

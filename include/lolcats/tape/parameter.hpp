@@ -3,6 +3,7 @@
 
 #include <lolcats/backend/backend.hpp>
 
+#include <string>
 #include <vector>
 
 namespace lolcats {
@@ -51,7 +52,7 @@ class Parameter {
   View<Real<B>> master() { return master_.view(); }
   View<Real<B>> gradient() { return gradient_.view(); }
 
-  operator Weight<B>() const { return {value_.view(), const_cast<Array<B, Real<B>>&>(gradient_).view()}; }
+  operator Weight<B>() const { return {value_.view(), gradient_.view()}; }
   Weight<B> frozen() const { return {value_.view(), {}}; }
 
   /// Replaces borrowed or shared storage by a private copy.
@@ -84,7 +85,7 @@ class Parameter {
  private:
   Array<B> value_;
   Array<B, Real<B>> master_;
-  Array<B, Real<B>> gradient_;
+  mutable Array<B, Real<B>> gradient_;  // backward passes add to it while the model itself does not change
 };
 
 /// A parameter with the name it has in a checkpoint.
@@ -96,5 +97,22 @@ struct NamedParameter {
 
 template <Backend B>
 using Parameters = std::vector<NamedParameter<B>>;
+
+/// The same to look at.
+template <Backend B>
+struct NamedConstParameter {
+  std::string name;
+  const Parameter<B>* parameter = nullptr;
+};
+
+template <Backend B>
+using ConstParameters = std::vector<NamedConstParameter<B>>;
+
+template <Backend B>
+ConstParameters<B> read_only(const Parameters<B>& parameters) {
+  ConstParameters<B> list;
+  for (const auto& [name, parameter] : parameters) list.push_back({name, parameter});
+  return list;
+}
 
 }  // namespace lolcats

@@ -38,6 +38,7 @@ class Sequences {
                           e.row, e.length, e.position, rows_);
       end = e.row + e.length;
       longest_ = std::max(longest_, e.length);
+      tokens_ += e.length;
     }
   }
 
@@ -51,12 +52,16 @@ class Sequences {
   Index rows() const { return rows_; }
   Index count() const { return static_cast<Index>(extents_.size()); }
   Index longest() const { return longest_; }
+  /// Rows that belong to a sequence, and whether there are others.
+  Index tokens() const { return tokens_; }
+  bool padded() const { return tokens_ < rows_; }
   const Extent& operator[](Index n) const { return extents_[static_cast<std::size_t>(n)]; }
   std::span<const Extent> extents() const { return extents_; }
 
  private:
   Index rows_ = 0;
   Index longest_ = 0;
+  Index tokens_ = 0;
   std::vector<Extent> extents_;
 };
 

@@ -102,7 +102,6 @@ class Fixture {
     }
     return left;
   }
-  void forget_checks() { checked_.clear(); }
   /// Whole models round at every operation: bf16 may differ by so many times more.
   void expect_roundings(double times) { roundings_ = times; }
 

@@ -1,4 +1,4 @@
-// The attention of design section 1 as plain N x N loops in double: takes raw numbers only.
+// The attention of policy/attention.hpp as plain N x N loops in double: takes raw numbers only.
 #pragma once
 
 #include <lolcats/core/index.hpp>

@@ -2,12 +2,11 @@
 #pragma once
 
 #include <lolcats/core/version.hpp>
+#include <lolcats/data/row_groups.hpp>
 #include <lolcats/distributed/communicator.hpp>
 #include <lolcats/tape/parameter.hpp>
 #include <lolcats/train/recipe_fields.hpp>
 
-#include <algorithm>
-#include <numeric>
 #include <span>
 #include <string>
 #include <string_view>
@@ -99,17 +98,6 @@ void sum_gradients(Communicator& communicator, const B& backend, const Parameter
   for_all([&](View<Real<B>> gradient, Real<B>* at) { backend.copy(gradient.data, at, gradient.size()); });
   communicator.sum(std::span<Real<B>>(flat.data(), static_cast<std::size_t>(total)));
   for_all([&](View<Real<B>> gradient, Real<B>* at) { backend.copy(at, gradient.data, gradient.size()); });
-}
-
-/// Calls f(rows) for groups of at most `size` rows of a data set, in order.
-template <class F>
-void for_row_groups(Index rows, Index size, F&& f) {
-  std::vector<Index> group;
-  for (Index first = 0; first < rows; first += size) {
-    group.resize(static_cast<std::size_t>(std::min(size, rows - first)));
-    std::iota(group.begin(), group.end(), first);
-    f(std::span<const Index>(group));
-  }
 }
 
 /// The sums over all groups of rows of what f(rows, values) finds: `count` numbers that are 0 before.  The groups are

@@ -89,13 +89,6 @@ inline constexpr bool compares_weights = FeatureMap<typename A::Map>;
 template <AttentionPolicy... A>
 inline constexpr bool compares_weights<PerLayer<A...>> = ((!has_maps<A> || FeatureMap<typename A::Map>) && ...);
 
-/// Tokens that belong to a sequence; padding does not count.
-inline Index count_tokens(const Sequences& sequences) {
-  Index tokens = 0;
-  for (const Extent& e : sequences.extents()) tokens += e.length;
-  return tokens;
-}
-
 /// The loss of layers [first, last), and its gradient layer by layer.
 template <class Model, TrainingData Validation>
 class TransferTask {
@@ -125,7 +118,7 @@ class TransferTask {
                          options.xent_factor, A::name());
   }
 
-  Index supervised(const TransferBatch& b) const { return count_tokens(b.batch.sequences); }
+  Index supervised(const TransferBatch& b) const { return b.batch.sequences.tokens(); }
 
   double step(const TransferBatch& b, const MicroStep& at) {
     tape_.seed = at.seed;
@@ -204,7 +197,7 @@ class TransferTask {
               if constexpr (has_maps<Policy>) {
                 const Loss<B> entropy = weight_cross_entropy<Policy>(
                     tape_, qkv.q, qkv.k, b.batch.sequences, attention.heads(), attention.weights(tape_, qkv), attention.window(),
-                    Sliding<>(config.sliding_window > 0 ? config.sliding_window : unlimited),
+                    checkpoint_window(config.sliding_window),
                     share * options_.xent_factor / heads);
                 loss = add(tape_, loss, entropy);
               }

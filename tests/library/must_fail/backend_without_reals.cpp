@@ -1,5 +1,5 @@
 // A type that only stores numbers is no backend.
-// expected: constraint
+// expected: Backend<
 #include <lolcats/backend/cpu.hpp>
 #include <lolcats/tape/tape.hpp>
 

@@ -1,5 +1,5 @@
 // A size is given as a template argument or to the constructor, not both.
-// expected: no matching function|constraint
+// expected: Width == (lolcats::)?dynamic
 #include <lolcats/policy/window.hpp>
 
 using namespace lolcats;

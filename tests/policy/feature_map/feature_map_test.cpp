@@ -66,8 +66,15 @@ struct NoConstants {
     return dphi[0];
   }
 };
+struct NoFloor : ArchetypeMap {  // clamped at nothing
+  static constexpr bool clamped = true;
+};
+struct NoStart : Complete {
+  struct Initialization {};
+};
 
 static_assert(FeatureMap<Complete> && FeatureMap<ArchetypeMap>);
+static_assert(!FeatureMap<NoFloor> && !FeatureMap<NoStart>);
 static_assert(!FeatureMap<NoMapName>);
 static_assert(!FeatureMap<NoPullback>);
 static_assert(!FeatureMap<NoFeatures>);

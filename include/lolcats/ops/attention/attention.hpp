@@ -39,6 +39,9 @@ struct AttentionWeights {
   Weight<B> cache_sizes{};   // (G) in any shape, at most the size of the cache; null: all have that
 };
 
+/// Added to the denominator where no near key keeps it away from zero [QUIRKS 3].
+inline constexpr double linear_epsilon = 1e-12;
+
 /// Row statistics that the backward pass needs; each (M, H).
 template <Backend B>
 struct AttentionStatistics {
@@ -153,7 +156,7 @@ void check_attention(const Shape& q, const Shape& k, const Shape& v, const Seque
 /// Throws ShapeError naming the argument.
 template <AttentionPolicy A, Backend B>
 Var<B> attention(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequences& sequences, const Heads& heads,
-                 const AttentionWeights<B>& weights = {}, typename A::Window window = {}) {
+                 const AttentionWeights<B>& weights = {}, typename A::Window window = detail::window_of_type<typename A::Window>()) {
   using W = typename A::Window;
   using Kernel = AttentionKernel<B, typename A::Map, W, MemoryOf<A>>;
   detail::check_attention<A>(q.shape(), k.shape(), v.shape(), sequences, heads, weights);
@@ -165,7 +168,8 @@ Var<B> attention(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequences& s
                       weights.gate_bias.trained() || wants(weights.gate) ||
                       (given && (wants(weights.query_features) || wants(weights.key_features)));
 
-  AttentionProblem<B, W> problem{heads, &sequences, window, A::affine, q.value(), k.value(), v.value(), weights};
+  AttentionProblem<B, W> problem{.heads = heads, .sequences = &sequences, .window = window, .affine = A::affine,
+                                 .q = q.value(), .k = k.value(), .v = v.value(), .weights = weights};
   auto [y, out] = tape.result(q.shape(), wanted);
   AttentionStatistics<B> statistics;
   if (y.wants_gradient()) {

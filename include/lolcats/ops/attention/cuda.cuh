@@ -1,4 +1,7 @@
 // The attention kernel on a GPU: fused kernels where they fit, the general ones everywhere else.
+//
+// AttentionPaths says at compile time which families a policy may need, and only those are compiled; which of them takes a
+// problem is asked once per call.
 #pragma once
 
 #include <lolcats/ops/attention/cuda_general.cuh>
@@ -16,11 +19,13 @@ struct AttentionKernel<Cuda<T>, Map, W, M> {
     [[maybe_unused]] const AttentionPath path = Paths::forward(p);
     if constexpr (Paths::softmax_fits) {
       if (path == AttentionPath::softmax) return hopper::softmax_forward(backend, p, y, statistics);
-    } else if (path == AttentionPath::fused) {
+    } else {
       if constexpr (Paths::forward_fits) {
-        if (hopper::takes_forward<Map>(p)) return hopper::forward<Map>(backend, p, y, statistics);
+        if (path == AttentionPath::fused) return hopper::forward<Map>(backend, p, y, statistics);
       }
-      if constexpr (Paths::tiles_fit) return hopper::forward_by_tiles<Map>(backend, p, y, statistics);
+      if constexpr (Paths::tiles_fit) {
+        if (path == AttentionPath::tiles) return hopper::forward_by_tiles<Map>(backend, p, y, statistics);
+      }
     }
     general::forward<Map, M>(backend, p, y, statistics);
   }

@@ -140,4 +140,85 @@ void pull_map(cudaStream_t stream, const MapInputs<T>& in, int tiles, float* dph
   if (Map::bias == Bias::head) add(bias_parts, bias_size, in.width, in.maps, bias.gradient.data + first_map);
 }
 
+/// The way back through feature maps: dz (M, maps, dz_stride, of which f are used), W (maps, D, f).
+template <class T>
+struct ThroughMap {
+  const float* dz = nullptr;
+  int dz_stride = 0;
+  const T* map = nullptr;
+  int size = 0;   // D
+  int width = 0;  // f
+  int maps = 0;
+  bool skip = false;  // x goes into z directly, too
+};
+
+/// sums (64, D), tiles side by side, += dz W^T (+ dz) of `count` rows from `row` on through map m; a and b are scratch tiles.
+template <class T>
+__device__ __forceinline__ void add_through_map(float* sums, float* a, float* b, const ThroughMap<T>& p, int m,
+                                                std::int64_t row, int count) {
+  const Rows<float> dz{p.dz + (row * p.maps + m) * p.dz_stride, static_cast<std::int64_t>(p.maps) * p.dz_stride,
+                       p.width};
+  const int size = p.size;
+  const Rows<T> weight{p.map + static_cast<std::int64_t>(m) * size * p.width, p.width, p.width};
+  for (int f = 0; f < p.width; f += tile) {
+    for (int d = 0; d < size; d += tile) {
+      __syncthreads();
+      if (d == 0) stage(a, dz, 0, count, f);        // (64, 64 of f)
+      stage(b, weight, d, min(tile, size - d), f);  // (64 of D, 64 of f)
+      __syncthreads();
+      product<T, Depth::inner, Depth::inner>(a, b, min(tile, p.width - f), min(tile, size - d),
+                                             [&](int r, int c, float sum) {
+                                               float& to = wide_at(sums, r, d + c);
+                                               to += sum;
+                                               if (p.skip && f == d && f + c < p.width) to += a[r * tile_stride + c];
+                                             });
+    }
+  }
+}
+
+/// `count` rows of (64, D), tiles side by side, into a matrix.
+template <class T>
+__device__ __forceinline__ void write_rows(const float* sums, T* to, std::int64_t stride, int count, int size,
+                                           bool add) {
+  for (int i = static_cast<int>(threadIdx.x); i < count * size; i += tile_threads) {
+    const int r = i / size, c = i % size;
+    T& at = to[r * stride + c];
+    const float sum = wide_at(const_cast<float*>(sums), r, c);
+    at = cuda::from_float<T>(add ? cuda::to_float(at) + sum : sum);
+  }
+}
+
+/// Bytes of so many tiles; throws ConfigError where a block cannot have that much.
+inline std::size_t pull_shared_bytes(int tiles, int size) {
+  const std::size_t bytes = sizeof(float) * static_cast<std::size_t>(tiles) * tile_floats;
+  require<ConfigError>(
+      bytes <= cuda::device().shared_per_block,
+      "attention: the gradients of heads of size {} need {} bytes of shared memory, expected at most {}", size, bytes,
+      cuda::device().shared_per_block);
+  return bytes;
+}
+
+/// dx (M, maps * D) of 64 rows and one map: what comes back through it.  Grid: tiles of rows, maps.
+template <class T>
+__global__ void __launch_bounds__(tile_threads, 2) pull_inputs(ThroughMap<T> p, int rows, T* dx, bool add) {
+  extern __shared__ float4 shared[];
+  float* a = reinterpret_cast<float*>(shared);
+  float* b = a + tile_floats;
+  float* sums = b + tile_floats;  // (64, D), tiles side by side
+  const int m = static_cast<int>(blockIdx.y), first = static_cast<int>(blockIdx.x) * tile, count = min(tile, rows - first);
+  for (int i = static_cast<int>(threadIdx.x); i < (p.size + tile - 1) / tile * tile_floats; i += tile_threads) sums[i] = 0;
+  add_through_map(sums, a, b, p, m, first, count);
+  __syncthreads();
+  const std::int64_t stride = static_cast<std::int64_t>(p.maps) * p.size;
+  write_rows(sums, dx + first * stride + static_cast<std::int64_t>(m) * p.size, stride, count, p.size, add);
+}
+
+template <class T>
+void launch_pull_inputs(cudaStream_t stream, const ThroughMap<T>& p, Index rows, const Sink<T>& dx) {
+  cuda::launch("feature_map: gradient of x", pull_inputs<T>,
+               {dim3(cuda::blocks_for(rows, tile), static_cast<unsigned>(p.maps)), tile_threads, stream,
+                pull_shared_bytes(2 + (p.size + tile - 1) / tile, p.size)},
+               p, static_cast<int>(rows), dx.gradient.data, dx.add);
+}
+
 }  // namespace lolcats::general

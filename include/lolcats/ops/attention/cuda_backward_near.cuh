@@ -1,6 +1,7 @@
 // Attention backward on a GPU, general path: q, k and v through near keys.
 #pragma once
 
+#include <lolcats/ops/attention/cuda_backward_maps.cuh>
 #include <lolcats/ops/attention/cuda_forward.cuh>
 
 namespace lolcats::general {
@@ -15,14 +16,8 @@ struct PullNear {
   const T* dy = nullptr;            // (M, H * D)
   const float* delta = nullptr;     // (M, H)
   const float* far_dots = nullptr;  // (M, heads here): phi_q . dphi_q, or null
-  /// The way back through the feature map: dz (M, maps, dz_stride of which f are used), W (maps, D, f); or null.
-  const float* dz = nullptr;
-  int dz_stride = 0;
-  const T* map = nullptr;
-  int width = 0;  // f
-  int maps = 0;
-  int map_group = 1;  // query heads that share a map
-  bool skip = false;  // x goes into z directly, too
+  ThroughMap<T> through;            // the way back through the feature map; without dz there is none
+  int map_group = 1;                // query heads that share a map
 };
 
 /// p / den and ds of one block, from scores and dy . v (64 queries, 64 keys), in place.  Thread row = threadIdx.x / 4.
@@ -58,41 +53,6 @@ __device__ __forceinline__ void pull_weights(const PullNear<T>& p, float* scores
       s = g = 0;
     }
   });
-}
-
-/// sums (64, D) = scale * sums + dz W^T (+ dz): adds what comes back through the map.
-template <class T>
-__device__ __forceinline__ void add_through_map(float* sums, float* a, float* b, const PullNear<T>& p, int m,
-                                                std::int64_t row, int count) {
-  const Rows<float> dz{p.dz + (row * p.maps + m) * p.dz_stride, static_cast<std::int64_t>(p.maps) * p.dz_stride,
-                       p.width};
-  const int size = p.forward.heads.size;
-  const Rows<T> weight{p.map + static_cast<std::int64_t>(m) * size * p.width, p.width, p.width};
-  for (int f = 0; f < p.width; f += tile) {
-    for (int d = 0; d < size; d += tile) {
-      __syncthreads();
-      if (d == 0) stage(a, dz, 0, count, f);        // (64, 64 of f)
-      stage(b, weight, d, min(tile, size - d), f);  // (64 of D, 64 of f)
-      __syncthreads();
-      product<T, Depth::inner, Depth::inner>(a, b, min(tile, p.width - f), min(tile, size - d),
-                                             [&](int r, int c, float sum) {
-                                               float& to = wide_at(sums, r, d + c);
-                                               to += sum;
-                                               if (p.skip && f == d && f + c < p.width) to += a[r * tile_stride + c];
-                                             });
-    }
-  }
-}
-
-template <class T>
-__device__ __forceinline__ void write_rows(const float* sums, T* to, std::int64_t stride, int count, int size,
-                                           bool add) {
-  for (int i = static_cast<int>(threadIdx.x); i < count * size; i += tile_threads) {
-    const int r = i / size, c = i % size;
-    T& at = to[r * stride + c];
-    const float sum = wide_at(const_cast<float*>(sums), r, c);
-    at = cuda::from_float<T>(add ? cuda::to_float(at) + sum : sum);
-  }
 }
 
 /// dq of 64 queries of one head.  Grid: tiles of queries, heads.
@@ -135,7 +95,7 @@ __global__ void __launch_bounds__(tile_threads, 2) pull_queries(PullNear<T> p, T
       }
     }
   }
-  if (p.dz) add_through_map(sums, a, b, p, head, q_row, count);
+  if (p.through.dz) add_through_map(sums, a, b, p.through, head, q_row, count);
   __syncthreads();
   const std::int64_t stride = q.stride;
   write_rows(sums, dq + q_row * stride + static_cast<std::int64_t>(f.heads.query_head(head)) * size, stride, count,
@@ -202,9 +162,9 @@ __global__ void __launch_bounds__(tile_threads) pull_keys(PullNear<T> p, KeySink
       }
     }
   }
-  if (to.dk && p.dz) {
+  if (to.dk && p.through.dz) {
     const int maps = f.heads.group / p.map_group;  // of this key/value head
-    for (int m = local * maps; m < (local + 1) * maps; ++m) add_through_map(dk, a, b, p, m, k_row, keys);
+    for (int m = local * maps; m < (local + 1) * maps; ++m) add_through_map(dk, a, b, p.through, m, k_row, keys);
   }
   __syncthreads();
   if (to.dv && to.dv_far) {
@@ -220,16 +180,6 @@ __global__ void __launch_bounds__(tile_threads) pull_keys(PullNear<T> p, KeySink
   const std::int64_t at = k_row * k.stride + static_cast<std::int64_t>(key_head) * size;
   if (to.dk) write_rows(dk, to.dk + at, k.stride, keys, size, to.add_k);
   if (to.dv) write_rows(dv, to.dv + at, k.stride, keys, size, to.add_v);
-}
-
-/// Bytes of so many tiles; throws ConfigError where a block cannot have that much.
-inline std::size_t pull_shared_bytes(int tiles, int size) {
-  const std::size_t bytes = sizeof(float) * static_cast<std::size_t>(tiles) * tile_floats;
-  require<ConfigError>(
-      bytes <= cuda::device().shared_per_block,
-      "attention: the gradients of heads of size {} need {} bytes of shared memory, expected at most {}", size, bytes,
-      cuda::device().shared_per_block);
-  return bytes;
 }
 
 template <class T>

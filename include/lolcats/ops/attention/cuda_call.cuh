@@ -18,7 +18,7 @@ class Call {
  public:
   using B = Cuda<T>;
   static constexpr bool near = W::has_near;
-  static constexpr bool far = W::has_far && !std::is_same_v<Map, NoMap>;
+  static constexpr bool far = reads_far<Map, W>;
   static constexpr bool given = std::is_same_v<Map, GivenFeatures>;
   static constexpr bool gated = far && decays<M>;
   static constexpr bool cached = caches<M>;
@@ -47,9 +47,12 @@ class Call {
   /// All heads.
   HeadRange all_heads() const {
     const Heads& n = p_.heads;
-    return {static_cast<int>(n.queries), static_cast<int>(n.keys),     static_cast<int>(n.group()),
-            static_cast<int>(n.size),    static_cast<int>(features()), 0,
-            static_cast<int>(n.queries)};
+    return {.queries = static_cast<int>(n.queries),
+            .keys = static_cast<int>(n.keys),
+            .group = static_cast<int>(n.group()),
+            .size = static_cast<int>(n.size),
+            .features = static_cast<int>(features()),
+            .count = static_cast<int>(n.queries)};
   }
   /// Calls run(range) for groups of heads of which `floats` per row and query head fit into the budget.
   template <class F>
@@ -200,13 +203,6 @@ class Call {
   B backend_;
   const AttentionProblem<B, W>& p_;
 };
-
-/// Are there rows that no sequence holds?
-inline bool has_padding(const Sequences& sequences) {
-  Index rows = 0;
-  for (const Extent& e : sequences.extents()) rows += e.length;
-  return rows < sequences.rows();
-}
 
 /// y (M, H * D) and, unless null, the row statistics (M, H), of the heads of a range.  Key features come from `given_keys`
 /// where the policy gives them; `running` is the gate's G; S and z of decoding slots, by segment, where there are such.

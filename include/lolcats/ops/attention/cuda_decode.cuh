@@ -231,7 +231,7 @@ __global__ void __launch_bounds__(tile_threads, 3)
     }
     denominator += cuda::block_sum<tile_threads>(weight);
   }
-  if (!p.near) denominator += linear_epsilon;
+  if (!p.near) denominator += static_cast<float>(linear_epsilon);
 
   const float inverse = 1.0F / denominator;
 #pragma unroll

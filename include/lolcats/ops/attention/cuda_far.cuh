@@ -37,7 +37,7 @@ struct HeadRows {
 ///   in reverse     dphi_k and dv        left = v or phi_k, right = dy or phi_q, values = phi_q or dy
 ///
 /// `reverse` counts i and j from the end of a sequence, which turns "keys before" into "queries behind"; `bounds` then
-/// are WindowBounds::ends.  Sinks are far for nobody: keys before `sinks` enter no sum, and have none.
+/// are those of window_ends.  Sinks are far for nobody: keys before `sinks` enter no sum, and have none.
 ///
 /// With a gate, every product of i and j has the factor exp(-|G_i - G_j|).  The state is as of some token on the way, and no
 /// exponent is ever positive: what enters the state has decayed up to there, what leaves it decays from there on.

@@ -232,17 +232,16 @@ __global__ void copy_rows(MapInputs<T> in, float* phi) {
   }
 }
 
-/// And back: x's gradient (M, ...) gets, or is increased by, the sum over the `heads` dphi of one map.
+/// And back: x's gradient (M, ...) gets, or is increased by, dphi.
 template <class T>
-__global__ void sum_rows(MapInputs<T> in, const float* dphi, int heads, T* to, bool add) {
+__global__ void copy_rows_back(MapInputs<T> in, const float* dphi, T* to, bool add) {
   const auto [row, count] = in.block(static_cast<int>(blockIdx.x));
   const int m = static_cast<int>(blockIdx.y);
   for (int i = static_cast<int>(threadIdx.x); i < count * in.size; i += tile_threads) {
     const int r = i / in.size, c = i % in.size;
-    float sum = 0;
-    for (int h = 0; h < heads; ++h) sum += dphi[((row + r) * in.maps * heads + m * heads + h) * in.size + c];
+    const float value = dphi[((row + r) * in.maps + m) * in.size + c];
     T& at = to[(row + r) * in.x_stride + static_cast<std::int64_t>(m) * in.size + c];
-    at = cuda::from_float<T>(add ? cuda::to_float(at) + sum : sum);
+    at = cuda::from_float<T>(add ? cuda::to_float(at) + value : value);
   }
 }
 

@@ -9,9 +9,6 @@
 
 namespace lolcats::general {
 
-/// Added to the denominator where no near key keeps it away from zero [QUIRKS 3].
-inline constexpr float linear_epsilon = 1e-12F;
-
 /// gamma of a head; 1 without window factors.
 template <class T>
 __device__ __forceinline__ float gamma_of(const T* window_factors, int head) {
@@ -164,7 +161,7 @@ __global__ void __launch_bounds__(tile_threads, 2) attend(Attend<T> p) {
     const std::int64_t at = (q_row + row) * p.heads.queries + h;
     if (row < count) {
       if (p.far) denominator += beta * p.far_weights[(q_row + row) * p.heads.count + head];
-      if (!p.near) denominator += linear_epsilon;
+      if (!p.near) denominator += static_cast<float>(linear_epsilon);
     }
     const float inverse = 1.0F / denominator;
     near_factor[row] = gamma * inverse;

@@ -13,7 +13,7 @@ void forward(const Cuda<T>& backend, const AttentionProblem<Cuda<T>, W>& p, View
              const AttentionStatistics<Cuda<T>>& statistics) {
   using C = Call<T, Map, W, M>;
   const C call(backend, p);
-  if (y && has_padding(*p.sequences)) backend.zero(y.data, y.size());
+  if (y && p.sequences->padded()) backend.zero(y.data, y.size());
   if (p.sequences->count() == 0) return;
   Plan plan(*p.sequences);
   call.choose_chunks(plan, call.all_heads(), static_cast<int>(p.heads.size));
@@ -100,9 +100,10 @@ class BackwardOfHeads {
     near_.dy = dy.data;
     near_.delta = delta_.data();
     near_.far_dots = dots_.data();
-    near_.dz_stride = static_cast<int>(F());
-    near_.width = static_cast<int>(call_.f());
-    if constexpr (FeatureMap<Map>) near_.skip = Map::skip;
+    near_.through.dz_stride = static_cast<int>(F());
+    near_.through.size = r_.size;
+    near_.through.width = static_cast<int>(call_.f());
+    if constexpr (FeatureMap<Map>) near_.through.skip = Map::skip;
     if constexpr (C::far) {
       far_sums();
       give_features();
@@ -268,9 +269,9 @@ class BackwardOfHeads {
     if constexpr (C::given) {
       const auto give = [&](const Sink<T>& sink, const MapInputs<T>& in, int tiles, const float* dphi, Index first) {
         if (!sink.gradient) return;
-        cuda::launch("attention: gradients of given features", sum_rows<T>,
+        cuda::launch("attention: gradients of given features", copy_rows_back<T>,
                      {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(in.maps)), tile_threads, call_.stream()},
-                     in, dphi, 1, sink.gradient.data + first * F(), sink.add);
+                     in, dphi, sink.gradient.data + first * F(), sink.add);
       };
       give(sinks_.query_features, query_inputs_, plan_.query_tiles, dphi_q_.data(), r_.first);
       give(sinks_.key_features, key_inputs_, plan_.key_tiles, dphi_of_key_maps(), first_key_map());
@@ -290,15 +291,15 @@ class BackwardOfHeads {
   /// dq, dk and dv: near keys, and what came back through the maps.
   void pull_rows() {
     if (needs_.q) {
-      if (FeatureMap<Map>) near_.dz = dphi_q_.data();
-      near_.map = query_inputs_.map;
-      near_.maps = r_.count;
+      if (FeatureMap<Map>) near_.through.dz = dphi_q_.data();
+      near_.through.map = query_inputs_.map;
+      near_.through.maps = r_.count;
       launch_pull_queries(call_.stream(), near_, plan_.query_tiles, sinks_.q);
     }
     if (!needs_.k && !needs_.v) return;
-    near_.dz = FeatureMap<Map> && needs_.k ? dphi_of_key_maps() : nullptr;
-    near_.map = key_inputs_.map;
-    near_.maps = maps_;
+    near_.through.dz = FeatureMap<Map> && needs_.k ? dphi_of_key_maps() : nullptr;
+    near_.through.map = key_inputs_.map;
+    near_.through.maps = maps_;
     near_.map_group = group_;
     const KeySinks<T> to{sinks_.k.gradient.data, sinks_.v.gradient.data, sinks_.k.add, sinks_.v.add, dv_far_.data()};
     launch_pull_keys(call_.stream(), near_, plan_.key_tiles, to);
@@ -335,7 +336,7 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
   using C = Call<T, Map, W, M>;
   const Cuda<T>& backend = tape.backend();
   const C call(backend, p);
-  const bool padding = has_padding(*p.sequences) || p.sequences->count() == 0;
+  const bool padding = p.sequences->padded() || p.sequences->count() == 0;
   for (const Sink<T>* sink : {&sinks.q, &sinks.k, &sinks.v, &sinks.query_features, &sinks.key_features, &sinks.gate}) {
     if (padding && sink->gradient && !sink->add) backend.zero(sink->gradient.data, sink->gradient.size());
   }

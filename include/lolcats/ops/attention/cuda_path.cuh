@@ -18,11 +18,17 @@ namespace lolcats {
 enum class AttentionPath {
   general,  // any head size, map, window and precision
   fused,    // bf16 on Hopper, near and far keys in one kernel (ops/attention/hopper)
+  tiles,    // the same for windows of any number of tiles, at half the speed; forward passes only
   softmax,  // the same without far keys
 };
 
 constexpr std::string_view name_of(AttentionPath path) {
-  return path == AttentionPath::general ? "general" : path == AttentionPath::fused ? "fused" : "fused softmax";
+  switch (path) {
+    case AttentionPath::general: return "general";
+    case AttentionPath::fused: return "fused";
+    case AttentionPath::tiles: return "fused, any window";
+    default: return "fused softmax";
+  }
 }
 
 namespace cuda {
@@ -84,7 +90,7 @@ struct AttentionPaths {
         if (hopper::takes_forward<Map>(p)) return AttentionPath::fused;
       }
       if constexpr (tiles_fit) {
-        if (hopper::backward_pass::takes_tiles<Map>(p)) return AttentionPath::fused;
+        if (hopper::backward_pass::takes_tiles<Map>(p)) return AttentionPath::tiles;
       }
     }
     return AttentionPath::general;

@@ -34,39 +34,42 @@ Index ring_rows(const W& window, Index held, Index kept) {
   return held > kept ? held : std::min(span, std::max<Index>(2 * (kept + 1), 256));
 }
 
-/// Keys of all segments, side by side: sinks that lie apart, those in the rings, then the new ones.  Grid: tiles of keys.
-template <class T>
-__global__ void pack_rows(Segments segments, const Ring<T>* rings, const T* inputs, int width, int sinks, T* packed) {
+/// f(segment, its ring, key, column) for all numbers of a tile of keys, and where they lie among the rows of all segments.
+template <class T, class F>
+__device__ __forceinline__ void for_tile_of_keys(const Segments& segments, const Ring<T>* rings, int width, F&& f) {
   const int index = segments.index_of(static_cast<int>(blockIdx.x), &Segment::key_tile);
   const Segment s = segments[index];
   const Ring<T> ring = rings[index];
   const int first = (static_cast<int>(blockIdx.x) - s.key_tile) * tile, count = min(tile, s.keys - first);
   for (std::int64_t i = threadIdx.x; i < static_cast<std::int64_t>(count) * width; i += tile_threads) {
     const int key = first + static_cast<int>(i / width), c = static_cast<int>(i % width);
-    T& to = packed[(static_cast<std::int64_t>(s.k_row) + key) * width + c];
+    f(s, ring, key, c, (static_cast<std::int64_t>(s.k_row) + key) * width + c);
+  }
+}
+
+/// Keys of all segments, side by side: sinks that lie apart, those in the rings, then the new ones.  Grid: tiles of keys.
+template <class T>
+__global__ void pack_rows(Segments segments, const Ring<T>* rings, const T* inputs, int width, int sinks, T* packed) {
+  for_tile_of_keys(segments, rings, width, [&](const Segment& s, const Ring<T>& ring, int key, int c, std::int64_t at) {
+    T& to = packed[at];
     if (key < s.apart)  // of sinks; their features and scores are not kept, as nobody asks, and cached keys come later
       to = ring.sinks && key < sinks ? ring.sinks[static_cast<std::int64_t>(key) * width + c] : T{};
     else if (key < s.offset)
       to = ring.row(key - s.apart, width)[c];
     else
       to = inputs[(static_cast<std::int64_t>(s.q_row) + key - s.offset) * width + c];
-  }
+  });
 }
 
 /// The keys that stay, from `keys` (rows of all segments) into the rings, and those of the first `sinks` that are not there yet.
 /// Grid: tiles of keys.
 template <class T>
 __global__ void store_rows(Segments segments, const Ring<T>* rings, const T* keys, int width, int sinks) {
-  const int index = segments.index_of(static_cast<int>(blockIdx.x), &Segment::key_tile);
-  const Segment s = segments[index];
-  const Ring<T> ring = rings[index];
-  const int first = (static_cast<int>(blockIdx.x) - s.key_tile) * tile, count = min(tile, s.keys - first);
-  for (std::int64_t i = threadIdx.x; i < static_cast<std::int64_t>(count) * width; i += tile_threads) {
-    const int key = first + static_cast<int>(i / width), c = static_cast<int>(i % width);
-    const T value = keys[(static_cast<std::int64_t>(s.k_row) + key) * width + c];
+  for_tile_of_keys(segments, rings, width, [&](const Segment& s, const Ring<T>& ring, int key, int c, std::int64_t at) {
+    const T value = keys[at];
     if (ring.rows && key - s.apart >= ring.from) ring.row(key - s.apart, width)[c] = value;
     if (ring.sinks && key >= s.apart && key < sinks) ring.sinks[static_cast<std::int64_t>(key) * width + c] = value;
-  }
+  });
 }
 
 /// The new key and value of every slot into its ring.  Grid: slots.

@@ -132,7 +132,6 @@ class Plan {
     segment.key_tile = key_tiles;
     query_tiles += segment.query_tiles();
     key_tiles += segment.key_tiles();
-    rows += segment.queries;
     key_rows = std::max(key_rows, segment.k_row + segment.keys);
     segments.push_back(segment);
   }
@@ -161,18 +160,10 @@ class Plan {
   int key_tiles = 0;
   int chunk_tiles = 0;
   int chunks = 0;
-  int rows = 0;      // queries in all segments
   int key_rows = 0;  // rows that an array of one row per key needs
 
  private:
   static constexpr Index limit = std::numeric_limits<int>::max() / 2;
-};
-
-/// The window as numbers, so that every other kernel is compiled once for all windows.  Sinks, the first sinks_of<W> keys of
-/// a segment, are near for all queries, whatever these say.
-struct WindowBounds {
-  const int* begins = nullptr;  // by query row: keys before this are far, keys from it to the query's own are near
-  const int* ends = nullptr;    // by key row: queries from this on see the key as far; for backward passes only
 };
 
 /// Where the block of at most 64 near keys ends that starts with key `block`: no block holds sinks and other keys.  `end`:
@@ -186,6 +177,10 @@ __device__ __forceinline__ int next_near_block(int stop, int sinks, int begin) {
   return stop < sinks ? stop : max(stop, begin);
 }
 
+/// The window as numbers, so that every other kernel is compiled once for all windows.  Sinks, the first sinks_of<W> keys of
+/// a segment, are near for all queries, whatever these say.
+///
+/// By query row: keys before this are far, keys from it to the query's own are near.
 template <class W>
 __global__ void window_begins(Segments segments, W window, int* begins) {
   const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::query_tile);
@@ -196,6 +191,7 @@ __global__ void window_begins(Segments segments, W window, int* begins) {
   begins[s.q_row + i] = static_cast<int>(min(max(begin, Index{0}), static_cast<Index>(s.offset) + i + 1));
 }
 
+/// By key row: queries from this on see the key as far; for backward passes only.
 template <class W>
 __global__ void window_ends(Segments segments, W window, int* ends) {
   const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::key_tile);

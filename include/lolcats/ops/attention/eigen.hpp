@@ -1,4 +1,8 @@
 // The attention kernel on the CPU: every head of every sequence, in parallel over key/value heads.
+//
+// A work item is one key/value head of one sequence.  Its query heads go one after the other: they add to the same gradients
+// of k and v, and may share features of keys.  Gradients of weights, which all sequences add to, are kept apart by sequence
+// and added in their order at the end (eigen_partials.hpp), so that the bits do not depend on the number of threads.
 #pragma once
 
 #include <lolcats/ops/attention/eigen_backward.hpp>
@@ -16,9 +20,9 @@ struct AttentionKernel<Cpu<T>, Map, W, M> {
     for_groups(p, [&](Index n, Index g) {
       const Extent& e = (*p.sequences)[n];
       Columns key_phi;
-      const eigen::CachePlan plan = eigen::training_cache<Map, M>(p, e, g);
+      const eigen::CachePlan plan = eigen::sequence_cache<Map, M>(p, e, g);
       for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {
-        const auto head = eigen::training_head<Map, M>(p, e, h, plan);
+        const auto head = eigen::sequence_head<Map, M>(p, e, h, plan);
         if (h == g * p.heads.group() || !shares_key_features(p)) key_phi = eigen::all_features(head.key_features.get(), head.far_v.rows());
         eigen::FarState<T> storage(key_phi.cols(), p.heads.size);
         eigen::FarSums<T> state = storage.sums();
@@ -44,9 +48,9 @@ struct AttentionKernel<Cpu<T>, Map, W, M> {
 
     for_groups(p, [&](Index n, Index g) {
       const Extent& e = (*p.sequences)[n];
-      const eigen::CachePlan plan = eigen::training_cache<Map, M>(p, e, g);
+      const eigen::CachePlan plan = eigen::sequence_cache<Map, M>(p, e, g);
       for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {
-        const auto head = eigen::training_head<Map, M>(p, e, h, plan);
+        const auto head = eigen::sequence_head<Map, M>(p, e, h, plan);
         eigen::HeadGradients<T> to;
         to.q = head_data(sinks.q.gradient, p.heads.size, h, e);
         to.k = head_data(sinks.k.gradient, p.heads.size, g, e);

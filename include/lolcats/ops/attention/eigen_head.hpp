@@ -13,15 +13,13 @@ namespace lolcats::eigen {
 /// Queries per tile and near keys per block: a float score tile is 32 KB, which stays in the first-level cache.
 inline constexpr Index query_tile = 64;
 inline constexpr Index key_block = 128;
-/// Added to the denominator where no near key keeps it away from zero [QUIRKS 3].
-inline constexpr double linear_epsilon = 1e-12;
 
 /// What is the same for every window and map: the kernels below are compiled for three kinds of attention, not for
 /// every policy.
 enum class Kind { near, far, mixed };  // softmax alone, linear attention alone, both
 
 template <class Map, class W>
-inline constexpr Kind kind_of = !W::has_near ? Kind::far : W::has_far && !std::is_same_v<Map, NoMap> ? Kind::mixed : Kind::near;
+inline constexpr Kind kind_of = !W::has_near ? Kind::far : reads_far<Map, W> ? Kind::mixed : Kind::near;
 
 /// One head of one sequence.  Queries are at positions q_position ..., keys at k_position ..., keys before that are in
 /// the state or among the sinks.
@@ -72,6 +70,12 @@ struct Head {
   }
   bool keeps(const KeptKey& key, Index i) const { return key.from <= q_position + i && q_position + i < key.until; }
 };
+
+/// The rows of one head over extent e, of x (M, heads * size).
+template <class T>
+ConstRows<T> rows_of_head(View<const T> x, const Extent& e, Index head, Index size) {
+  return rows(x.data + e.row * x.cols() + head * size, e.length, size, x.cols());
+}
 
 /// The window's begin for `count` queries from `position` on.
 template <class W>
@@ -163,7 +167,7 @@ Index cache_size(const AttentionProblem<Cpu<T>, W>& p, Index g) {
 /// The cache of key/value head g over a whole sequence of extent e; rows are those of the extent.
 template <class Map, MemoryPolicy M, class T, class W>
   requires caches<M>
-CachePlan training_cache(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, Index g) {
+CachePlan sequence_cache(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, Index g) {
   constexpr Index sinks = sinks_of<W>;
   std::vector<Index> leaves;
   for (Index n = 0, j = sinks; n < e.length; ++n) {
@@ -176,12 +180,9 @@ CachePlan training_cache(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, 
   } else if (!leaves.empty()) {
     RecallInputs<T> x;
     const Index count = static_cast<Index>(leaves.size());
-    const auto window = [&](View<const T> all) {
-      return rows(all.data + e.row * all.cols() + g * p.heads.size, e.length, p.heads.size, all.cols());
-    };
-    x.v = window(p.v).middleRows(sinks, count);
+    x.v = rows_of_head(p.v, e, g, p.heads.size).middleRows(sinks, count);
     for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {
-      const auto features = feature_source<Map, false>(p, window(p.k), e, h);
+      const auto features = feature_source<Map, false>(p, rows_of_head(p.k, e, g, p.heads.size), e, h);
       x.phi.push_back(all_features(features.get(), sinks + count).bottomRows(count));
       x.sums.push_back(RowMatrix<T>::Zero(features->count(), p.heads.size));
       x.normalizers.push_back(Column<T>::Zero(features->count()));
@@ -196,7 +197,7 @@ CachePlan training_cache(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, 
 
 /// Without a cache there is nothing to plan.
 template <class Map, MemoryPolicy M, class T, class W>
-CachePlan training_cache(const AttentionProblem<Cpu<T>, W>&, const Extent&, Index) {
+CachePlan sequence_cache(const AttentionProblem<Cpu<T>, W>&, const Extent&, Index) {
   return {};
 }
 
@@ -210,16 +211,21 @@ inline std::vector<Index> far_counts(const CachePlan& plan, Index position, Inde
   return counts;
 }
 
-/// The problem's head h over extent e, all keys of the extent in place; `plan` is the training_cache of its key/value head.
+/// gamma and beta of query head h.
+template <class T, class W>
+void mix(Head<T>& head, const AttentionProblem<Cpu<T>, W>& p, Index h) {
+  head.affine = p.affine;
+  if (p.weights.window_factors) head.gamma = T(1) / (T(1) + std::exp(-p.weights.window_factors.value.data[h]));
+  if (p.affine) head.beta = T(1) - head.gamma;
+}
+
+/// The problem's head h over extent e, all keys of the extent in place; `plan` is the sequence_cache of its key/value head.
 template <class Map, MemoryPolicy M, class T, class W>
-Head<T> training_head(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, Index h,
+Head<T> sequence_head(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, Index h,
                       [[maybe_unused]] const CachePlan& plan = {}) {
   const Heads& n = p.heads;
   const Index g = h / n.group();
-  const auto window = [&](View<const T> x, Index index) {
-    return rows(x.data + e.row * x.cols() + index * n.size, e.length, n.size, x.cols());
-  };
-  const auto q = window(p.q, h), k = window(p.k, g), v = window(p.v, g);
+  const auto q = rows_of_head(p.q, e, h, n.size), k = rows_of_head(p.k, e, g, n.size), v = rows_of_head(p.v, e, g, n.size);
   std::vector<RowMatrix<T>> storage;
   std::vector<Index> far, counts;
   std::vector<KeptKey> kept;
@@ -238,11 +244,9 @@ Head<T> training_head(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, Ind
   };
   const ConstRows<T> far_k = stored(0, k);
   Head<T> head{.q = q, .k = k, .v = v, .begins = begins_of(p.window, 0, e.length), .period = p.window.period(),
-               .affine = p.affine, .query_features = feature_source<Map, true>(p, q, e, h),
-               .key_features = feature_source<Map, false>(p, far_k, e, h), .sinks = sinks_of<W>, .kept = std::move(kept),
-               .far_v = stored(1, v), .far = std::move(far), .far_counts = std::move(counts), .storage = std::move(storage)};
-  if (p.weights.window_factors) head.gamma = T(1) / (T(1) + std::exp(-p.weights.window_factors.value.data[h]));
-  if (p.affine) head.beta = T(1) - head.gamma;
+               .query_features = feature_source<Map, true>(p, q, e, h), .key_features = feature_source<Map, false>(p, far_k, e, h),
+               .sinks = sinks_of<W>, .kept = std::move(kept), .far_v = stored(1, v), .far = std::move(far), .far_counts = std::move(counts), .storage = std::move(storage)};
+  mix(head, p, h);
   if constexpr (decays<M>) head.decay = running_decay<typename M::Gate>(p, e, sum_of(p, h));
   return head;
 }

@@ -4,6 +4,8 @@
 #include <lolcats/ops/attention/eigen_forward.hpp>
 #include <lolcats/ops/attention/state.hpp>
 
+#include <span>
+
 namespace lolcats {
 
 template <class T, class Map, Window W, MemoryPolicy M>
@@ -11,21 +13,21 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
   using B = Cpu<T>;
   using Slot = typename AttentionState<B>::Slot;
 
-  static void step(const B& backend, const AttentionProblem<B, W>& p, AttentionState<B>& state, View<T> y) {
+  static void step(const B& backend, const AttentionProblem<B, W>& p, std::span<Slot* const> slots, View<T> y) {
     backend.zero(y.data, y.size());
     const Heads& heads = p.heads;
     const Index sequences = p.sequences->count();
-    parallel_for(sequences, [&](Index n) { append(p, (*p.sequences)[n], state.slots[static_cast<std::size_t>(n)]); });
+    parallel_for(sequences, [&](Index n) { append(p, (*p.sequences)[n], *slots[static_cast<std::size_t>(n)]); });
     parallel_for(sequences * heads.keys, [&](Index item) {
       const Index n = item / heads.keys;
       const Index g = item % heads.keys;
-      Slot& slot = state.slots[static_cast<std::size_t>(n)];
+      Slot& slot = *slots[static_cast<std::size_t>(n)];
       const Beside beside = rows_beside(p, n, g, slot);
       for (Index h = g * heads.group(); h < (g + 1) * heads.group(); ++h) read(p, n, h, slot, beside, y);
       if constexpr (caches<M>) store_cache(slot, beside, g);
     });
     for (Index n = 0; n < sequences; ++n) {
-      Slot& slot = state.slots[static_cast<std::size_t>(n)];
+      Slot& slot = *slots[static_cast<std::size_t>(n)];
       slot.length += (*p.sequences)[n].length;
       const Index kept = std::min(slot.length, p.window.begin(slot.length));
       if (kept > slot.first) {
@@ -273,7 +275,6 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     const Index keys = slot.length - slot.first + e.length;
     const auto k = kept(slot, slot.keys, g, keys);
     const auto v = kept(slot, slot.values, g, keys);
-    auto here = eigen::training_head<Map, Sum>(p, e, h);
     const auto rows_of = [&](const eigen::RowMatrix<T>& x, const eigen::ConstRows<T>& otherwise) {
       return x.size() > 0 ? eigen::rows(x.data(), x.rows(), size, size) : otherwise;
     };
@@ -285,12 +286,14 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     };
     const auto far_k = far_rows(0, k);
     const auto far_v = far_rows(1, v);
-    eigen::Head<T> head{.q = here.q, .k = k, .v = v, .q_position = slot.length, .k_position = slot.first,
-                        .begins = eigen::begins_of(p.window, slot.length, e.length), .period = here.period,
-                        .gamma = here.gamma, .beta = here.beta, .affine = here.affine,
-                        .query_features = std::move(here.query_features), .key_features = key_source(p, slot, far_k, e, h),
+    const auto q = eigen::rows_of_head(p.q, e, h, size);
+    eigen::Head<T> head{.q = q, .k = k, .v = v, .q_position = slot.length, .k_position = slot.first,
+                        .begins = eigen::begins_of(p.window, slot.length, e.length), .period = p.window.period(),
+                        .query_features = eigen::feature_source<Map, true>(p, q, e, h),
+                        .key_features = key_source(p, slot, far_k, e, h),
                         .sinks = sinks, .kept_k = rows_of(beside.k, k), .kept_v = rows_of(beside.v, v), .kept = beside.kept,
                         .far_v = far_v, .far_counts = beside.far_counts, .storage = std::move(storage)};
+    eigen::mix(head, p, h);
     if constexpr (decays<M>) head.decay = running_decay(slot, eigen::sum_of(p, h), slot.length - slot.first, keys);
     auto out = eigen::rows(y.data + e.row * y.cols() + h * size, e.length, size, y.cols());
     if constexpr (far) {

@@ -8,6 +8,8 @@ namespace lolcats {
 
 namespace eigen {
 
+/// Weights in full, which attention itself never forms: by tiles of queries against all keys, far ones included, so O(N^2).
+///
 /// p (tile, keys) of queries [first, last) over all keys up to the last query, and 1 / den (tile); a = p / den.
 template <class T>
 void tile_weights(Kind kind, const Head<T>& head, const Columns<T>& key_phi, Index first, Index last, RowMatrix<T>& p,
@@ -69,7 +71,7 @@ struct AttentionWeightsKernel<Cpu<T>, Map, W, M> {
       const Index n = item / p.heads.queries;
       const Index h = item % p.heads.queries;
       const Extent& e = (*p.sequences)[n];
-      const auto head = eigen::training_head<Map, M>(p, e, h, eigen::training_cache<Map, M>(p, e, h / p.heads.group()));
+      const auto head = eigen::sequence_head<Map, M>(p, e, h, eigen::sequence_cache<Map, M>(p, e, h / p.heads.group()));
       const eigen::Columns<T> key_phi = eigen::all_features(head.key_features.get(), head.far_v.rows());
       eigen::RowMatrix<T> weights;  // (tile, keys)
       eigen::Columns<T> phi;

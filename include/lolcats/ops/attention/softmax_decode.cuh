@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <span>
 #include <type_traits>
 
@@ -73,13 +74,6 @@ struct Eight {
     }
   }
 };
-
-/// 2^x, about two units in the last place; 0 for x = -inf.
-__device__ __forceinline__ float exp2_quick(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 /// Block (split, key head and its batch of R query heads, slot).  `Lanes` lanes share a key, eight columns each.
 template <class T, int Lanes, int R>
@@ -158,14 +152,14 @@ __global__ __launch_bounds__(decode_threads,
 #pragma unroll
       for (int u = 0; u < unroll; ++u) top = fmaxf(top, score[u][r]);
       if (top > largest[r]) {  // rarely, after the first keys
-        const float shrink = exp2_quick(largest[r] - top);
+        const float shrink = cuda::exp2_approx(largest[r] - top);
         largest[r] = top;
         total[r] *= shrink;
 #pragma unroll
         for (int i = 0; i < 8; ++i) sum[r][i] *= shrink;
       }
 #pragma unroll
-      for (int u = 0; u < unroll; ++u) total[r] += score[u][r] = exp2_quick(score[u][r] - top);
+      for (int u = 0; u < unroll; ++u) total[r] += score[u][r] = cuda::exp2_approx(score[u][r] - top);
     }
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
@@ -198,7 +192,7 @@ __global__ __launch_bounds__(decode_threads,
     float x = 0, weight = 0;
     for (int n = 0; n < groups; ++n) {
       const float2 scale = scales[n * R + r];
-      const float shrink = exp2_quick(scale.x - top);
+      const float shrink = cuda::exp2_approx(scale.x - top);
       x = fmaf(memory[(n * R + r) * size + d], shrink, x);
       weight = fmaf(scale.y, shrink, weight);
     }
@@ -229,7 +223,7 @@ __global__ void softmax_decode_join(const __grid_constant__ DecodeSlots<T> slots
 #pragma unroll 4
     for (int n = part; n < splits; n += decode_parts) {
       const float2 scale = partials.scales[at + n];
-      const float shrink = exp2_quick(scale.x - top);
+      const float shrink = cuda::exp2_approx(scale.x - top);
       x = fmaf(partials.sums[(at + n) * size + d], shrink, x);
       weight = fmaf(scale.y, shrink, weight);
     }
@@ -259,7 +253,7 @@ void softmax_decode(cudaStream_t stream, const Heads& heads, std::span<const Dec
                       heads.size);
   const int H = static_cast<int>(heads.queries), G = static_cast<int>(heads.keys), D = static_cast<int>(heads.size);
   const int group = H / G;
-  const float scale_log2 = 1.4426950408889634F / std::sqrt(static_cast<float>(D));
+  const float scale_log2 = std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(D));
   for (std::size_t first = 0; first < slots.size(); first += detail::DecodeSlots<T>::capacity) {
     const int count = static_cast<int>(std::min<std::size_t>(detail::DecodeSlots<T>::capacity, slots.size() - first));
     detail::DecodeSlots<T> some{};

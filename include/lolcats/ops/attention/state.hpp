@@ -4,6 +4,7 @@
 #include <lolcats/ops/attention/attention.hpp>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -78,6 +79,25 @@ struct AttentionState {
   };
   std::vector<Slot> slots;
 
+  /// Some slots by their numbers, in the order given; all of them if there are no numbers.
+  /// Throws ShapeError for a number that is none, or is named twice.
+  std::vector<Slot*> choose(std::span<const Index> numbers) {
+    std::vector<Slot*> chosen;
+    if (numbers.empty()) {
+      for (Slot& slot : slots) chosen.push_back(&slot);
+    }
+    std::vector<bool> taken(slots.size());
+    for (const Index n : numbers) {
+      require<ShapeError>(n >= 0 && n < static_cast<Index>(slots.size()), "AttentionState: sequence {}, expected 0 to {}", n,
+                          static_cast<Index>(slots.size()) - 1);
+      const auto at = static_cast<std::size_t>(n);
+      require<ShapeError>(!taken[at], "AttentionState: sequence {} is chosen twice", n);
+      taken[at] = true;
+      chosen.push_back(&slots[at]);
+    }
+    return chosen;
+  }
+
   /// Bytes held; constant in the number of tokens for bounded windows.
   std::size_t bytes() const {
     std::size_t n = 0;
@@ -88,29 +108,33 @@ struct AttentionState {
 };
 
 /// Specialised per backend, Map, Window and Memory:
-///   step(backend, problem, state, y (M, H * D))   reads new tokens, updates the state
+///   step(backend, problem, slots, y (M, H * D))   reads new tokens, updates the slots (pointers, one per extent, none twice)
 template <Backend B, class Map, Window W, MemoryPolicy M>
 struct AttentionStateKernel;
 
-/// Reads new tokens: q (M, H * D), k and v (M, G * D), one extent of `sequences` per slot of `state`, in order, with
-/// extent.position = the slot's length.  Extents may have any lengths, so this is prefill, chunked prefill and decoding.
+/// Reads new tokens: q (M, H * D), k and v (M, G * D), one extent of `sequences` per slot of `state`, or of those that
+/// `chosen` names, in order, with extent.position = the slot's length.  Extents may have any lengths, so this is prefill,
+/// chunked prefill and decoding.
 /// Returns y (M, H * D), equal to the rows of a pass over the whole sequences.  Records nothing.
 template <AttentionPolicy A, Backend B>
 Var<B> attention_step(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequences& sequences, const Heads& heads,
-                      AttentionState<B>& state, const AttentionWeights<B>& weights = {}, typename A::Window window = {}) {
+                      AttentionState<B>& state, const AttentionWeights<B>& weights = {},
+                      typename A::Window window = detail::window_of_type<typename A::Window>(), std::span<const Index> chosen = {}) {
   using W = typename A::Window;
   detail::check_attention<A>(q.shape(), k.shape(), v.shape(), sequences, heads, weights);
   if (state.slots.empty()) state.slots.resize(static_cast<std::size_t>(sequences.count()));
-  require<ShapeError>(sequences.count() == static_cast<Index>(state.slots.size()),
-                      "attention_step: {} sequences, expected {}, one per slot of the state", sequences.count(), state.slots.size());
+  const auto slots = state.choose(chosen);
+  require<ShapeError>(sequences.count() == static_cast<Index>(slots.size()),
+                      "attention_step: {} sequences, expected {}, one per slot of the state", sequences.count(), slots.size());
   for (Index n = 0; n < sequences.count(); ++n) {
-    const Index length = state.slots[static_cast<std::size_t>(n)].length;
+    const Index length = slots[static_cast<std::size_t>(n)]->length;
     require<ShapeError>(sequences[n].position == length, "attention_step: sequence {} starts at position {}, expected {}, the tokens read",
                         n, sequences[n].position, length);
   }
-  AttentionProblem<B, W> problem{heads, &sequences, window, A::affine, q.value(), k.value(), v.value(), weights};
+  AttentionProblem<B, W> problem{.heads = heads, .sequences = &sequences, .window = window, .affine = A::affine,
+                                 .q = q.value(), .k = k.value(), .v = v.value(), .weights = weights};
   auto [y, out] = tape.result(q.shape(), false);
-  AttentionStateKernel<B, typename A::Map, W, MemoryOf<A>>::step(tape.backend(), problem, state, out);
+  AttentionStateKernel<B, typename A::Map, W, MemoryOf<A>>::step(tape.backend(), problem, slots, out);
   return y;
 }
 

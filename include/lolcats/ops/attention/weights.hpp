@@ -27,7 +27,8 @@ void visit_attention_weights(const B& backend, View<const Scalar<B>> q, View<con
                       "visit_attention_weights: v is missing, which {} scores keys by", A::name());
   if (!v) v = k;
   detail::check_attention<A>(q.shape, k.shape, v.shape, sequences, heads, weights);
-  const AttentionProblem<B, typename A::Window> problem{heads, &sequences, window, A::affine, q, k, v, weights};
+  const AttentionProblem<B, typename A::Window> problem{
+      .heads = heads, .sequences = &sequences, .window = window, .affine = A::affine, .q = q, .k = k, .v = v, .weights = weights};
   AttentionWeightsKernel<B, typename A::Map, typename A::Window, MemoryOf<A>>::visit(backend, problem, f);
 }
 
@@ -42,7 +43,8 @@ std::vector<float> largest_far_weights(const B& backend, View<const Scalar<B>> q
     for (Index i = 0; i < e.length; ++i) begins[static_cast<std::size_t>(e.row + i)] = static_cast<int>(std::min(e.length, window.begin(i)));
   }
   std::vector<float> largest(static_cast<std::size_t>(sequences.rows() * heads.queries), 0.0F);
-  const AttentionProblem<B, Sliding<>> problem{heads, &sequences, teacher, false, q, k, k, {}};
+  const AttentionProblem<B, Sliding<>> problem{
+      .heads = heads, .sequences = &sequences, .window = teacher, .affine = false, .q = q, .k = k, .v = k, .weights = {}};
   AttentionWeightsKernel<B, NoMap, Sliding<>, Sum>::largest(backend, problem, begins, largest);
   for (const Extent& e : sequences.extents()) {
     const auto first = largest.begin() + static_cast<std::ptrdiff_t>(e.row * heads.queries);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <lolcats/ops/attention/cuda_backward_maps.cuh>
-#include <lolcats/ops/attention/cuda_backward_near.cuh>
 #include <lolcats/ops/feature_map/feature_map.hpp>
 
 namespace lolcats {
@@ -33,20 +32,14 @@ struct FeatureMapKernel<Cuda<T>, M> {
     backend.copy(dphi.data, dz.data(), dphi.size());
     general::pull_map<M>(backend.stream(), in, tiles(x), dz.data(), map, bias, 0);
     if (!dx.gradient) return;
-    general::PullNear<T> pull;  // with no near keys: what is left is the way back through the map
-    general::Attend<T>& f = pull.forward;
-    f.segments = in.segments;
-    f.near = false;
-    f.heads.queries = f.heads.keys = f.heads.count = static_cast<int>(heads);
-    f.heads.size = in.size;
-    f.q = f.k = f.v = pull.dy = x.data;
-    pull.dz = dz.data();
-    pull.dz_stride = M::count * in.width;
-    pull.map = in.map;
-    pull.width = in.width;
-    pull.maps = in.maps;
-    pull.skip = M::skip;
-    general::launch_pull_queries(backend.stream(), pull, tiles(x), dx);
+    const general::ThroughMap<T> through{.dz = dz.data(),
+                                         .dz_stride = M::count * in.width,
+                                         .map = in.map,
+                                         .size = in.size,
+                                         .width = in.width,
+                                         .maps = in.maps,
+                                         .skip = M::skip};
+    general::launch_pull_inputs(backend.stream(), through, x.rows(), dx);
   }
 
  private:

@@ -4,8 +4,6 @@
 #include <lolcats/ops/attention/cuda_weights.cuh>
 #include <lolcats/ops/weight_cross_entropy/weight_cross_entropy.hpp>
 
-#include <vector>
-
 namespace lolcats {
 
 namespace general {
@@ -19,6 +17,7 @@ struct WeightEntropy {
   float* partition = nullptr;
   float* mean = nullptr;
   float scale = 1;
+  const float* upstream = nullptr;  // a scalar
 };
 
 inline constexpr int entropy_tiles = 5;  // of shared memory, without outputs
@@ -68,6 +67,15 @@ __global__ void __launch_bounds__(tile_threads) entropy_rows(WeightEntropy<T> p,
   if (threadIdx.x == 0) losses[static_cast<std::int64_t>(blockIdx.x) * gridDim.y + head] = loss;
 }
 
+/// scale times the sum of all losses, in one order.  One block.
+template <class T>
+__global__ void __launch_bounds__(tile_threads) add_losses(const double* losses, Index count, double scale, T* to) {
+  double sum = 0;
+  for (Index i = threadIdx.x; i < count; i += tile_threads) sum += losses[i];
+  sum = cuda::block_sum<tile_threads>(sum);
+  if (threadIdx.x == 0) *to = static_cast<T>(scale * sum);
+}
+
 /// dL/dp of far keys (64, 64) into `student`, zero elsewhere: (dL/da - mean) / den with dL/da = 1 / partition - t / a above
 /// the floor.
 template <class T>
@@ -86,7 +94,7 @@ __device__ __forceinline__ void entropy_block(float* student, float* teacher, fl
     end = min(keys, min(f.begins[row_at], first + row + 1) - block);
     inverse_partition = 1.0F / p.partition[at];
     mean = p.mean[at];
-    factor = beta * f.inverse_denominator[at] * p.scale;
+    factor = beta * f.inverse_denominator[at] * (p.scale * *p.upstream);
   }
   for_row([&](int c) {
     float& x = student[row * tile_stride + c];
@@ -174,17 +182,17 @@ struct WeightCrossEntropyKernel<Cuda<T>, Map, W> {
   using Problem = AttentionProblem<B, W>;
   static_assert(!std::is_same_v<Map, NoMap>, "weight_cross_entropy compares softmax with an attention that has maps");
 
-  static double forward(Tape<B>& tape, const Problem& p, Sliding<> teacher_window, double scale) {
-    if (p.sequences->count() == 0) return 0;
+  static void forward(Tape<B>& tape, const Problem& p, Sliding<> teacher_window, double scale, View<float> y) {
     const B& backend = tape.backend();
+    if (p.sequences->count() == 0) return backend.zero(y.data, 1);
     Rows rows(backend, p, teacher_window);
-    double total = 0;
-    for (const double loss : rows.losses(backend)) total += loss;
-    return scale * total;
+    rows.run(backend);
+    cuda::launch("weight_cross_entropy: loss", general::add_losses<float>, {1, general::tile_threads, backend.stream()},
+                 static_cast<const double*>(rows.sums.data()), rows.sums.size(), scale, y.data);
   }
 
   /// The gradients of maps, biases and window factors, as in attention's backward pass, from dphi.
-  static void backward(Tape<B>& tape, const Problem& p, Sliding<> teacher_window, double scale) {
+  static void backward(Tape<B>& tape, const Problem& p, Sliding<> teacher_window, double scale, View<const float> upstream) {
     using C = general::Call<T, Map, W>;
     if (p.sequences->count() == 0 || !C::far) return;
     const B& backend = tape.backend();
@@ -192,6 +200,7 @@ struct WeightCrossEntropyKernel<Cuda<T>, Map, W> {
     Rows rows(backend, p, teacher_window);
     rows.run(backend);
     rows.entropy.scale = static_cast<float>(scale);
+    rows.entropy.upstream = upstream.data;
     const AttentionWeights<B>& w = p.weights;
     const general::HeadRange all = rows.student.call().all_heads();
     const Index M = p.sequences->rows(), H = p.heads.queries, F = all.features;
@@ -239,7 +248,7 @@ struct WeightCrossEntropyKernel<Cuda<T>, Map, W> {
   using Teacher = AttentionProblem<B, Sliding<>>;
 
   static Teacher teacher_problem(const Problem& p, Sliding<> window) {
-    return {p.heads, p.sequences, window, false, p.q, p.k, p.v, {}};
+    return {.heads = p.heads, .sequences = p.sequences, .window = window, .q = p.q, .k = p.k, .v = p.v, .weights = {}};
   }
 
   /// Student, teacher and their rows.
@@ -258,7 +267,7 @@ struct WeightCrossEntropyKernel<Cuda<T>, Map, W> {
           numbers(2 * p.sequences->rows() * p.heads.queries, backend.stream()),
           sums(student.plan().query_tiles * p.heads.queries, backend.stream()),
           entropy{student.inputs(), teacher.inputs(), numbers.data(),
-                  numbers.data() + p.sequences->rows() * p.heads.queries, 1} {}
+                  numbers.data() + p.sequences->rows() * p.heads.queries} {}
 
     void run(const B& backend) {
       cuda::launch(
@@ -266,12 +275,6 @@ struct WeightCrossEntropyKernel<Cuda<T>, Map, W> {
           {dim3(static_cast<unsigned>(student.plan().query_tiles), static_cast<unsigned>(problem.heads.queries)),
            general::tile_threads, backend.stream(), sizeof(float) * general::entropy_tiles * general::tile_floats},
           entropy, sums.data());
-    }
-    std::vector<double> losses(const B& backend) {
-      run(backend);
-      std::vector<double> host(static_cast<std::size_t>(sums.size()));
-      backend.download(static_cast<const double*>(sums.data()), host.data(), sums.size());
-      return host;
     }
   };
 };

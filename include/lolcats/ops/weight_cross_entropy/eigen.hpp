@@ -14,7 +14,7 @@ struct WeightCrossEntropyKernel<Cpu<T>, Map, W> {
   using B = Cpu<T>;
   using Problem = AttentionProblem<B, W>;
 
-  static double forward(Tape<B>&, const Problem& p, Sliding<> teacher_window, double scale) {
+  static void forward(Tape<B>&, const Problem& p, Sliding<> teacher_window, double scale, View<T> y) {
     std::vector<double> sums(static_cast<std::size_t>(p.sequences->count() * p.heads.queries), 0.0);
     parallel_for(static_cast<Index>(sums.size()), [&](Index item) {
       double& sum = sums[static_cast<std::size_t>(item)];
@@ -29,11 +29,12 @@ struct WeightCrossEntropyKernel<Cpu<T>, Map, W> {
     });
     double total = 0;
     for (const double sum : sums) total += sum;
-    return scale * total;
+    *y.data = static_cast<T>(scale * total);
   }
 
-  static void backward(Tape<B>& tape, const Problem& p, Sliding<> teacher_window, double scale) {
+  static void backward(Tape<B>& tape, const Problem& p, Sliding<> teacher_window, double scale, View<const T> upstream) {
     const typename Tape<B>::Scope scope(tape);
+    const T factor_of_loss = static_cast<T>(scale * static_cast<double>(*upstream.data));
     const AttentionWeights<B>& w = p.weights;
     const Index count = p.sequences->count();
     const Partials query_map(tape, w.query_map, count), query_bias(tape, w.query_bias, count), key_map(tape, w.key_map, count),
@@ -55,7 +56,7 @@ struct WeightCrossEntropyKernel<Cpu<T>, Map, W> {
             const auto a = tile.a.row(i).head(causal).array();
             auto e = tile.t.row(i).head(causal).array();
             e = (a > static_cast<T>(weight_floor)).select(static_cast<T>(1 / partition(tile, i)) - e / a, T(0));
-            e = (e - (e * a).sum()) * (tile.inverse(i) * static_cast<T>(scale));
+            e = (e - (e * a).sum()) * (tile.inverse(i) * factor_of_loss);
             const T to_weights = T(1) / tile.inverse(i);
             gamma_sum += to_weights * (e * a).tail(causal - near).sum();
             beta_sum += to_weights * (e * a).head(near).sum();
@@ -112,7 +113,7 @@ struct WeightCrossEntropyKernel<Cpu<T>, Map, W> {
   template <class F>
   static HeadOf for_tiles(const Problem& p, Sliding<> teacher_window, Index n, Index h, F&& f) {
     const Extent& e = (*p.sequences)[n];
-    HeadOf head = eigen::training_head<Map, Sum>(p, e, h);
+    HeadOf head = eigen::sequence_head<Map, Sum>(p, e, h);
     const HeadOf teacher{.q = head.q, .k = head.k, .v = head.v, .begins = eigen::begins_of(teacher_window, 0, e.length)};
     const eigen::Columns<T> key_phi = eigen::all_features(head.key_features.get(), e.length);
     const eigen::Columns<T> none;

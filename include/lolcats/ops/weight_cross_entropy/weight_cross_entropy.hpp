@@ -9,8 +9,8 @@ namespace lolcats {
 inline constexpr double weight_floor = 1e-12;
 
 /// Specialised per backend, Map and Window:
-///   forward(tape, problem, teacher window, scale) -> double
-///   backward(tape, problem, teacher window, scale * upstream)   adds to the gradients of the weights
+///   forward(tape, problem, teacher window, scale, y)           the loss, a scalar
+///   backward(tape, problem, teacher window, scale, upstream)   adds to the gradients of the weights, times a scalar
 template <Backend B, class Map, Window W>
 struct WeightCrossEntropyKernel;
 
@@ -34,14 +34,12 @@ Loss<B> weight_cross_entropy(Tape<B>& tape, Var<B> q, Var<B> k, const Sequences&
                  "weight_cross_entropy: a gradient of q or k is wanted, expected constants");
   const bool wanted = weights.query_map.trained() || weights.key_map.trained() || weights.query_bias.trained() ||
                       weights.key_bias.trained() || weights.window_factors.trained();
-  const AttentionProblem<B, typename A::Window> problem{heads, &sequences, window, A::affine, q.value(), k.value(), k.value(), weights};
+  const AttentionProblem<B, typename A::Window> problem{.heads = heads, .sequences = &sequences, .window = window, .affine = A::affine,
+                                                        .q = q.value(), .k = k.value(), .v = k.value(), .weights = weights};
   auto [loss, out] = tape.template result<Real<B>>(Shape{}, wanted);
-  const double value = Kernel::forward(tape, problem, teacher_window, scale);
-  tape.backend().from_host(&value, out.data, 1);
+  Kernel::forward(tape, problem, teacher_window, scale, out);
   tape.record(loss, [&tape, problem, teacher_window, scale, loss = loss] {
-    double upstream = 0;
-    tape.backend().to_host(loss.gradient().data, &upstream, 1);
-    Kernel::backward(tape, problem, teacher_window, scale * upstream);
+    Kernel::backward(tape, problem, teacher_window, scale, loss.gradient());
   });
   return loss;
 }

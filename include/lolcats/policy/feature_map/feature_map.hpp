@@ -1,10 +1,9 @@
 // What a feature map is.
 #pragma once
 
-#include <lolcats/core/index.hpp>
 #include <lolcats/policy/feature_map/initialization.hpp>
 #include <lolcats/policy/feature_map/row_algebra.hpp>
-#include <lolcats/policy/window.hpp>
+#include <lolcats/policy/size.hpp>
 
 #include <concepts>
 #include <string>
@@ -69,12 +68,13 @@ static_assert(RowAlgebra<ArchetypeRow>);
 ///   pullback(z, phi, dphi) -> Row                        dz, given phi = features(z) and the gradient of phi
 // clang-format off
 template <class M>
-concept FeatureMap = requires(const detail::ArchetypeRow z, const Features<detail::ArchetypeRow, M::count> phi) {
+concept FeatureMap = requires(const detail::ArchetypeRow z, const Features<detail::ArchetypeRow, M::count> phi, Rng& rng, Index i) {
   { M::projected } -> std::convertible_to<Index>;
   { M::bias } -> std::convertible_to<Bias>;
   { M::skip } -> std::convertible_to<bool>;
   { M::clamped } -> std::convertible_to<bool>;
-  typename M::Initialization;
+  requires !M::clamped || requires { { M::floor } -> std::convertible_to<double>; };
+  { M::Initialization::weight(rng, i, i, i, i, true) } -> std::convertible_to<double>;
   { M::name() } -> std::convertible_to<std::string>;
   { M::features(z) } -> std::same_as<Features<detail::ArchetypeRow, M::count>>;
   { M::pullback(z, phi, phi) } -> std::same_as<detail::ArchetypeRow>;

@@ -168,12 +168,9 @@ void backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>, W>& pro
               View<const bf16> dy, const AttentionStatistics<Cuda<bf16>>& statistics,
               const AttentionSinks<Cuda<bf16>>& sinks) {
   const Sequences& sequences = *problem.sequences;
-  Index covered = 0;
-  for (const Extent& e : sequences.extents()) covered += e.length;
   // Rows outside every sequence have no gradient.
   for (const Sink<bf16>* sink : {&sinks.q, &sinks.k, &sinks.v}) {
-    if (sink->gradient && !sink->add && covered < sequences.rows())
-      tape.backend().zero(sink->gradient.data, sink->gradient.size());
+    if (sink->gradient && !sink->add && sequences.padded()) tape.backend().zero(sink->gradient.data, sink->gradient.size());
   }
   backward_pass::for_tile_tables(sequences.extents(), [&](std::span<const Extent> extents) {
     const typename Tape<Cuda<bf16>>::Scope scope(tape);

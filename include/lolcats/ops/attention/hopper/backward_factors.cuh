@@ -149,7 +149,7 @@ __global__ __launch_bounds__(group_threads, 3) void factors_kernel(const __grid_
         const int r = fragment_row(e), key = j * tile_rows + fragment_column(e, lane);
         // Chosen, not multiplied: behind a sequence there may be NaN.
         const bool is_near = (key >= begin[r] || key < sinks_of<W>) && key < end[r];
-        const float p = is_near ? exp2_fast(fmaf(s.x[e], score_exponent<D>, shift[r])) : 0.0F;
+        const float p = is_near ? cuda::exp2_approx(fmaf(s.x[e], score_exponent<D>, shift[r])) : 0.0F;
         const float d = is_near ? g.x[e] - delta[r] : 0.0F;
         weight.of[r] += p;
         near.of[r] = fmaf(p, d, near.of[r]);

@@ -185,6 +185,7 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
       }
     }
 
+    // Near queries.  Of the first tile the group of dv, which has no map to go through, computes ds as well and hands it over.
 #pragma unroll 1
     for (int t = partners.near_begin; t < partners.near_end; ++t) {
       const std::byte* const q = wait_for_pair(t, false);
@@ -223,7 +224,7 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
         const float2 shift = *reinterpret_cast<const float2*>(queries.shift + column);
 #pragma unroll
         for (int e = 4 * j; e < 4 * j + 4; ++e)
-          p.x[e] = exp2_fast(fmaf(p.x[e], score_exponent<D>, e & 1 ? shift.y : shift.x));
+          p.x[e] = cuda::exp2_approx(fmaf(p.x[e], score_exponent<D>, e & 1 ? shift.y : shift.x));
         if (masked) {
           const int2 begin = *reinterpret_cast<const int2*>(queries.begin + column);
 #pragma unroll

@@ -32,7 +32,9 @@ struct QuerySink {
 ///   far    dphi = (beta / den) (S dy - z delta), mixed keys pair by pair; dz = pullback; dq += dz W^T
 ///   near   ds = p (dy.v - delta) / den, at the largest score plus phi.dphi; dq += ds k / sqrt(D)
 ///
-/// What the next tile needs is fetched as soon as there is room, to come while this tile is worked on.
+/// Slot `first` holds in turn the parts of the state, pairs of mixed tiles (phi_k, v) and near pairs (k, v) 0, 2, ...; slot
+/// `second` a large map and near pairs 1, 3, ...  Thread 0 fetches what comes next into a slot as soon as all have read it, the
+/// next tile's first contents included, to come while this tile is worked on.
 template <class Map, int D, class W>
 __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_constant__ BackwardArguments<W> a,
                                                                    QuerySink sink) {
@@ -149,6 +151,7 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
     auto dq = Fragment<D>::from([](int) { return 0.0F; });  // (64, D)
     PerRow far{};                                           // phi.dphi / sqrt(D)
 
+    // Far keys in sums: a walk left S and z of the chunk up to this tile, and those of all chunks before in a prefix.
     if (p.far()) {
       Fragment<f> z;                                            // (64, f)
       auto dphi = Fragment<F>::from([](int) { return 0.0F; });  // (64, F)
@@ -183,6 +186,7 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
       }
       wgmma_wait();
       pin(z.x);
+      // Far keys pair by pair, in tiles that hold near ones, too.
 #pragma unroll 1
       for (int j = p.mixed_begin; j < p.mixed_end; ++j) {
         std::byte* const values = shared.first + Sizes::phi_bytes;
@@ -217,6 +221,7 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
             load_next_first(i);
         }
       }
+      // Back through the map; phi.dphi, which the near part needs, falls out on the way.
       add_bias<Map>(z, a.query_bias, head);
       std::uint32_t dz[f / 4];
       pack(pull_features<Map>(z, dphi * rows.weight, &far), dz);
@@ -233,6 +238,7 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
         if (thread == 0) load_near(tile, p, 1);
       }
     }
+    // The key side reads these of every query that sees its keys, and computes none of them again.
     rows.write(a.statistics[a.record(head, tile, tile.index)], delta, far, warp);
 
     if constexpr (W::has_near) {
@@ -269,7 +275,8 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
         const int lane = lane_id();
         const float shift[2] = {rows.shift.of[0] + log2_score_scale<D>, rows.shift.of[1] + log2_score_scale<D>};
 #pragma unroll
-        for (int e = 0; e < s.size; ++e) s.x[e] = exp2_fast(fmaf(s.x[e], score_exponent<D>, shift[fragment_row(e)]));
+        for (int e = 0; e < s.size; ++e) s.x[e] = cuda::exp2_approx(fmaf(s.x[e], score_exponent<D>, shift[fragment_row(e)]));
+        // Where windows start at the edges of tiles, only the diagonal tile holds keys that a query does not see.
         if (!pure || j == tile.index) {
 #pragma unroll
           for (int e = 0; e < s.size; ++e) {

@@ -16,18 +16,16 @@ template <FeatureMap Map, Window W>
   requires(W::has_far)
 inline constexpr bool has_tiles<Map, W> = takes_map<Map> && takes_sinks<W>;
 
-/// Do they take this problem?  Every sequence starts at position 0, key maps are per query head.
+/// Do they take this problem?  Every sequence starts at position 0.
 template <class Map, class W>
 bool takes_tiles(const AttentionProblem<Cuda<bf16>, W>& p) {
   if constexpr (!has_tiles<Map, W>) {
     return false;
   } else {
-    const auto aligned = [](const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; };
     if (!takes_width(p.heads.size)) return false;
     if (p.q.rows() >= (Index{1} << 31)) return false;
-    if (!aligned(p.q.data) || !aligned(p.k.data) || !aligned(p.v.data)) return false;
-    if (!aligned(p.weights.query_map.value.data) || !aligned(p.weights.key_map.value.data)) return false;
-    return cuda::device().capability == 90;
+    return cuda::device().capability == 90 && aligned_for_boxes(p.q.data, p.k.data, p.v.data, p.weights.query_map.value.data,
+                                                                p.weights.key_map.value.data);
   }
 }
 

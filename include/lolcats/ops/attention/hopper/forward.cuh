@@ -112,7 +112,6 @@ template <class Map, class W>
 bool takes_forward(const AttentionProblem<Cuda<bf16>, W>& problem, std::span<const Extent> extents) {
   if constexpr (forward_pass::fits<Map, W>()) {
     const Heads& heads = problem.heads;
-    const auto aligned = [](const auto* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; };
     Index longest = 0;
     for (const Extent& e : extents) longest = std::max(longest, e.length);
     constexpr Index most_rows = std::numeric_limits<int>::max() - forward_pass::tile;
@@ -120,8 +119,8 @@ bool takes_forward(const AttentionProblem<Cuda<bf16>, W>& problem, std::span<con
            (heads.size == 64 || (heads.size == 128 && forward_pass::has_room<Map, W, 128>)) &&
            problem.sequences->rows() <= most_rows && problem.k.rows() <= most_rows &&
            forward_pass::WindowTiles<W>::covers(problem.window, longest) &&
-           aligned(problem.q.data) && aligned(problem.k.data) && aligned(problem.v.data) &&
-           aligned(problem.weights.query_map.value.data) && aligned(problem.weights.key_map.value.data);
+           aligned_for_boxes(problem.q.data, problem.k.data, problem.v.data, problem.weights.query_map.value.data,
+                             problem.weights.key_map.value.data);
   } else {
     return false;
   }

@@ -3,6 +3,8 @@
 
 #include <lolcats/ops/attention/hopper/forward_plan.cuh>
 
+#include <numbers>
+
 namespace lolcats::hopper::forward_pass {
 
 /// A swizzled tile (Rows, Columns) of bf16 in shared memory, panel by panel of 64 columns.
@@ -103,7 +105,7 @@ struct Mixing {
   float inverse_beta;  // 1, or 1 / beta = 1 + e^x
 
   __device__ __forceinline__ void find(const bf16* factors, int h, bool affine) {
-    constexpr float log2_e = 1.4426950408889634F;
+    constexpr float log2_e = std::numbers::log2e_v<float>;
     log2_near = 0, inverse_beta = 1;
     if (!factors) return;
     const float x = factors[h];

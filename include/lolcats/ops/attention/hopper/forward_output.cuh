@@ -1,26 +1,11 @@
 // The fused forward pass: an output warpgroup, which computes every other tile of queries.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/forward_memory.cuh>
+#include <lolcats/ops/attention/hopper/forward_scores.cuh>
+
+#include <numbers>
 
 namespace lolcats::hopper::forward_pass {
-
-/// Which keys of one tile a query row sees as near, by column: [near_begin, near_end); [0, near_begin) are far.
-struct RowBounds {
-  int near_begin, near_end;
-};
-
-/// Bounds of both rows of a thread against key tile `key_tile`, for queries of tile t.
-template <class W>
-__device__ __forceinline__ void find_bounds(RowBounds (&bounds)[2], const W& window, const Rows& rows, int t,
-                                            int key_tile) {
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int n = t * tile + rows.of(r);
-    bounds[r].near_begin = static_cast<int>(window.begin(n)) - key_tile * tile;
-    bounds[r].near_end = n + 1 - key_tile * tile;
-  }
-}
 
 /// Does some tile of queries of this walk not compare the first tile of keys?
 template <class S>
@@ -104,17 +89,17 @@ struct OutputRole {
     if constexpr (S::near) {
       PerRow largest{{-1e30F, -1e30F}};
       finish<S::lag + early_projection>(own_scores);
-      keep_near<Tiles::mixes_own, true>(own_scores, rows, t, t);
+      keep_near<S, Tiles::mixes_own, true>(own_scores, p.window, rows, t, t);
       raise(largest, own_scores);
       if constexpr (S::sinks > 0) {
         pin(sink_scores.x);
-        keep_sinks(sink_scores, t > S::lag);
+        keep_sinks<S>(sink_scores, t > S::lag);
         raise(largest, sink_scores);
       }
       if constexpr (S::lag == 1) {
         finish<early_projection>(previous_scores);
         if (previous) {
-          keep_near<Tiles::mixes_previous, false>(previous_scores, rows, t, t - 1);
+          keep_near<S, Tiles::mixes_previous, false>(previous_scores, p.window, rows, t, t - 1);
           raise(largest, previous_scores);
         } else {
           previous_scores = Scores::from([](int) { return -INFINITY; });
@@ -123,7 +108,7 @@ struct OutputRole {
       release_keys(own, previous);
       largest = {{quad_max(largest.of[0]), quad_max(largest.of[1])}};
       if (p.largest_at) save_largest(t, rows, largest, sink_scores, previous_scores, own_scores);
-      const float to_log2 = 1.4426950408889634F * p.score_scale;
+      const float to_log2 = std::numbers::log2e_v<float> * p.score_scale;
       const float log2_near = memory.mixing.log2_near;
       const PerRow shift{{log2_near - largest.of[0] * to_log2, log2_near - largest.of[1] * to_log2}};
       weigh(own_scores, shift, to_log2, near_sum);
@@ -182,8 +167,8 @@ struct OutputRole {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float denominator = quad_sum(near_sum.of[r] + normalizer[2 * r] + normalizer[2 * r + 1]);
-      if constexpr (!S::near) denominator += 1e-12F;  // beside gamma's softmax it is never zero [QUIRKS 3]
-      inverse.of[r] = reciprocal_fast(denominator);
+      if constexpr (!S::near) denominator += static_cast<float>(linear_epsilon);
+      inverse.of[r] = cuda::reciprocal_approx(denominator);
     }
     wgmma_wait();
     pin(y);
@@ -275,50 +260,6 @@ struct OutputRole {
     for (int s = 0; s < tile / 16; ++s) wgmma<Contiguous::mn>(y, weights + 4 * s, rows_descriptor<tile>(v, s));
   }
 
-  /// Takes keys that are far, or in the future, out of the softmax.
-  template <bool has_far, bool has_future>
-  __device__ __forceinline__ void keep_near(Scores& scores, const Rows& rows, int t, int key_tile) const {
-    if constexpr (has_far || has_future) {
-      RowBounds bounds[2];
-      find_bounds(bounds, p.window, rows, t, key_tile);
-      const int lane = lane_id();
-#pragma unroll
-      for (int i = 0; i < Scores::size; ++i) {
-        const RowBounds& b = bounds[fragment_row(i)];
-        const int column = fragment_column(i, lane);
-        if ((has_far && column < b.near_begin && !is_sink(key_tile, column)) || (has_future && column >= b.near_end)) scores.x[i] = -INFINITY;
-      }
-    }
-  }
-  static __device__ __forceinline__ bool is_sink(int key_tile, int column) {
-    return S::sinks > 0 && key_tile == 0 && column < S::sinks;
-  }
-  /// Of 8 keys the sinks, if they are not among the keys of the tiles.
-  static __device__ __forceinline__ void keep_sinks(Fragment<8>& scores, bool apart) {
-    const int lane = lane_id();
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (!apart || fragment_column(i, lane) >= S::sinks) scores.x[i] = -INFINITY;
-    }
-  }
-  template <int Columns>
-  static __device__ __forceinline__ void raise(PerRow& largest, const Fragment<Columns>& scores) {
-#pragma unroll
-    for (int i = 0; i < scores.size; ++i) {
-      largest.of[fragment_row(i)] = fmaxf(largest.of[fragment_row(i)], scores.x[i]);
-    }
-  }
-  /// scores become weights gamma exp(score - c).
-  template <int Columns>
-  static __device__ __forceinline__ void weigh(Fragment<Columns>& scores, const PerRow& shift, float to_log2,
-                                               PerRow& sum) {
-#pragma unroll
-    for (int i = 0; i < scores.size; ++i) {
-      scores.x[i] = exp2_fast(scores.x[i] * to_log2 + shift.of[fragment_row(i)]);
-      sum.of[fragment_row(i)] += scores.x[i];
-    }
-  }
-
   /// Puts phi_q.phi_k at the keys of this tile that are far; `weights` is zero there, or unset where nothing is near.
   __device__ __forceinline__ void add_far(Scores& weights, const std::uint32_t* phi, int t, int key_tile, bool exists,
                                           PerRow& sum) {
@@ -339,7 +280,7 @@ struct OutputRole {
     for (int i = 0; i < Scores::size; ++i) {
       const RowBounds& b = bounds[fragment_row(i)];
       const int column = fragment_column(i, lane);
-      const bool is_far = exists && column < ::min(b.near_begin, b.near_end) && !is_sink(key_tile, column);
+      const bool is_far = exists && column < ::min(b.near_begin, b.near_end) && !is_sink<S>(key_tile, column);
       if constexpr (S::near) {
         if (is_far) weights.x[i] = products.x[i];
       } else {

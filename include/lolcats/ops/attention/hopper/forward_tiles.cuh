@@ -176,7 +176,7 @@ __global__ __launch_bounds__(group_threads, 2) void tiles_kernel(const __grid_co
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
           top[r] = fmaxf(largest.of[r], quad_max(top[r]));
-          shrink[r] = exp2_fast((largest.of[r] - top[r]) * score_exponent<D>);
+          shrink[r] = cuda::exp2_approx((largest.of[r] - top[r]) * score_exponent<D>);
           shift[r] = log2_gamma - top[r] * score_exponent<D>;
         }
         if (out.largest_at) {  // the first key that has it
@@ -200,7 +200,7 @@ __global__ __launch_bounds__(group_threads, 2) void tiles_kernel(const __grid_co
 #pragma unroll
         for (int e = 0; e < s.size; ++e) {
           const int r = fragment_row(e);
-          s.x[e] = exp2_fast(fmaf(s.x[e], score_exponent<D>, shift[r]));
+          s.x[e] = cuda::exp2_approx(fmaf(s.x[e], score_exponent<D>, shift[r]));
           weight.of[r] += s.x[e];
         }
 #pragma unroll
@@ -281,7 +281,7 @@ __global__ __launch_bounds__(group_threads, 2) void tiles_kernel(const __grid_co
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float denominator = quad_sum(weight.of[r]);
-      if constexpr (!W::has_near) denominator += 1e-12F;  // beside gamma's softmax it is never zero [QUIRKS 3]
+      if constexpr (!W::has_near) denominator += static_cast<float>(linear_epsilon);
       inverse.of[r] = 1 / denominator;
       const int row = fragment_row_in_tile(warp, r);
       if (out.inverse_denominator && (lane & 3) == 0 && row < tile.valid()) {
@@ -324,9 +324,7 @@ void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& pr
 template <class Map, class W>
 void forward_by_tiles(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& problem, View<bf16> y,
                       const AttentionStatistics<Cuda<bf16>>& statistics) {
-  Index covered = 0;
-  for (const Extent& e : problem.sequences->extents()) covered += e.length;
-  if (covered < problem.sequences->rows()) backend.zero(y.data, y.size());
+  if (problem.sequences->padded()) backend.zero(y.data, y.size());
   const tiles_pass::Outputs out{y.data, statistics.largest.data, statistics.inverse_denominator.data,
                                 statistics.largest_at.data};
   backward_pass::for_tile_tables(problem.sequences->extents(), [&](std::span<const Extent> extents) {

@@ -1,11 +1,13 @@
 // The row algebra on accumulator fragments: feature maps in registers.
 #pragma once
 
+#include <lolcats/backend/cuda_numbers.cuh>
 #include <lolcats/ops/attention/hopper/instructions.cuh>
 #include <lolcats/policy/feature_map/feature_map.hpp>
 
 #include <climits>
 #include <cstdint>
+#include <numbers>
 
 namespace lolcats::hopper {
 
@@ -68,7 +70,7 @@ struct Fragment {
     return from([&](int i) { return a.x[i] * b.x[i]; });
   }
   friend __device__ __forceinline__ Fragment operator/(const Fragment& a, const Fragment& b) {
-    return from([&](int i) { return a.x[i] * reciprocal_fast(b.x[i]); });
+    return from([&](int i) { return a.x[i] * cuda::reciprocal_approx(b.x[i]); });
   }
   friend __device__ __forceinline__ Fragment operator-(const Fragment& a) {
     return from([&](int i) { return -a.x[i]; });
@@ -80,7 +82,7 @@ struct Fragment {
     return from([&](int i) { return a.x[i] * b.of[fragment_row(i)]; });
   }
   friend __device__ __forceinline__ Fragment operator/(const Fragment& a, PerRow b) {
-    return a * PerRow{{reciprocal_fast(b.of[0]), reciprocal_fast(b.of[1])}};
+    return a * PerRow{{cuda::reciprocal_approx(b.of[0]), cuda::reciprocal_approx(b.of[1])}};
   }
 
   friend __device__ __forceinline__ Fragment operator+(const Fragment& a, double c) {
@@ -93,11 +95,11 @@ struct Fragment {
   friend __device__ __forceinline__ Fragment operator/(const Fragment& a, double c) { return a * (1 / c); }
 
   friend __device__ __forceinline__ Fragment exp(const Fragment& a) {
-    return from([&](int i) { return exp2_fast(a.x[i] * log2_e); });
+    return from([&](int i) { return cuda::exp2_approx(a.x[i] * log2_e); });
   }
   friend __device__ __forceinline__ Fragment exp(const Difference& d) {
     const float shift[2] = {d.m.of[0] * log2_e, d.m.of[1] * log2_e};
-    return from([&](int i) { return exp2_fast(d.a.x[i] * log2_e - shift[fragment_row(i)]); });
+    return from([&](int i) { return cuda::exp2_approx(d.a.x[i] * log2_e - shift[fragment_row(i)]); });
   }
   friend __device__ __forceinline__ Fragment maximum(const Fragment& a, double c) {
     return from([&](int i) { return fmaxf(a.x[i], static_cast<float>(c)); });
@@ -144,7 +146,7 @@ struct Fragment {
   }
 
  private:
-  static constexpr float log2_e = 1.4426950408889634F;
+  static constexpr float log2_e = std::numbers::log2e_v<float>;
 };
 
 /// Accumulators (64, Columns) as bf16 factors of a product: words [4 s, 4 s + 4) are step s (16 columns) of A.

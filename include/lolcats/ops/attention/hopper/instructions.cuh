@@ -45,14 +45,6 @@ struct Barrier {
   __device__ __forceinline__ void arrive() {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(this)) : "memory");
   }
-  __device__ __forceinline__ bool completed(int parity) const {
-    std::uint32_t done;
-    asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
-                 : "=r"(done)
-                 : "r"(shared_address(this)), "r"(parity)
-                 : "memory");
-    return done != 0;
-  }
   /// Written in PTX and with a way out: a loop in C++, or one without end, costs the registers of whole kernels.
   __device__ __forceinline__ void wait(int parity) const {
     asm volatile(
@@ -103,10 +95,6 @@ __device__ __forceinline__ void store_linear(void* to, const void* from, int byt
 }
 /// The thread's stores have read their shared memory.
 __device__ __forceinline__ void wait_for_stores() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
-/// Fetches a tensor map itself ahead of its first use.
-__device__ __forceinline__ void prefetch(const CUtensorMap& map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
-}
 
 /// Gives this warpgroup's registers above `Count` per thread back, or takes up to `Count`; Count is a multiple of 8.
 template <int Count>
@@ -128,13 +116,6 @@ __device__ __forceinline__ std::uint32_t swizzled(int row, int chunk) {
 __device__ __forceinline__ void store_matrices(std::uint32_t address, std::uint32_t a, std::uint32_t b, std::uint32_t c,
                                                std::uint32_t d) {
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b),
-               "r"(c), "r"(d)
-               : "memory");
-}
-/// The same, each matrix transposed on the way.
-__device__ __forceinline__ void store_matrices_transposed(std::uint32_t address, std::uint32_t a, std::uint32_t b,
-                                                          std::uint32_t c, std::uint32_t d) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b),
                "r"(c), "r"(d)
                : "memory");
 }
@@ -170,18 +151,6 @@ __device__ __forceinline__ uint4 load_shared_16(std::uint32_t address) {
                : "r"(address)
                : "memory");
   return x;
-}
-
-/// 2^x and 1 / x, about two units in the last place of fp32.
-__device__ __forceinline__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-__device__ __forceinline__ float reciprocal_fast(float x) {
-  float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
 }
 
 /// Two floats as bf16, `low` in the lower half; and back.

@@ -13,6 +13,8 @@
 #include <lolcats/ops/attention/hopper/softmax_backward_steps.cuh>
 #include <lolcats/ops/attention/hopper/softmax_forward.cuh>
 
+#include <numbers>
+
 namespace lolcats::hopper {
 
 namespace detail {
@@ -22,7 +24,7 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
                                                          SoftmaxBackwardShared<D>& shared, int consumer) {
   using Shared = SoftmaxBackwardShared<D>;
   constexpr int exchange = 1;  // named barrier of both warpgroups
-  constexpr float log2_e = 1.4426950408889634F;
+  constexpr float log2_e = std::numbers::log2e_v<float>;
   constexpr std::uint32_t query_bytes = softmax_query_tile * D * sizeof(bf16);
   constexpr std::uint32_t ds_bytes = softmax_tile * softmax_query_tile * sizeof(bf16);
   // Of dq each warpgroup computes 64 columns; where there are only 64, both compute them, as a product in a branch
@@ -98,7 +100,7 @@ __device__ __forceinline__ void consume_softmax_backward(const SoftmaxBackwardAr
         for (int b = 0; b < 8; ++b) {
           const float2 x = shift[4 * b];
 #pragma unroll
-          for (int i = 4 * b; i < 4 * b + 4; ++i) s[i] = exp2_fast(fmaf(s[i], scale_log2, -((i & 1) ? x.y : x.x)));
+          for (int i = 4 * b; i < 4 * b + 4; ++i) s[i] = cuda::exp2_approx(fmaf(s[i], scale_log2, -((i & 1) ? x.y : x.x)));
         }
         const bool whole = top_key + 63 <= query && query + softmax_query_tile <= extent.length &&
                            a.window.begin(query + softmax_query_tile - 1) <= top_key;
@@ -268,13 +270,10 @@ void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>,
   const Cuda<bf16>& backend = tape.backend();
   const Index rows = p.q.rows();
   const Heads& heads = p.heads;
-  Index covered = 0, key_tiles = 0;
-  for (const Extent& e : p.sequences->extents()) {
-    covered += e.length;
-    key_tiles += (e.length + softmax_tile - 1) / softmax_tile;
-  }
+  Index key_tiles = 0;
+  for (const Extent& e : p.sequences->extents()) key_tiles += (e.length + softmax_tile - 1) / softmax_tile;
   for (const Sink<bf16>* sink : {&sinks.q, &sinks.k, &sinks.v}) {
-    if (sink->gradient && !sink->add && covered < rows) backend.zero(sink->gradient.data, sink->gradient.size());
+    if (sink->gradient && !sink->add && p.sequences->padded()) backend.zero(sink->gradient.data, sink->gradient.size());
   }
   if (key_tiles == 0 || (!sinks.q.gradient && !sinks.k.gradient && !sinks.v.gradient)) return;
 
@@ -305,10 +304,16 @@ void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>,
       cuda::launch("softmax_backward_begin", detail::softmax_backward_begin<D, W>,
                    {by_query_tile, 256, backend.stream()}, extents, p.window, y.data, dy.data, statistics.largest.data,
                    statistics.inverse_denominator.data, scratch, first);
-      const SoftmaxBackwardArguments<W> arguments{
-          extents,     p.window,   static_cast<int>(heads.keys), static_cast<int>(heads.group()),
-          scale,       scratch,    sinks.k.gradient.data,        sinks.v.gradient.data,
-          sinks.k.add, sinks.v.add};
+      const SoftmaxBackwardArguments<W> arguments{.extents = extents,
+                                                  .window = p.window,
+                                                  .key_heads = static_cast<int>(heads.keys),
+                                                  .group = static_cast<int>(heads.group()),
+                                                  .scale = scale,
+                                                  .scratch = scratch,
+                                                  .dk = sinks.k.gradient.data,
+                                                  .dv = sinks.v.gradient.data,
+                                                  .add_k = sinks.k.add,
+                                                  .add_v = sinks.v.add};
       Index items = 0;
       for (int n = 0; n < extents.count; ++n) items += extents.tiles(n) * heads.keys;
       const auto blocks = static_cast<unsigned>(std::min<Index>(items, cuda::device().multiprocessors));

@@ -6,6 +6,8 @@
 #include <lolcats/ops/attention/hopper/sinks.cuh>
 #include <lolcats/ops/attention/hopper/softmax_tiles.cuh>
 
+#include <numbers>
+
 namespace lolcats::hopper {
 
 /// Rows of a query tile of the backward pass; its key tiles have softmax_tile rows.
@@ -82,7 +84,7 @@ __global__ __launch_bounds__(256, sinks_of<W> > 0 ? 4 : 1) void softmax_backward
     for (int offset = lanes / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0U, sum, offset);
     if (lane == 0) {
       rows.delta[r] = sum;
-      rows.shift[r] = inside ? largest[row] * 1.4426950408889634F - log2f(inverse_denominator[row]) : 0.0F;
+      rows.shift[r] = inside ? largest[row] * std::numbers::log2e_v<float> - log2f(inverse_denominator[row]) : 0.0F;
     }
   }
   if (threadIdx.x == 0) {
@@ -92,7 +94,7 @@ __global__ __launch_bounds__(256, sinks_of<W> > 0 ? 4 : 1) void softmax_backward
   if constexpr (sinks_of<W> > 0) {
     if (!sees_sinks(window, e.length, tile)) return;
     __syncthreads();
-    const float scale_log2 = sinks.scale * 1.4426950408889634F;
+    const float scale_log2 = sinks.scale * std::numbers::log2e_v<float>;
     pull_sinks<D>(sinks, window, sink_extent(extents, n), tile, head, dy, scratch.at(head, e, tile),
                   [&](int r, int, float score, float product, float& p, float& ds) {
                     p = exp2f(fmaf(score, scale_log2, -rows.shift[r]));

@@ -36,6 +36,12 @@ inline EncodeTiled encode_tiled() {
 
 }  // namespace detail
 
+/// Can the copy engine reach all of these?
+template <class... T>
+bool aligned_for_boxes(const T*... data) {
+  return ((reinterpret_cast<std::uintptr_t>(data) % 16 == 0) && ...);
+}
+
 /// The row-major matrix data (rows, cols) as boxes of `box_rows` rows by one panel of 64 columns, swizzled over 128 bytes.
 ///
 /// Rows past the end read as zeros and are not written.  `cols` is a multiple of 8, `data` aligned to 16 bytes.  Pass the
@@ -45,7 +51,7 @@ inline CUtensorMap tensor_map(const bf16* data, Index rows, Index cols, int box_
       rows > 0 && cols > 0 && cols % 8 == 0 && box_rows > 0 && box_rows <= 256,
       "tensor_map: a matrix ({}, {}) in boxes of {} rows, expected columns in eights and at most 256 rows", rows, cols,
       box_rows);
-  require<ShapeError>(reinterpret_cast<std::uintptr_t>(data) % 16 == 0, "tensor_map: data is not aligned to 16 bytes");
+  require<ShapeError>(aligned_for_boxes(data), "tensor_map: data is not aligned to 16 bytes");
   const cuuint64_t extents[2] = {static_cast<cuuint64_t>(cols), static_cast<cuuint64_t>(rows)};
   const cuuint64_t strides[1] = {static_cast<cuuint64_t>(cols) * sizeof(bf16)};
   const cuuint32_t box[2] = {panel_columns, static_cast<cuuint32_t>(box_rows)};

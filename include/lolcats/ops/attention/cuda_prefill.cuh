@@ -1,0 +1,313 @@
+// Prefill on a GPU: chunks of any lengths behind what slots remember, by the kernels of whole passes.
+#pragma once
+
+#include <lolcats/ops/attention/cuda_call.cuh>
+#include <lolcats/ops/attention/cuda_path.cuh>
+#include <lolcats/ops/attention/cuda_ring.cuh>
+#include <lolcats/ops/attention/state.hpp>
+
+#include <algorithm>
+#include <span>
+#include <vector>
+
+namespace lolcats::general {
+
+/// Rows of a slot's rings.
+template <class Slot>
+Index capacity(const Slot& slot) {
+  return slot.keys ? slot.keys.shape()[0] : 0;
+}
+
+/// One call.  The keys that slots keep (sinks, cached keys, rings) are packed in front of the new ones, a pass runs over
+/// these segments from where the sums of the slots are, and what is kept of them goes into rings that are large enough.
+template <class T, class Map, Window W, MemoryPolicy M>
+class Prefill {
+ public:
+  using B = Cuda<T>;
+  using Problem = AttentionProblem<B, W>;
+  using Slot = typename AttentionState<B>::Slot;
+  using Slots = std::span<Slot* const>;  // one per sequence
+
+  Prefill(const B& backend, const Problem& problem, Slots slots)
+      : backend_(backend), problem_(problem), slots_(slots), p_(problem), call_(backend, p_), space_(backend.stream()) {
+    if constexpr (caches<M>) {
+      if (std::ranges::any_of(slots, [](const Slot* s) { return s->cache_begins.empty(); }))
+        cache_begins_ = places_of_heads(backend, problem.weights.cache_sizes, problem.heads.keys, M::Cache::size);
+    }
+    fresh_ = std::ranges::all_of(slots, [&](const Slot* s) { return s->length == s->first && apart(*s) == 0; });
+    if (given) given_keys_ = problem.weights.key_features.value();
+  }
+
+  void run(View<T> y) {
+    plan_segments();
+    reserve();
+    const Segments segments = plan_.upload(backend_, segment_piece_);
+    upload_rings();
+    if (!fresh_) pack(segments);
+    if (!attend_fused(y)) attend(segments, y);
+    store(segments);
+    for (std::size_t n = 0; n < after_.size(); ++n) {
+      after_[n].length = slots_[n]->length;
+      after_[n].first = slots_[n]->first;
+      *slots_[n] = std::move(after_[n]);
+    }
+  }
+
+ private:
+  using C = Call<T, Map, W, M>;
+  using Paths = AttentionPaths<T, Map, W, M>;
+  template <class X>
+  using Piece = Workspace::Piece<X>;
+  static constexpr bool far = C::far, given = C::given;
+  static constexpr Index sinks = sinks_of<W>;
+  static constexpr int arrays = given || caches<M> ? 3 : 2;  // keys, values, given features or scores
+
+  Index count() const { return problem_.sequences->count(); }
+  cudaStream_t stream() const { return backend_.stream(); }
+  /// Keys in the cache of the head that keeps most, when keys from `first` on are in the window.
+  static Index cached(const Slot& s, Index first) { return std::min(s.most_places(), std::max<Index>(0, first - sinks)); }
+  /// Sinks and cached keys before the kept ones.
+  static Index apart(const Slot& s) { return std::min(sinks, s.first) + cached(s, s.first); }
+  /// Tokens that a slot will have read, and the first key that it will keep then.
+  Index length_after(std::size_t n) const { return slots_[n]->length + (*problem_.sequences)[static_cast<Index>(n)].length; }
+  Index first_after(std::size_t n) const {
+    const Index length = length_after(n);
+    return std::max(slots_[n]->first, std::min(length, problem_.window.begin(length)));
+  }
+
+  /// Segments, and slots with room for what they will keep; these replace the old ones after those have been read.
+  void plan_segments() {
+    int packed_rows = 0;
+    for (std::size_t n = 0; n < slots_.size(); ++n) {
+      const Extent& e = (*problem_.sequences)[static_cast<Index>(n)];
+      const Slot& slot = *slots_[n];
+      const Index kept = slot.length - slot.first;
+      Segment s;
+      s.q_row = static_cast<int>(e.row);
+      s.k_row = fresh_ ? s.q_row : packed_rows;
+      s.queries = static_cast<int>(e.length);
+      s.keys = static_cast<int>(apart(slot) + kept + e.length);
+      s.offset = static_cast<int>(apart(slot) + kept);
+      s.apart = static_cast<int>(apart(slot));
+      s.position = static_cast<int>(slot.length);
+      s.leaving = far || caches<M> ? static_cast<int>(apart(slot) + first_after(n) - slot.first) : 0;
+      packed_rows += s.keys;
+      plan_.add(s);
+      after_.push_back(make_room(slot, length_after(n) - first_after(n)));
+    }
+    const HeadRange all = call_.all_heads();
+    call_.choose_chunks(plan_, all, all.size);
+  }
+
+  void reserve() {
+    const Index rows = problem_.sequences->rows(), key_rows = plan_.key_rows, packed = fresh_ ? 0 : key_rows;
+    segment_piece_ = plan_.reserve(space_);
+    resumed_ = space_.add<hopper::Resumed>(count());
+    rings_before_ = space_.add<Ring<T>>(arrays * count());
+    rings_after_ = space_.add<Ring<T>>(arrays * count());
+    slot_pointers_ = space_.add<float*>(2 * count());
+    begins_ = space_.add<int>(rows);
+    running_ = space_.add<double>(key_rows * call_.gate_sums());
+    ends_ = space_.add<int>(caches<M> ? key_rows : 0);
+    until_ = space_.add<int>(call_.cache_numbers(plan_));
+    cache_rows_ = space_.add<CacheRows<T>>(caches<M> ? count() : 0);
+    places_ = space_.add<int>(caches<M> ? count() * (problem_.heads.keys + 1) : 0);
+    scores_ = space_.add<T>(caches<M> ? packed * problem_.heads.keys : 0);
+    decay_rings_ = space_.add<DecayRing>(C::gated ? count() : 0);
+    keys_ = space_.add<T>(packed * problem_.k.cols());
+    values_ = space_.add<T>(packed * problem_.k.cols());
+    features_ = space_.add<T>(given ? packed * given_keys_.cols() : 0);
+    space_.allocate();
+  }
+
+  /// Where kept rows are, and where they will be.
+  void upload_rings() {
+    std::vector<Ring<T>> before, after;
+    const auto ring = [](Array<B>& x, T* sink_rows, Index position, Index from) {
+      const Index held = x ? x.shape()[0] : 0;
+      return Ring<T>{.rows = x.data(),
+                     .sinks = sink_rows,
+                     .capacity = static_cast<int>(held),
+                     .start = held > 0 ? static_cast<int>(position % held) : 0,
+                     .from = static_cast<int>(from)};
+    };
+    for (int which = 0; which < arrays; ++which) {
+      const auto array = [&](Slot& s) -> Array<B>& {
+        return which == 0 ? s.keys : which == 1 ? s.values : given ? s.features : s.scores;
+      };
+      for (std::size_t n = 0; n < slots_.size(); ++n) {
+        const Index first = slots_[n]->first;
+        T* const sink_rows = which == 0 ? after_[n].sink_keys.data() : which == 1 ? after_[n].sink_values.data() : nullptr;
+        before.push_back(ring(array(*slots_[n]), sink_rows, first, 0));
+        after.push_back(ring(array(after_[n]), sink_rows, first, first_after(n) - first));
+      }
+    }
+    backend_.upload(before.data(), rings_before_.data(), static_cast<Index>(before.size()));
+    backend_.upload(after.data(), rings_after_.data(), static_cast<Index>(after.size()));
+    if constexpr (C::gated) {
+      std::vector<DecayRing> list;
+      for (std::size_t n = 0; n < slots_.size(); ++n) {
+        const Slot& was = *slots_[n];
+        Slot& is = after_[n];
+        list.push_back({was.decays.data(), is.decays.data(), static_cast<int>(was.decays ? was.decays.shape()[0] : 0),
+                        static_cast<int>(is.decays ? is.decays.shape()[0] : 0), static_cast<int>(was.first), after[n].from});
+      }
+      backend_.upload(list.data(), decay_rings_.data(), count());
+    }
+    if constexpr (caches<M>) {
+      std::vector<CacheRows<T>> list;
+      std::vector<int> begins;
+      for (std::size_t n = 0; n < slots_.size(); ++n) {
+        list.push_back({after_[n].cache_keys.data(), after_[n].cache_values.data(), after_[n].cache_scores.data(),
+                        places_.data() + begins.size(), static_cast<int>(cached(after_[n], slots_[n]->first)),
+                        static_cast<int>(cached(after_[n], first_after(n)))});
+        begins.insert(begins.end(), after_[n].cache_begins.begin(), after_[n].cache_begins.end());
+      }
+      backend_.upload(begins.data(), places_.data(), static_cast<Index>(begins.size()));
+      backend_.upload(list.data(), cache_rows_.data(), count());
+    }
+  }
+
+  cuda::Launch by_key_tile() const { return {static_cast<unsigned>(plan_.key_tiles), tile_threads, stream()}; }
+  cuda::Launch by_cache() const {
+    return {dim3(static_cast<unsigned>(count()), static_cast<unsigned>(problem_.heads.keys)), 32, stream()};
+  }
+
+  /// Kept keys in front of the new ones; from here on p_ is a problem over these segments.
+  void pack(const Segments& segments) {
+    const Index width = problem_.k.cols();
+    const auto rows = [&](int which, const T* inputs, Index columns, T* to) {
+      cuda::launch("attention: pack kept keys", pack_rows<T>, by_key_tile(), segments, rings_before_.data() + which * count(),
+                   inputs, static_cast<int>(columns), static_cast<int>(sinks), to);
+    };
+    rows(0, problem_.k.data, width, keys_.data());
+    rows(1, problem_.v.data, width, values_.data());
+    if (given) rows(2, given_keys_.data, given_keys_.cols(), features_.data());
+    if constexpr (caches<M>) {
+      rows(2, problem_.weights.score.value().data, problem_.heads.keys, scores_.data());
+      cuda::launch("attention: pack cached keys", pack_cache<T>, by_cache(), segments,
+                   static_cast<const CacheRows<T>*>(cache_rows_.data()), static_cast<int>(problem_.heads.size), keys_.data(),
+                   values_.data(), scores_.data());
+    }
+    p_.k = {keys_.data(), Shape{plan_.key_rows, width}};
+    p_.v = {values_.data(), Shape{plan_.key_rows, width}};
+    if (given) given_keys_.data = features_.data();
+  }
+
+  /// The pass by fused kernels, if they take it.
+  bool attend_fused(View<T> y) {
+    if constexpr (!Paths::softmax_fits && !Paths::forward_fits) {
+      return false;
+    } else {
+      std::vector<Extent> extents;
+      std::vector<hopper::Resumed> resumed;
+      for (std::size_t n = 0; n < plan_.segments.size(); ++n) {
+        const Segment& s = plan_.segments[n];
+        if (!hopper::sees_the_same(p_.window, slots_[n]->first - s.apart, s.offset, s.keys)) return false;
+        extents.push_back({s.k_row, s.keys, 0});
+        resumed.push_back({s.q_row - s.offset, s.offset, s.leaving, after_[n].sums.data(), after_[n].normalizer.data()});
+      }
+      if (Paths::prefill(p_, extents) == AttentionPath::general) return false;
+      backend_.upload(resumed.data(), resumed_.data(), static_cast<Index>(resumed.size()));
+      if constexpr (Paths::softmax_fits)
+        hopper::softmax_forward_resumed(backend_, p_, extents, resumed_.data(), y);
+      else
+        hopper::forward_resumed<Map>(backend_, p_, extents, resumed_.data(), y);
+      return true;
+    }
+  }
+
+  /// The same by the general ones.
+  void attend(const Segments& segments, View<T> y) {
+    const Index F = call_.features(), D = p_.heads.size;
+    std::vector<float*> pointers;
+    for (Slot& s : after_) pointers.push_back(s.sums.data());
+    for (Slot& s : after_) pointers.push_back(s.normalizer.data());
+    backend_.upload(pointers.data(), slot_pointers_.data(), static_cast<Index>(pointers.size()));
+    call_.run_window(segments, plan_, begins_.data());
+    call_.run_gate(segments, decay_rings_.data(), running_.data());
+    const CachedKeys near = call_.run_cache(segments, plan_, ends_.data(), until_.data(), fresh_ ? nullptr : scores_.data());
+    call_.for_heads(std::max<Index>(problem_.sequences->rows(), plan_.key_rows), far ? 2 * F + D + 1 : 0, [&](const HeadRange& r) {
+      forward_heads(call_, plan_, segments, r, begins_.data(), near, running_.data(), given_keys_, y, {},
+                    far ? slot_pointers_.data() : nullptr, far ? slot_pointers_.data() + count() : nullptr);
+    });
+  }
+
+  /// What is kept of the keys goes into the rings and caches.
+  void store(const Segments& segments) {
+    const auto rows = [&](int which, const T* from, Index columns) {
+      cuda::launch("attention: keep keys", store_rows<T>, by_key_tile(), segments, rings_after_.data() + which * count(), from,
+                   static_cast<int>(columns), static_cast<int>(sinks));
+    };
+    if (problem_.window.span() > 0 || sinks > 0) {
+      rows(0, p_.k.data, problem_.k.cols());
+      rows(1, p_.v.data, problem_.k.cols());
+      if (given) rows(2, given_keys_.data, given_keys_.cols());
+    }
+    if constexpr (caches<M>) {
+      const T* const all = fresh_ ? p_.weights.score.value().data : static_cast<const T*>(scores_.data());
+      rows(2, all, p_.heads.keys);
+      cuda::launch("attention: keep cached keys", store_cache<T>, by_cache(), segments,
+                   static_cast<const CacheRows<T>*>(cache_rows_.data()), static_cast<int>(p_.heads.size), p_.k.data,
+                   p_.v.data, all, static_cast<int>(sinks));
+    }
+  }
+
+  /// The slot with rings for `kept` keys, fresh ones where the old ones are too small, and with its sums.
+  Slot make_room(const Slot& slot, Index kept) const {
+    Slot result = slot;
+    const Problem& p = problem_;
+    const Index rows = ring_rows(p.window, capacity(slot), kept);
+    if (rows > capacity(slot)) {
+      result.keys = Array<B>(Shape{rows, p.k.cols()});
+      result.values = Array<B>(Shape{rows, p.k.cols()});
+      if (given) result.features = Array<B>(Shape{rows, p.weights.key_features.cols()});
+      if (C::gated) result.decays = Array<B, float>(Shape{rows, p.weights.gate_bias.value.size()});
+      if (caches<M>) result.scores = Array<B>(Shape{rows, p.heads.keys});
+    }
+    if (sinks > 0 && !slot.sink_keys) {
+      result.sink_keys = Array<B>(Shape{sinks, p.k.cols()});
+      result.sink_values = Array<B>(Shape{sinks, p.k.cols()});
+    }
+    if (caches<M> && slot.cache_begins.empty()) {
+      result.cache_begins = cache_begins_;
+      if (const Index places = cache_begins_.back(); places > 0) {
+        result.cache_keys = Array<B>(Shape{places, p.heads.size});
+        result.cache_values = Array<B>(Shape{places, p.heads.size});
+        result.cache_scores = Array<B>(Shape{places});
+      }
+    }
+    if (far && !slot.sums) {
+      const Index F = call_.features();
+      result.sums = Array<B, float>(Shape{p.heads.queries, F, p.heads.size});
+      result.normalizer = Array<B, float>(Shape{p.heads.queries, F});
+      backend_.zero(result.sums.data(), result.sums.size());
+      backend_.zero(result.normalizer.data(), result.normalizer.size());
+    }
+    return result;
+  }
+
+  B backend_;
+  const Problem& problem_;
+  Slots slots_;
+  Problem p_;  // the problem, over packed keys if there are kept ones
+  C call_;
+  View<const T> given_keys_;         // of p_'s keys, with GivenFeatures
+  std::vector<Index> cache_begins_;  // of slots that are new
+  bool fresh_ = false;               // does no slot keep a key?
+  Plan plan_;
+  std::vector<Slot> after_;
+
+  Workspace space_;
+  Piece<Segment> segment_piece_;
+  Piece<hopper::Resumed> resumed_;
+  Piece<Ring<T>> rings_before_, rings_after_;  // (arrays, slots)
+  Piece<float*> slot_pointers_;
+  Piece<int> begins_, ends_, until_, places_;
+  Piece<double> running_;
+  Piece<CacheRows<T>> cache_rows_;
+  Piece<T> scores_, keys_, values_, features_;
+  Piece<DecayRing> decay_rings_;
+};
+
+}  // namespace lolcats::general
