@@ -13,6 +13,7 @@
 #include <lolcats/ops/elementwise/elementwise.hpp>
 #include <lolcats/ops/embedding/embedding.hpp>
 #include <lolcats/ops/feature_map/feature_map.hpp>
+#include <lolcats/ops/lerp/lerp.hpp>
 #include <lolcats/ops/linear/linear.hpp>
 #include <lolcats/ops/lora_linear/lora_linear.hpp>
 #include <lolcats/ops/rms_norm/rms_norm.hpp>
@@ -172,7 +173,8 @@ struct GradientKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
 
 template <class Map, Window W, MemoryPolicy M>
 struct AttentionStateKernel<testing::ArchetypeBackend, Map, W, M> : testing::ArchetypeKernel {
-  static void step(const B&, const AttentionProblem<B, W>&, AttentionState<B>&, View<float> y);
+  using Slot = AttentionState<B>::Slot;
+  static void step(const B&, const AttentionProblem<B, W>&, std::span<Slot* const> slots, View<float> y);
 };
 
 template <>
@@ -180,7 +182,7 @@ struct ArgMaxKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
   static void forward(const B&, In x, View<std::int32_t> column);
 };
 
-// ---- What only some programs ask for: distillation, other losses of stage 1, pictures of attention. -------------------
+// ---- What only some programs ask for: distillation, gates of heads, other losses of stage 1, pictures of attention. -----
 
 template <>
 struct DivergenceKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
@@ -193,8 +195,8 @@ struct DivergenceKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
 template <class Map, Window W>
 struct WeightCrossEntropyKernel<testing::ArchetypeBackend, Map, W> : testing::ArchetypeKernel {
   using Problem = AttentionProblem<B, W>;
-  static double forward(Tape<B>&, const Problem&, const Sliding<>& teacher_window, double scale);
-  static void backward(Tape<B>&, const Problem&, const Sliding<>& teacher_window, double scale);
+  static void forward(Tape<B>&, const Problem&, const Sliding<>& teacher_window, double scale, View<double> y);
+  static void backward(Tape<B>&, const Problem&, const Sliding<>& teacher_window, double scale, InReal upstream);
 };
 
 template <class Map, Window W, MemoryPolicy M>
@@ -203,6 +205,13 @@ struct AttentionWeightsKernel<testing::ArchetypeBackend, Map, W, M> : testing::A
   template <class F>
   static void visit(const B&, const Problem&, F&&) {}  // F may be local to its caller
   static void largest(const B&, const Problem&, std::span<const int> begins, std::span<float> to);
+};
+
+template <>
+struct LerpKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
+  static void forward(const B&, In start, In end, In weights, View<float> y);
+  static void gradients(const B&, In dy, In weights, Out dstart, Out dend);
+  static void weight_gradient(const B&, In dy, In start, In end, View<double> dweights);
 };
 
 template <FeatureMap M>
