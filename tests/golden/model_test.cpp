@@ -52,7 +52,7 @@ struct FileAttention {
         groups.data[i * groups.cols() + i / size.size / size.group() * size.size + i % size.size] = 1;
       }
       w.query_features = features(tape, activation, x.q, query_map, size.queries);
-      w.key_features = features(tape, activation, linear(tape, x.k, Weight<B>{groups, {}}), key_map, size.queries);
+      w.key_features = features(tape, activation, linear<B>(tape, x.k, Weight<B>{groups, {}}), key_map, size.queries);
     } else {
       w.query_map = query_map;
       w.key_map = key_map;
