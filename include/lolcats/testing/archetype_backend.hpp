@@ -172,7 +172,7 @@ struct GradientKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
 
 template <class Map, Window W, MemoryPolicy M>
 struct AttentionStateKernel<testing::ArchetypeBackend, Map, W, M> : testing::ArchetypeKernel {
-  static void step(const B&, const AttentionProblem<B, W>&, AttentionState<B>&, View<float> y);
+  static void step(const B&, const AttentionProblem<B, W>&, std::span<typename AttentionState<B>::Slot* const>, View<float> y);
 };
 
 template <>
@@ -193,8 +193,8 @@ struct DivergenceKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
 template <class Map, Window W>
 struct WeightCrossEntropyKernel<testing::ArchetypeBackend, Map, W> : testing::ArchetypeKernel {
   using Problem = AttentionProblem<B, W>;
-  static double forward(Tape<B>&, const Problem&, const Sliding<>& teacher_window, double scale);
-  static void backward(Tape<B>&, const Problem&, const Sliding<>& teacher_window, double scale);
+  static void forward(Tape<B>&, const Problem&, const Sliding<>& teacher_window, double scale, View<double> y);
+  static void backward(Tape<B>&, const Problem&, const Sliding<>& teacher_window, double scale, InReal upstream);
 };
 
 template <class Map, Window W, MemoryPolicy M>
