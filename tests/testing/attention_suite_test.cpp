@@ -69,8 +69,9 @@ struct lolcats::AttentionKernel<Cpu<T>, Map, Planted, Sum> {
 template <class T, class Map>
 struct lolcats::AttentionStateKernel<Cpu<T>, Map, Planted, Sum> {
   using B = Cpu<T>;
-  static void step(const B& backend, const AttentionProblem<B, Planted>& p, AttentionState<B>& state, View<T> y) {
-    AttentionStateKernel<B, Map, Sliding<4>, Sum>::step(backend, right(p), state, y);
+  static void step(const B& backend, const AttentionProblem<B, Planted>& p, std::span<typename AttentionState<B>::Slot* const> slots,
+                   View<T> y) {
+    AttentionStateKernel<B, Map, Sliding<4>, Sum>::step(backend, right(p), slots, y);
     if (plant == Plant::step) y.data[y.size() - 1] *= T(1) + T(1e-8);
     if (plant == Plant::step_in_pieces && p.sequences->longest() > 1) y.data[y.size() - 1] *= T(1) + T(1e-8);
   }

@@ -69,9 +69,9 @@ struct AttentionPaths {
   static constexpr bool tiles_fit = [] {
     if constexpr (fused_words && std::is_same_v<T, bf16> && FeatureMap<Map>) {
       if constexpr (forward_fits)
-        return hopper::backward_pass::has_tiles<Map, W> &&
+        return hopper::tile_pass::has_tiles<Map, W> &&
                (sinks_of<W> > 0 || !hopper::forward_pass::WindowTiles<W>::always);
-      return hopper::backward_pass::has_tiles<Map, W>;
+      return hopper::tile_pass::has_tiles<Map, W>;
     }
     return false;
   }();
@@ -90,7 +90,7 @@ struct AttentionPaths {
         if (hopper::takes_forward<Map>(p)) return AttentionPath::fused;
       }
       if constexpr (tiles_fit) {
-        if (hopper::backward_pass::takes_tiles<Map>(p)) return AttentionPath::tiles;
+        if (hopper::tile_pass::takes_tiles<Map>(p)) return AttentionPath::tiles;
       }
     }
     return AttentionPath::general;

@@ -149,8 +149,12 @@ class Prefill {
       for (std::size_t n = 0; n < slots_.size(); ++n) {
         const Slot& was = *slots_[n];
         Slot& is = after_[n];
-        list.push_back({was.decays.data(), is.decays.data(), static_cast<int>(was.decays ? was.decays.shape()[0] : 0),
-                        static_cast<int>(is.decays ? is.decays.shape()[0] : 0), static_cast<int>(was.first), after[n].from});
+        list.push_back({.before = was.decays.data(),
+                        .after = is.decays.data(),
+                        .capacity_before = static_cast<int>(was.decays ? was.decays.shape()[0] : 0),
+                        .capacity_after = static_cast<int>(is.decays ? is.decays.shape()[0] : 0),
+                        .position = static_cast<int>(was.first),
+                        .from = after[n].from});
       }
       backend_.upload(list.data(), decay_rings_.data(), count());
     }
@@ -158,9 +162,12 @@ class Prefill {
       std::vector<CacheRows<T>> list;
       std::vector<int> begins;
       for (std::size_t n = 0; n < slots_.size(); ++n) {
-        list.push_back({after_[n].cache_keys.data(), after_[n].cache_values.data(), after_[n].cache_scores.data(),
-                        places_.data() + begins.size(), static_cast<int>(cached(after_[n], slots_[n]->first)),
-                        static_cast<int>(cached(after_[n], first_after(n)))});
+        list.push_back({.keys = after_[n].cache_keys.data(),
+                        .values = after_[n].cache_values.data(),
+                        .scores = after_[n].cache_scores.data(),
+                        .begins = places_.data() + begins.size(),
+                        .count = static_cast<int>(cached(after_[n], slots_[n]->first)),
+                        .after = static_cast<int>(cached(after_[n], first_after(n)))});
         begins.insert(begins.end(), after_[n].cache_begins.begin(), after_[n].cache_begins.end());
       }
       backend_.upload(begins.data(), places_.data(), static_cast<Index>(begins.size()));
@@ -205,7 +212,11 @@ class Prefill {
         const Segment& s = plan_.segments[n];
         if (!hopper::sees_the_same(p_.window, slots_[n]->first - s.apart, s.offset, s.keys)) return false;
         extents.push_back({s.k_row, s.keys, 0});
-        resumed.push_back({s.q_row - s.offset, s.offset, s.leaving, after_[n].sums.data(), after_[n].normalizer.data()});
+        resumed.push_back({.query_row = s.q_row - s.offset,
+                           .first_query = s.offset,
+                           .leaving = s.leaving,
+                           .sums = after_[n].sums.data(),
+                           .normalizer = after_[n].normalizer.data()});
       }
       if (Paths::prefill(p_, extents) == AttentionPath::general) return false;
       backend_.upload(resumed.data(), resumed_.data(), static_cast<Index>(resumed.size()));

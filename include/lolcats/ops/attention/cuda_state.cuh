@@ -152,7 +152,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     for (int i = 0; i < slots.count; ++i) {
       const general::DecodeSlot<T>& s = slots.slots[i];
       const Index at = (s.start + s.near_begin) * width;
-      caches.push_back({s.keys + at, s.values + at, s.kept + 1 - s.near_begin, s.row});
+      caches.push_back({.keys = s.keys + at, .values = s.values + at, .count = s.kept + 1 - s.near_begin, .row = s.row});
     }
     cuda::softmax_decode<T>(backend.stream(), p.heads, caches, p.q.data, y.data);
   }

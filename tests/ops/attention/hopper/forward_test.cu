@@ -244,7 +244,7 @@ Got run(const Case& c, const Data& d, int chunk_tiles, bool statistics = true, W
   const View<bf16> out{y.data(), {c.rows, c.H * c.D}};
   const Cuda<bf16> backend;
   if (chunk_tiles == by_tiles) {
-    REQUIRE(hopper::backward_pass::takes_tiles<Map>(problem));
+    REQUIRE(hopper::tile_pass::takes_tiles<Map>(problem));
     hopper::forward_by_tiles<Map>(backend, problem, out, saved);
   } else if constexpr (!hopper::forward_pass::fits<Map, W>()) {
     FAIL("only by tiles");

@@ -2,7 +2,7 @@
 // features.
 //
 // What is computed follows from what is wanted: the maps and gamma without the near part (attention transfer), dq, dk
-// and dv (finetuning), or both.  The kernels and their order stand in backward_plan.cuh.  Differs from AttentionKernel
+// and dv (finetuning), or both.  The kernels and their order stand in tile_plan.cuh.  Differs from AttentionKernel
 // in nothing but the order of summation.
 #pragma once
 
@@ -11,26 +11,26 @@
 #include <lolcats/ops/attention/hopper/backward_maps.cuh>
 #include <lolcats/ops/attention/hopper/backward_queries.cuh>
 #include <lolcats/ops/attention/hopper/backward_sinks.cuh>
-#include <lolcats/ops/attention/hopper/backward_walks.cuh>
+#include <lolcats/ops/attention/hopper/tile_walks.cuh>
 
 namespace lolcats::hopper {
 
 template <class Map, class W>
-inline constexpr bool has_backward = backward_pass::has_tiles<Map, W>;
+inline constexpr bool has_backward = tile_pass::has_tiles<Map, W>;
 
 /// Does `backward` take this problem?
 template <class Map, class W>
 bool takes_backward(const AttentionProblem<Cuda<bf16>, W>& problem) {
-  return backward_pass::takes_tiles<Map>(problem);
+  return tile_pass::takes_tiles<Map>(problem);
 }
 
-namespace backward_pass {
+namespace tile_pass {
 
 /// Launches the kernels for one batch of at most TileTable::capacity sequences.
 template <class Map, int D, class W>
 class BackwardPass {
   using B = Cuda<bf16>;
-  using Sizes = BackwardSizes<Map, D>;
+  using Sizes = TileSizes<Map, D>;
 
  public:
   BackwardPass(Tape<B>& tape, const AttentionProblem<B, W>& problem, View<const bf16> y, View<const bf16> dy,
@@ -157,10 +157,10 @@ class BackwardPass {
   const AttentionProblem<B, W>& problem_;
   const AttentionSinks<B>& sinks_;
   const bf16* dy_;
-  BackwardArguments<W> a_;
+  TileArguments<W> a_;
 };
 
-}  // namespace backward_pass
+}  // namespace tile_pass
 
 /// AttentionKernel::backward for the problems that `takes_backward` takes.
 template <class Map, class W>
@@ -172,12 +172,12 @@ void backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>, W>& pro
   for (const Sink<bf16>* sink : {&sinks.q, &sinks.k, &sinks.v}) {
     if (sink->gradient && !sink->add && sequences.padded()) tape.backend().zero(sink->gradient.data, sink->gradient.size());
   }
-  backward_pass::for_tile_tables(sequences.extents(), [&](std::span<const Extent> extents) {
+  tile_pass::for_tile_tables(sequences.extents(), [&](std::span<const Extent> extents) {
     const typename Tape<Cuda<bf16>>::Scope scope(tape);
     if (problem.heads.size == 128) {
-      backward_pass::BackwardPass<Map, 128, W>(tape, problem, y, dy, statistics, sinks, extents).run();
+      tile_pass::BackwardPass<Map, 128, W>(tape, problem, y, dy, statistics, sinks, extents).run();
     } else {
-      backward_pass::BackwardPass<Map, 64, W>(tape, problem, y, dy, statistics, sinks, extents).run();
+      tile_pass::BackwardPass<Map, 64, W>(tape, problem, y, dy, statistics, sinks, extents).run();
     }
   });
 }

@@ -1,10 +1,10 @@
 // The gradient of gamma: from far keys where near ones weigh enough, from both where far keys have nearly all the weight.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/backward_far.cuh>
 #include <lolcats/ops/attention/hopper/backward_rows.cuh>
+#include <lolcats/ops/attention/hopper/tile_features.cuh>
 
-namespace lolcats::hopper::backward_pass {
+namespace lolcats::hopper::tile_pass {
 
 /// The near part of a tile is computed where gamma / den_n, the weight of the largest near key, times the root of the number
 /// of far keys is below this for some row: y averages over the far keys, so its rounding shrinks with that root.  Elsewhere
@@ -30,7 +30,7 @@ struct FactorSums {
 
 /// Which tiles need the near part, and the sums of those that do not; a warp per tile, grid (tiles / 4, H).
 template <int D, class W>
-__global__ __launch_bounds__(group_threads) void sort_tiles_kernel(const __grid_constant__ BackwardArguments<W> a,
+__global__ __launch_bounds__(group_threads) void sort_tiles_kernel(const __grid_constant__ TileArguments<W> a,
                                                                    FactorSums to) {
   const int i = static_cast<int>(blockIdx.x) * (group_threads / 32) + static_cast<int>(threadIdx.x) / 32;
   const int head = blockIdx.y, lane = lane_id();
@@ -66,7 +66,7 @@ __global__ __launch_bounds__(group_threads) void sort_tiles_kernel(const __grid_
 /// takes y as it was rounded: if it is off by e, and near keys weigh N in all, the near sum is off by -e N and phi_q.dphi_q
 /// by -e (1 - N), which may be more than there is.  Hence (1 - N) near - N phi_q.dphi_q, which is free of e.
 template <int D, class W>
-__global__ __launch_bounds__(group_threads, 3) void factors_kernel(const __grid_constant__ BackwardArguments<W> a,
+__global__ __launch_bounds__(group_threads, 3) void factors_kernel(const __grid_constant__ TileArguments<W> a,
                                                                    FactorSums to) {
   using Shared = FactorsShared<D>;
   extern __shared__ __align__(1024) std::byte memory[];
@@ -172,10 +172,10 @@ __global__ __launch_bounds__(group_threads, 3) void factors_kernel(const __grid_
 /// gradient (H) += the sum of gamma dL/dgamma, times 1 - gamma, gamma (1 - gamma) being the sigmoid's slope; where affine,
 /// beta's share makes it the sum itself.  A warp per head.
 template <class W>
-__global__ void add_factor_kernel(const __grid_constant__ BackwardArguments<W> a, const float* sums, float* gradient) {
+__global__ void add_factor_kernel(const __grid_constant__ TileArguments<W> a, const float* sums, float* gradient) {
   const int head = blockIdx.x;
   const float sum = sum_of_warp(sums + static_cast<Index>(head) * a.tiles(), a.tiles());
   if (threadIdx.x == 0) gradient[head] += a.affine ? sum : sum * (1 - a.gamma(head));
 }
 
-}  // namespace lolcats::hopper::backward_pass
+}  // namespace lolcats::hopper::tile_pass

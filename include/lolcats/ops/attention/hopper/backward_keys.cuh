@@ -1,10 +1,10 @@
 // dk and dv of one tile of keys, summed over the query heads of its group in registers.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/backward_far.cuh>
 #include <lolcats/ops/attention/hopper/backward_keys_fetch.cuh>
+#include <lolcats/ops/attention/hopper/tile_features.cuh>
 
-namespace lolcats::hopper::backward_pass {
+namespace lolcats::hopper::tile_pass {
 
 /// Where the kernel puts dk and dv (M, G * D); null if unwanted.
 struct KeySinks {
@@ -23,10 +23,10 @@ struct KeysPosition {
 /// dk or dv (64, D) of a tile.  The far part of dk costs more than that of dv, so the warpgroup of dv computes the
 /// gradients of the scores of each head's first near pair for both.
 template <bool Values, class Map, int D, class W>
-__device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysShared<Map, D>& shared,
+__device__ __forceinline__ void pull_keys(const TileArguments<W>& a, KeysShared<Map, D>& shared,
                                           const TileTable::Tile& tile, int key_head, KeysPosition<Map, D>& at,
                                           Fragment<D>& sum) {
-  using Sizes = BackwardSizes<Map, D>;
+  using Sizes = TileSizes<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f;
   constexpr bool pure = WindowTiles<W>::pure;
   const int thread = threadIdx.x % group_threads, warp = thread / 32;
@@ -284,7 +284,7 @@ __device__ __forceinline__ void pull_keys(const BackwardArguments<W>& a, KeysSha
 ///
 /// A warpgroup for dk, one for dv, and a thread that fetches.
 template <class Map, int D, class W>
-__global__ __launch_bounds__(3 * group_threads, 1) void keys_kernel(const __grid_constant__ BackwardArguments<W> a,
+__global__ __launch_bounds__(3 * group_threads, 1) void keys_kernel(const __grid_constant__ TileArguments<W> a,
                                                                     KeySinks sinks) {
   extern __shared__ __align__(1024) std::byte memory[];
   auto& shared = *reinterpret_cast<KeysShared<Map, D>*>(memory);
@@ -342,4 +342,4 @@ __global__ __launch_bounds__(3 * group_threads, 1) void keys_kernel(const __grid
   }
 }
 
-}  // namespace lolcats::hopper::backward_pass
+}  // namespace lolcats::hopper::tile_pass

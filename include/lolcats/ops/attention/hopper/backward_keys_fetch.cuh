@@ -1,14 +1,14 @@
 // What the key side of the backward pass has in shared memory, and the thread that brings it there.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/backward_tiles.cuh>
 #include <lolcats/ops/attention/hopper/ring.cuh>
+#include <lolcats/ops/attention/hopper/tile_memory.cuh>
 
-namespace lolcats::hopper::backward_pass {
+namespace lolcats::hopper::tile_pass {
 
 template <class Map, int D>
 struct KeysShared {
-  using Sizes = BackwardSizes<Map, D>;
+  using Sizes = TileSizes<Map, D>;
   static constexpr int stages = Sizes::weight_bytes <= 16384 ? 3 : 2;
   struct Inputs {
     alignas(1024) std::byte k[Sizes::tile_bytes];  // (64, D); dk at the end
@@ -29,9 +29,9 @@ struct KeysShared {
 /// One thread fetches for all tiles of the block, as far ahead as there is room: the tile, then head by head the map,
 /// the states, the mixed and the near pairs.
 template <class Map, int D, class W>
-__device__ __forceinline__ void fetch_for_keys(const BackwardArguments<W>& a, KeysShared<Map, D>& shared, int key_head,
+__device__ __forceinline__ void fetch_for_keys(const TileArguments<W>& a, KeysShared<Map, D>& shared, int key_head,
                                                int part, int parts) {
-  using Sizes = BackwardSizes<Map, D>;
+  using Sizes = TileSizes<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f, stages = KeysShared<Map, D>::stages;
   RingPosition<2> inputs;
   RingPosition<1> weight, state;
@@ -90,4 +90,4 @@ __device__ __forceinline__ void fetch_for_keys(const BackwardArguments<W>& a, Ke
   }
 }
 
-}  // namespace lolcats::hopper::backward_pass
+}  // namespace lolcats::hopper::tile_pass

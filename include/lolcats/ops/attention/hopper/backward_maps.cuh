@@ -1,14 +1,14 @@
 // Gradients of the feature maps: the far part alone, summed over tiles in registers.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/backward_far.cuh>
 #include <lolcats/ops/attention/hopper/backward_rows.cuh>
+#include <lolcats/ops/attention/hopper/tile_features.cuh>
 
-namespace lolcats::hopper::backward_pass {
+namespace lolcats::hopper::tile_pass {
 
 template <class Map, int D>
 struct MapsShared {
-  using Sizes = BackwardSizes<Map, D>;
+  using Sizes = TileSizes<Map, D>;
   /// Each of the two warpgroups works on its own tile.
   struct Group {
     alignas(1024) std::byte y[Sizes::tile_bytes];     // (64, D) dy or v
@@ -40,9 +40,9 @@ constexpr int map_copies(int D) { return D == 128 ? 1 : 2; }
 ///
 /// Two warpgroups walk over the block's tiles two by two and meet for dW.
 template <Side side, class Map, int D, class W>
-__global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid_constant__ BackwardArguments<W> a,
+__global__ __launch_bounds__(2 * group_threads, 1) void maps_kernel(const __grid_constant__ TileArguments<W> a,
                                                                     MapPartials partials) {
-  using Sizes = BackwardSizes<Map, D>;
+  using Sizes = TileSizes<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f;
   constexpr bool queries = side == Side::queries, has_bias = Map::bias != Bias::none;
   extern __shared__ __align__(1024) std::byte memory[];
@@ -300,4 +300,4 @@ __global__ void add_numbers_kernel(const float* numbers, int count, float* gradi
   if (threadIdx.x == 0) gradient[blockIdx.x] += sum;
 }
 
-}  // namespace lolcats::hopper::backward_pass
+}  // namespace lolcats::hopper::tile_pass

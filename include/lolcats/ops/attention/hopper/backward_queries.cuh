@@ -1,14 +1,14 @@
 // dq of one tile of queries, and the row statistics that the key side needs.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/backward_far.cuh>
 #include <lolcats/ops/attention/hopper/backward_rows.cuh>
+#include <lolcats/ops/attention/hopper/tile_features.cuh>
 
-namespace lolcats::hopper::backward_pass {
+namespace lolcats::hopper::tile_pass {
 
 template <class Map, int D>
 struct QueriesShared {
-  using Sizes = BackwardSizes<Map, D>;
+  using Sizes = TileSizes<Map, D>;
   /// A small map stays; a large one comes anew for each tile, to where the second near pair goes later.
   static constexpr bool keeps_map = Sizes::weight_bytes <= 16384;
   alignas(1024) std::byte q[Sizes::tile_bytes];   // (64, D)
@@ -36,9 +36,9 @@ struct QuerySink {
 /// `second` a large map and near pairs 1, 3, ...  Thread 0 fetches what comes next into a slot as soon as all have read it, the
 /// next tile's first contents included, to come while this tile is worked on.
 template <class Map, int D, class W>
-__global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_constant__ BackwardArguments<W> a,
+__global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_constant__ TileArguments<W> a,
                                                                    QuerySink sink) {
-  using Sizes = BackwardSizes<Map, D>;
+  using Sizes = TileSizes<Map, D>;
   using Shared = QueriesShared<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f;
   constexpr float scale = score_scale<D>;
@@ -327,4 +327,4 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
   }
 }
 
-}  // namespace lolcats::hopper::backward_pass
+}  // namespace lolcats::hopper::tile_pass

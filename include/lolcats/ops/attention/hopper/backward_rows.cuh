@@ -1,9 +1,9 @@
 // What the backward pass knows about each query: its weights' denominator, its largest score, dy.y.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/backward_tiles.cuh>
+#include <lolcats/ops/attention/hopper/tile_memory.cuh>
 
-namespace lolcats::hopper::backward_pass {
+namespace lolcats::hopper::tile_pass {
 
 /// dy_n . y_n of the rows of a tile: dy in shared memory, y in device memory, read early so that it arrives in time;
 /// the result is in every lane that holds the row.
@@ -59,7 +59,7 @@ struct RawRows {
   int at[2];         // the near key that has it
 
   template <class W>
-  __device__ __forceinline__ void load(const BackwardArguments<W>& a, const TileTable::Tile& tile, int head, int warp) {
+  __device__ __forceinline__ void load(const TileArguments<W>& a, const TileTable::Tile& tile, int head, int warp) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int row = fragment_row_in_tile(warp, r);
@@ -122,4 +122,4 @@ __device__ __forceinline__ float sum_of_warp(const float* numbers, int count) {
   return sum;
 }
 
-}  // namespace lolcats::hopper::backward_pass
+}  // namespace lolcats::hopper::tile_pass

@@ -4,7 +4,7 @@
 #include <lolcats/ops/attention/hopper/backward_queries.cuh>
 #include <lolcats/ops/attention/hopper/sinks.cuh>
 
-namespace lolcats::hopper::backward_pass {
+namespace lolcats::hopper::tile_pass {
 
 static_assert(tile_rows == sink_query_tile);
 
@@ -18,7 +18,7 @@ __device__ __forceinline__ SinkExtent sink_extent(const TileTable& table, int n)
 /// The largest score may be a sink's: then it receives phi.dphi here, unless the tile of the sinks is among the near ones, where
 /// it has received it already.
 template <int D, class W>
-__global__ __launch_bounds__(256, 4) void sinks_kernel(const __grid_constant__ BackwardArguments<W> a, SinkShares s,
+__global__ __launch_bounds__(256, 4) void sinks_kernel(const __grid_constant__ TileArguments<W> a, SinkShares s,
                                                        const bf16* dy, bf16* dq) {
   const TileTable::Tile tile = a.table.ordered(Side::keys, static_cast<int>(blockIdx.x));
   const int head = blockIdx.y;
@@ -49,4 +49,4 @@ __global__ __launch_bounds__(256, 4) void sinks_kernel(const __grid_constant__ B
   }
 }
 
-}  // namespace lolcats::hopper::backward_pass
+}  // namespace lolcats::hopper::tile_pass

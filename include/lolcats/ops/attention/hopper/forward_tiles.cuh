@@ -1,20 +1,18 @@
 // The fused forward pass for windows that forward.cuh does not take: any window, tile by tile.
 //
-// The sums over far keys before each tile come from the walk of the backward pass (backward_states.cuh); then all tiles
+// The sums over far keys before each tile come from the walk that the backward pass makes, too (tile_states.cuh); then all tiles
 // of queries are independent.  About half the speed of forward.cuh, whose sums never leave the chip.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/backward_far.cuh>
-#include <lolcats/ops/attention/hopper/backward_walks.cuh>
+#include <lolcats/ops/attention/hopper/tile_features.cuh>
+#include <lolcats/ops/attention/hopper/tile_walks.cuh>
 
 #include <climits>
 #include <vector>
 
 namespace lolcats::hopper {
 
-namespace tiles_pass {
-
-using namespace backward_pass;
+namespace tile_pass {
 
 /// Where the kernel writes; y (M, H * D), the statistics (M, H) or null.
 struct Outputs {
@@ -26,7 +24,7 @@ struct Outputs {
 
 template <class Map, int D>
 struct TilesShared {
-  using Sizes = BackwardSizes<Map, D>;
+  using Sizes = TileSizes<Map, D>;
   alignas(1024) std::byte q[Sizes::tile_bytes];        // (64, D); y at the end
   alignas(1024) std::byte map[Sizes::weight_bytes];    // (D, f)
   alignas(1024) std::byte slot[2][Sizes::pair_bytes];  // what a step reads: k and v, a state, or phi_k and v
@@ -50,9 +48,9 @@ struct Steps {
 ///
 /// One thread fetches two steps ahead, across tiles.
 template <class Map, int D, class W>
-__global__ __launch_bounds__(group_threads, 2) void tiles_kernel(const __grid_constant__ BackwardArguments<W> a,
+__global__ __launch_bounds__(group_threads, 2) void tiles_kernel(const __grid_constant__ TileArguments<W> a,
                                                                  Outputs out) {
-  using Sizes = BackwardSizes<Map, D>;
+  using Sizes = TileSizes<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f;
   extern __shared__ __align__(1024) std::byte memory[];
   auto& shared = *reinterpret_cast<TilesShared<Map, D>*>(memory);
@@ -309,7 +307,7 @@ void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& pr
             std::span<const Extent> extents) {
   static_assert(sizeof(TilesShared<Map, D>) <= 232448, "more shared memory than Hopper has");
   const cudaStream_t stream = backend.stream();
-  BackwardArguments<W> a = arguments_of<Map, D>(problem, extents);
+  TileArguments<W> a = arguments_of<Map, D>(problem, extents);
   std::vector<cuda::Scratch<std::byte>> scratch;
   allocate_states<Map, D>(a, [&](Index n) { return scratch.emplace_back(n, stream).data(); });
   launch_walk<Side::keys, Map, D>(a, stream);
@@ -318,20 +316,20 @@ void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& pr
                {dim3(a.query_heads, parts), group_threads, stream, sizeof(TilesShared<Map, D>)}, a, out);
 }
 
-}  // namespace tiles_pass
+}  // namespace tile_pass
 
-/// AttentionKernel::forward for problems that `backward_pass::takes_tiles`.
+/// AttentionKernel::forward for problems that `tile_pass::takes_tiles`.
 template <class Map, class W>
 void forward_by_tiles(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& problem, View<bf16> y,
                       const AttentionStatistics<Cuda<bf16>>& statistics) {
   if (problem.sequences->padded()) backend.zero(y.data, y.size());
-  const tiles_pass::Outputs out{y.data, statistics.largest.data, statistics.inverse_denominator.data,
+  const tile_pass::Outputs out{y.data, statistics.largest.data, statistics.inverse_denominator.data,
                                 statistics.largest_at.data};
-  backward_pass::for_tile_tables(problem.sequences->extents(), [&](std::span<const Extent> extents) {
+  tile_pass::for_tile_tables(problem.sequences->extents(), [&](std::span<const Extent> extents) {
     if (problem.heads.size == 128)
-      tiles_pass::launch<Map, 128>(backend, problem, out, extents);
+      tile_pass::launch<Map, 128>(backend, problem, out, extents);
     else
-      tiles_pass::launch<Map, 64>(backend, problem, out, extents);
+      tile_pass::launch<Map, 64>(backend, problem, out, extents);
   });
 }
 

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <lolcats/backend/cuda.cuh>
-#include <lolcats/ops/attention/hopper/backward_states.cuh>
 #include <lolcats/ops/attention/hopper/sinks.cuh>
+#include <lolcats/ops/attention/hopper/tile_states.cuh>
 
 #include <span>
 
-namespace lolcats::hopper::backward_pass {
+namespace lolcats::hopper::tile_pass {
 
 /// Can the kernels be compiled for this map and window?
 template <class Map, class W>
@@ -39,11 +39,11 @@ void for_tile_tables(std::span<const Extent> all, F&& f) {
 
 /// The arguments that the problem gives, for one batch of sequences; without states, y, dy and row statistics.
 template <class Map, int D, class W>
-BackwardArguments<W> arguments_of(const AttentionProblem<Cuda<bf16>, W>& problem, std::span<const Extent> extents) {
-  constexpr int f = BackwardSizes<Map, D>::f;
+TileArguments<W> arguments_of(const AttentionProblem<Cuda<bf16>, W>& problem, std::span<const Extent> extents) {
+  constexpr int f = TileSizes<Map, D>::f;
   const Heads& heads = problem.heads;
   const AttentionWeights<Cuda<bf16>>& w = problem.weights;
-  BackwardArguments<W> a{};
+  TileArguments<W> a{};
   a.q = tensor_map(problem.q.data, problem.q.rows(), problem.q.cols(), tile_rows);
   a.k = tensor_map(problem.k.data, problem.k.rows(), problem.k.cols(), tile_rows);
   a.v = tensor_map(problem.v.data, problem.v.rows(), problem.v.cols(), tile_rows);
@@ -64,8 +64,8 @@ BackwardArguments<W> arguments_of(const AttentionProblem<Cuda<bf16>, W>& problem
 /// Room for the states: bytes(n) gives memory.  A walk per head, sequence and chunk; two fit on a multiprocessor.  Short
 /// chunks cost more prefixes.
 template <class Map, int D, class W, class Bytes>
-void allocate_states(BackwardArguments<W>& a, Bytes&& bytes) {
-  using Sizes = BackwardSizes<Map, D>;
+void allocate_states(TileArguments<W>& a, Bytes&& bytes) {
+  using Sizes = TileSizes<Map, D>;
   constexpr int shortest_chunk = 8;
   StateBuffers& s = a.state;
   const int longest = a.table.longest;
@@ -83,8 +83,8 @@ void allocate_states(BackwardArguments<W>& a, Bytes&& bytes) {
 
 /// Sums over keys before, or queries behind, every tile that someone reads.
 template <Side side, class Map, int D, class W>
-void launch_walk(const BackwardArguments<W>& a, cudaStream_t stream) {
-  using Sizes = BackwardSizes<Map, D>;
+void launch_walk(const TileArguments<W>& a, cudaStream_t stream) {
+  using Sizes = TileSizes<Map, D>;
   const dim3 grid(a.query_heads, a.state.chunks, a.table.count);
   cuda::launch("attention by tiles, states", states_kernel<side, Map, D, W>,
                {grid, group_threads, stream, sizeof(StatesShared<Map, D>)}, a);
@@ -95,4 +95,4 @@ void launch_walk(const BackwardArguments<W>& a, cudaStream_t stream) {
                a);
 }
 
-}  // namespace lolcats::hopper::backward_pass
+}  // namespace lolcats::hopper::tile_pass

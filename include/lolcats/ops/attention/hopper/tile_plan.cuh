@@ -1,10 +1,11 @@
-// The fused backward pass: what its kernels are given, and how a window looks in tiles of 64.
+// Passes by tiles, the backward pass and the forward pass of any window (forward_tiles.cuh): what their kernels are given, and
+// how a window looks in tiles of 64.  The backward pass:
 //
-//   states<keys>     walks over key tiles: S and z before every tile that someone reads      backward_states.cuh
+//   states<keys>     walks over key tiles: S and z before every tile that someone reads      tile_states.cuh
 //   queries          per query tile: dphi_q from S, then dq; what the key side must know     backward_queries.cuh
 //     or maps          the same, then dW_q                                                   backward_maps.cuh
 //     and factors      the gradient of gamma                                                 backward_factors.cuh
-//   states<queries>  walks back over query tiles: R and r behind every tile                  backward_states.cuh
+//   states<queries>  walks back over query tiles: R and r behind every tile                  tile_states.cuh
 //   keys             per key tile: dphi_k from R, then dk and dv of the group                backward_keys.cuh
 //     and sinks        what sinks before a window add to dq, dk and dv                       backward_sinks.cuh
 //     or maps          the same, then dW_k                                                   backward_maps.cuh
@@ -23,7 +24,7 @@
 #include <cstdint>
 #include <numbers>
 
-namespace lolcats::hopper::backward_pass {
+namespace lolcats::hopper::tile_pass {
 
 /// Rows of a tile: tokens of one sequence from a multiple of 64 on.
 inline constexpr int tile_rows = 64;
@@ -41,7 +42,7 @@ enum class Side { queries, keys };
 
 /// Sizes that a map and a head size give: f columns of W, F features, D.
 template <class Map, int Size>
-struct BackwardSizes {
+struct TileSizes {
   static constexpr int D = Size;
   static constexpr int f = static_cast<int>(Map::projected);
   static constexpr int F = f * Map::count;
@@ -229,7 +230,7 @@ __device__ __forceinline__ int last_read(const WindowTiles<W>& window, TileTable
 
 /// The arguments of every kernel of the backward pass.
 template <class W>
-struct BackwardArguments {
+struct TileArguments {
   CUtensorMap q, dy, k, v;         // boxes of (64, 64)
   CUtensorMap query_map, key_map;  // (H * D, f), that of keys perhaps (G * D, f); boxes of (D, 64)
   TileTable table;
@@ -266,4 +267,4 @@ struct BackwardArguments {
   __device__ __forceinline__ float beta(int head) const { return affine ? 1 - gamma(head) : 1.0F; }
 };
 
-}  // namespace lolcats::hopper::backward_pass
+}  // namespace lolcats::hopper::tile_pass

@@ -1,9 +1,9 @@
-// Tiles in shared memory for the backward pass: fetching, cutting off tails, storing fragments, writing gradients.
+// Tiles in shared memory, for passes by tiles: fetching, cutting off tails, storing fragments, writing gradients.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/backward_plan.cuh>
+#include <lolcats/ops/attention/hopper/tile_plan.cuh>
 
-namespace lolcats::hopper::backward_pass {
+namespace lolcats::hopper::tile_pass {
 
 /// Threads of a warpgroup.
 inline constexpr int group_threads = 128;
@@ -128,4 +128,4 @@ __device__ __forceinline__ void pack_scaled_features(const Fragment<Map::project
   }
 }
 
-}  // namespace lolcats::hopper::backward_pass
+}  // namespace lolcats::hopper::tile_pass

@@ -1,9 +1,9 @@
-// Gradients through the features of one tile: products with states, pairs with mixed tiles, the map's pullback.
+// Features of one tile and gradients through them: products with states, pairs with mixed tiles, the map's pullback.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/backward_tiles.cuh>
+#include <lolcats/ops/attention/hopper/tile_memory.cuh>
 
-namespace lolcats::hopper::backward_pass {
+namespace lolcats::hopper::tile_pass {
 
 /// Issues z (64, f) = x W, x (64, D) and W (D, f) in shared memory.
 template <int D, int f>
@@ -97,4 +97,4 @@ __device__ __forceinline__ Fragment<Map::projected> pull_features(const Fragment
   return Map::pullback(z, phi, gated);
 }
 
-}  // namespace lolcats::hopper::backward_pass
+}  // namespace lolcats::hopper::tile_pass

@@ -1,15 +1,15 @@
-// The walks of the backward pass: sums S, z over key tiles and R, r over query tiles, left where the other side reads
-// them.
+// The walks of passes by tiles: sums S, z over key tiles (forward and backward) and R, r over query tiles (backward), left
+// where the other side reads them.
 #pragma once
 
-#include <lolcats/ops/attention/hopper/backward_tiles.cuh>
+#include <lolcats/ops/attention/hopper/tile_memory.cuh>
 
-namespace lolcats::hopper::backward_pass {
+namespace lolcats::hopper::tile_pass {
 
 /// Shared memory of a walk; small enough for two blocks on a multiprocessor.
 template <class Map, int D>
 struct StatesShared {
-  using Sizes = BackwardSizes<Map, D>;
+  using Sizes = TileSizes<Map, D>;
   alignas(1024) std::byte mapped[Sizes::tile_bytes];    // (64, D) k or q
   alignas(1024) std::byte values[Sizes::tile_bytes];    // (64, D) v or dy
   alignas(1024) std::byte weight[Sizes::weight_bytes];  // (D, f)
@@ -28,8 +28,8 @@ struct StatesShared {
 /// One warpgroup per block, grid (H, chunks, sequences).  Sums stay in registers, in fp32, and are published after each
 /// tile.
 template <Side side, class Map, int D, class W>
-__global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_constant__ BackwardArguments<W> a) {
-  using Sizes = BackwardSizes<Map, D>;
+__global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_constant__ TileArguments<W> a) {
+  using Sizes = TileSizes<Map, D>;
   constexpr int F = Sizes::F, f = Sizes::f;
   constexpr bool exports = !WindowTiles<W>::pure;
   extern __shared__ __align__(1024) std::byte memory[];
@@ -201,8 +201,8 @@ __global__ __launch_bounds__(group_threads, 2) void states_kernel(const __grid_c
 /// Sums over the chunks before each chunk.  The sum over a whole chunk is what its walk published last.
 /// Grid (parts of a state, sequences, H); a thread has eight entries of S or four of z.
 template <Side side, class Map, int D, class W>
-__global__ void state_prefixes_kernel(const __grid_constant__ BackwardArguments<W> a) {
-  using Sizes = BackwardSizes<Map, D>;
+__global__ void state_prefixes_kernel(const __grid_constant__ TileArguments<W> a) {
+  using Sizes = TileSizes<Map, D>;
   constexpr int words = Sizes::state_bytes / 16, quads = Sizes::F / 4;
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= words + quads) return;
@@ -235,4 +235,4 @@ __global__ void state_prefixes_kernel(const __grid_constant__ BackwardArguments<
   }
 }
 
-}  // namespace lolcats::hopper::backward_pass
+}  // namespace lolcats::hopper::tile_pass
