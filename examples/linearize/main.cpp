@@ -33,7 +33,7 @@ void hold_out(const lolcats::DataSet& all, Job& job) {
 }
 
 Job prepare(const Options& o, lolcats::TaskSet tasks, lolcats::Communicator* communicator) {
-  Job job{o, load_teacher(o.model), lolcats::open_tokenizer(o.tokenizer), {}, {}, {}, {}, {}, communicator};
+  Job job{o, o.trains_blocks() ? outline_of(o.model) : load_teacher(o.model), lolcats::open_tokenizer(o.tokenizer), {}, {}, {}, {}, {}, communicator};
   const Index vocabulary = job.teacher->config().vocab_size;
   lolcats::check_tokenizer(*job.tokenizer, o.tokenizer, vocabulary, o.model);
   job.tasks = std::move(tasks);
@@ -85,6 +85,13 @@ void print(const Report& report, const Job& job) {
   fmt::print("\nThe student's text was generated from a state of {} KB.\n", report.state_bytes / 1024);
 }
 
+void print(const lolcats::StreamedResult& result, const Options& o) {
+  fmt::print("Blocks {} to {} are in {}; mean squared errors of their layers:", o.first_block, o.last_block - 1, o.block_folder().string());
+  for (const double mse : result.transfer.mse_per_layer) fmt::print(" {:.4g}", mse);
+  fmt::print("\n{:.1f} s, of which {:.1f} s between blocks and {:.1f} s waiting for weights\n", result.seconds, result.seconds_streaming,
+             result.seconds_waiting);
+}
+
 nlohmann::ordered_json recipe_json(const StageOptions& o) {
   return {{"epochs", o.epochs},  {"updates", o.updates}, {"learning_rate", o.rate},        {"schedule", o.schedule},
           {"warmup", o.warmup},  {"floor", o.floor},     {"clip", o.clip},                 {"weight_decay", o.optimizer.weight_decay},
@@ -101,7 +108,9 @@ void start_ranks(Index gpus) {
 /// The work of a rank; rank 0 writes and prints.
 void run(const Options& options, lolcats::TaskSet tasks, lolcats::Communicator& communicator) {
   std::optional<OutputFolder> folder;
-  if (communicator.leads()) {
+  if (communicator.leads() && options.trains_blocks()) {
+    lolcats::create_folder(options.block_folder());  // each block's own folder is locked, so that others can be trained meanwhile
+  } else if (communicator.leads()) {
     if (!options.out.empty()) folder.emplace(options.out, std::initializer_list<std::string_view>{"linearize.json", "lolcats.json"}, options.replace);
     if (!options.json.empty()) lolcats::try_writing(options.json);
   }
@@ -111,6 +120,11 @@ void run(const Options& options, lolcats::TaskSet tasks, lolcats::Communicator& 
   fmt::print(stderr, "{} layers, width {}, {} rows to train on, {} to validate on, student {}, on {}{}\n", job.teacher->config().layers,
              job.teacher->config().hidden_size, job.train.size(), job.valid.size(), options.student, device_name(),
              communicator.size() > 1 ? fmt::format(" x {}", communicator.size()) : "");
+  if (options.trains_blocks()) {
+    const lolcats::StreamedResult result = train_blocks(job);
+    if (communicator.leads()) print(result, options);
+    return;
+  }
   Report report = linearize(job);
   if (!communicator.leads()) return;
   report.json["device"] = device_name();

@@ -5,6 +5,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include <charconv>
+
 namespace examples {
 
 namespace {
@@ -31,6 +33,15 @@ void add_stage(CLI::App& app, const std::string& name, const std::string& what, 
   app.add_flag(fmt::format("--{}-bf16-masters", name), o.optimizer.bf16_masters, "round masters to bf16 after every update")->group(what);
 }
 
+/// Reads "3:6".
+bool read_blocks(const std::string& text, Index& first, Index& last) {
+  const char* const end = text.data() + text.size();
+  const auto colon = std::from_chars(text.data(), end, first);
+  if (colon.ec != std::errc() || colon.ptr == end || *colon.ptr != ':') return false;
+  const auto rest = std::from_chars(colon.ptr + 1, end, last);
+  return rest.ec == std::errc() && rest.ptr == end && first >= 0 && first < last;
+}
+
 }  // namespace
 
 lolcats::AnySchedule StageOptions::any_schedule() const {
@@ -42,6 +53,7 @@ lolcats::AnySchedule StageOptions::any_schedule() const {
 Options parse(int argc, char** argv) {
   Options o;
   bool list = false;
+  std::string blocks;
   CLI::App app{"Turns a pretrained softmax Llama into one with linear attention."};
   o.add_source_to(app);
   app.add_option("--student", o.student, "the new attention and adapter, see --list-students")->capture_default_str();
@@ -56,7 +68,12 @@ Options parse(int argc, char** argv) {
   add_stage(app, "transfer", "Stage 1: attention transfer", o.transfer, "0.01; 0.1 on the built-in corpus, which is small");
   const std::string stage1 = "Stage 1: attention transfer", stage2 = "Stage 2: low-rank finetuning";
   app.add_option("--block", o.block, "layers that are trained at a time; 0: all")->capture_default_str()->check(non_negative)->group(stage1);
-  app.add_option("--residuals", o.residuals, "scratch file for what enters a block, instead of running the layers below")->group(stage1);
+  app.add_option("--residuals", o.residuals, "scratch file for what enters a block, instead of running the layers below (with --blocks: instead of host memory)")->group(stage1);
+  app.add_option("--blocks", blocks, "train only these blocks of stage 1, 3:6 for blocks 3, 4 and 5 of --block layers, with no more than a block of the model in memory; other calls, on other machines, may train the others into the same --out, and one without --blocks joins them and goes on")
+      ->check(CLI::Validator([](std::string& text) {
+        Index first = 0, last = 0;
+        return read_blocks(text, first, last) ? "" : "is not a range of blocks such as 3:6";
+      }, "FIRST:LAST"))->group(stage1);
   app.add_option("--xent", o.xent_factor, "factor of the cross-entropy of attention weights (the error of outputs has 1000)")
       ->capture_default_str()->check(non_negative)->group(stage1);
   app.add_option("--keep-layers", o.keep_layers, "after stage 1, layers that keep the teacher's softmax: how many (4), or which (3,9 or 3,), with a student named ...-or-softmax")
@@ -96,10 +113,19 @@ Options parse(int argc, char** argv) {
     for (const auto& name : lolcats::student_names()) fmt::print("{}\n", name);
     std::exit(0);
   }
-  if (o.json.empty() && !o.out.empty()) o.json = (std::filesystem::path(o.out) / "linearize.json").string();
+  if (!blocks.empty()) {
+    read_blocks(blocks, o.first_block, o.last_block);
+    lolcats::require<lolcats::ConfigError>(!o.out.empty(), "--blocks needs --out, the folder of all blocks");
+    lolcats::require<lolcats::ConfigError>(o.block > 0, "--blocks needs --block, the layers of each");
+    lolcats::require<lolcats::ConfigError>(o.transfer.epochs > 0, "--blocks needs --transfer-epochs of 1 or more");
+  } else if (o.json.empty() && !o.out.empty()) {
+    o.json = (std::filesystem::path(o.out) / "linearize.json").string();
+  }
   lolcats::visit_student(o.student, [&](auto entry) {  // an unknown name ends the program before any work
     lolcats::require<lolcats::ConfigError>(o.keep_layers.empty() || lolcats::PerLayerPolicy<typename decltype(entry)::Attention>,
                                            "--keep-layers is {}, but all layers of --student {} have the same attention", o.keep_layers, o.student);
+    lolcats::require<lolcats::ConfigError>(!o.trains_blocks() || lolcats::any_maps<typename decltype(entry)::Attention>,
+                                           "--blocks is given, but --student {} has no feature maps to train", o.student);
     constexpr Index most = lolcats::cache_places<typename decltype(entry)::Attention>;
     for (const std::string& option : {planted, recall, places, rest, heads_by, gate_rows, gate_sparsity}) {
       lolcats::require<lolcats::ConfigError>(most > 0 || app.count(option) == 0, "{} is given, but --student {} has no cache", option, o.student);

@@ -57,6 +57,7 @@ struct Options : SourceOptions, TaskCommandLine {
   StageOptions transfer, finetune{.clip = 1.0};
   Index block = 0;          // layers per block of stage 1; 0: all at once
   std::string residuals;    // scratch files of block-wise transfer
+  Index first_block = 0, last_block = 0;  // the blocks [first, last) that are trained, and nothing else; last 0: the whole procedure
   double xent_factor = 0;   // of stage 1
   std::string keep_layers;  // how many layers keep their softmax, or which: "4", "3,9"
   std::string keep_by = "sensitivity";
@@ -78,6 +79,10 @@ struct Options : SourceOptions, TaskCommandLine {
   std::vector<std::string> prompts;
   Index max_tokens = 64;
   std::string out, json;
+
+  bool trains_blocks() const { return last_block > 0; }
+  /// Where finished blocks lie.
+  std::filesystem::path block_folder() const { return std::filesystem::path(out) / "blocks"; }
 };
 
 /// Reads the command line.  Ends the program after --help and --list-students, and for what cannot be read.

@@ -67,6 +67,24 @@ void apply_common(const Job& job, Index per_epoch, const char* state, bool has_s
   recipe.checkpoint_every = o.save_every > 0 ? o.save_every : per_epoch;
 }
 
+Index updates_per_epoch(const Job& job) { return (job.train.size() + job.options.batch - 1) / job.options.batch; }
+
+/// Stage 1; with `blocks`, that of blocks which are trained and joined by calls of their own.
+lolcats::TransferRecipe<lolcats::AnySchedule> transfer_recipe(const Job& job, bool has_scores, bool blocks) {
+  const Options& o = job.options;
+  lolcats::TransferRecipe<lolcats::AnySchedule> recipe;
+  o.transfer.apply_to(recipe, updates_per_epoch(job));
+  apply_common(job, updates_per_epoch(job), "transfer.state", has_scores, recipe);
+  recipe.xent_factor = o.xent_factor;
+  recipe.block = o.block;
+  recipe.residuals = o.residuals;
+  if (blocks) {
+    recipe.checkpoint.clear();
+    recipe.inputs["base"] = fingerprint_of_base(o.model);
+  }
+  return recipe;
+}
+
 /// Rows with planted facts; where none are asked for, rows of the text.
 lolcats::DataSet rows_with_facts(const Job& job, Index first, Index count, bool label_questions = false) {
   const Options& o = job.options;
@@ -195,6 +213,13 @@ void keep_layers(AnyModel& student, const Job& job, nlohmann::ordered_json& json
 Report linearize(Job& job) {
   const Options& o = job.options;
   if (!o.keep_layers.empty()) named_layers(o, job.teacher->config().layers);  // mistakes are told before any work
+  // What other calls have trained, if there is any; whether it fits is told before any work, too.
+  const bool joins = !o.out.empty() && lolcats::path_exists(o.block_folder());
+  lolcats::TransferRecipe<lolcats::AnySchedule> recipe_of_blocks;
+  if (joins) {
+    recipe_of_blocks = transfer_recipe(job, false, true);
+    make_student(o.student, *job.teacher, o.seed)->join_blocks(job.train, job.valid, recipe_of_blocks, o.block_folder());
+  }
   Report report;
   auto& json = report.json;
   json["teacher"]["name"] = job.teacher->type_name();
@@ -215,16 +240,13 @@ Report linearize(Job& job) {
     allot(student, job, json);
     report.stages.push_back(measure("allotted", student, job, json));
   }
-  const Index per_epoch = (job.train.size() + o.batch - 1) / o.batch;
+  const Index per_epoch = updates_per_epoch(job);
   double transfer_speed = 0, finetune_speed = 0;
   if (student.has_maps()) {
-    if (o.transfer.epochs > 0) {
-      lolcats::TransferRecipe<lolcats::AnySchedule> recipe;
-      o.transfer.apply_to(recipe, per_epoch);
-      apply_common(job, per_epoch, "transfer.state", student.has_scores(), recipe);
-      recipe.xent_factor = o.xent_factor;
-      recipe.block = o.block;
-      recipe.residuals = o.residuals;
+    if (joins) {
+      json["transfer"] = {{"mse_per_layer", student.join_blocks(job.train, job.valid, recipe_of_blocks, o.block_folder())}, {"joined", o.block_folder().string()}};
+    } else if (o.transfer.epochs > 0) {
+      const auto recipe = transfer_recipe(job, student.has_scores(), false);
       const auto result = student.transfer(job.train, job.valid, recipe, print_progress());
       for (const auto& block : result.blocks) say_if_worse("transfer", block, recipe.restore_best);
       json["transfer"] = {{"mse_per_layer", result.mse_per_layer}, {"updates", result.blocks.front().updates},
@@ -261,6 +283,20 @@ Report linearize(Job& job) {
                          {"tokenizer_fingerprint", tokenizer_fingerprint(*job.tokenizer)}});
   }
   return report;
+}
+
+lolcats::StreamedResult train_blocks(Job& job) {
+  const Options& o = job.options;
+  const Index layers = job.teacher->config().layers, count = (layers + o.block - 1) / o.block;
+  lolcats::require<lolcats::ConfigError>(o.last_block <= count, "--blocks is {}:{}, but --block {} makes {} blocks of {} layers", o.first_block,
+                                         o.last_block, o.block, count, layers);
+  const auto student = make_student(o.student, *job.teacher, o.seed);
+  lolcats::require<lolcats::ConfigError>(!student->has_scores(), "--blocks is given, but --student {} has scores, which are fitted on the whole model", o.student);
+  auto recipe = transfer_recipe(job, false, true);
+  recipe.log = json_lines(o.block_folder() / fmt::format("{}", o.first_block) / "training.jsonl");  // others write beside it
+  auto result = student->transfer_blocks(o.model, job.train, job.valid, recipe, {o.first_block, o.last_block, o.block_folder()}, print_progress());
+  for (const auto& block : result.transfer.blocks) say_if_worse("transfer", block, recipe.restore_best);
+  return result;
 }
 
 }  // namespace examples

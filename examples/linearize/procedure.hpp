@@ -58,4 +58,8 @@ struct Report {
 /// student.
 Report linearize(Job& job);
 
+/// Trains blocks of stage 1 alone, with a block of the model in memory; `teacher` may be an outline.  They wait in --out for
+/// `linearize`.
+lolcats::StreamedResult train_blocks(Job& job);
+
 }  // namespace examples

@@ -16,7 +16,7 @@
 #include <lolcats/io/llama_config.hpp>
 #include <lolcats/train/any_schedule.hpp>
 #include <lolcats/train/finetune.hpp>
-#include <lolcats/train/transfer.hpp>
+#include <lolcats/train/streamed_transfer.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -67,6 +67,12 @@ class AnyModel {
   virtual lolcats::TransferResult transfer(const lolcats::DataSet& train, const lolcats::DataSet& valid,
                                            const lolcats::TransferRecipe<lolcats::AnySchedule>& recipe,
                                            const lolcats::ProgressCallback& progress) = 0;
+  /// Blocks of stage 1, for a student of `outline_of(base)`, and stage 1 from finished blocks: the mean squared error of each layer.
+  virtual lolcats::StreamedResult transfer_blocks(const std::filesystem::path& base, const lolcats::DataSet& train, const lolcats::DataSet& valid,
+                                                  const lolcats::TransferRecipe<lolcats::AnySchedule>& recipe, const lolcats::BlockJob& job,
+                                                  const lolcats::ProgressCallback& progress) = 0;
+  virtual std::vector<double> join_blocks(const lolcats::DataSet& train, const lolcats::DataSet& valid,
+                                          const lolcats::TransferRecipe<lolcats::AnySchedule>& recipe, const std::filesystem::path& folder) = 0;
   virtual lolcats::TrainingResult finetune(const lolcats::DataSet& train, const lolcats::DataSet& valid,
                                            const lolcats::FinetuneRecipe<lolcats::AnySchedule>& recipe,
                                            const lolcats::ProgressCallback& progress) = 0;
@@ -81,6 +87,11 @@ class AnyModel {
 
 /// A softmax model from any checkpoint that open_checkpoint takes, on the device.
 std::unique_ptr<AnyModel> load_teacher(const std::filesystem::path& path);
+
+/// Its sizes without its weights: students of it train blocks of stage 1, and can do nothing else.
+std::unique_ptr<AnyModel> outline_of(const std::filesystem::path& path);
+/// The fingerprint of its weights, read one by one (rounded_fingerprint_of).  Refuses what load_teacher refuses.
+std::string fingerprint_of_base(const std::filesystem::path& path);
 
 /// The student called `name` (model/zoo.hpp) over a teacher that load_teacher returned, whose weights it shares: fresh
 /// from `seed`.  Throws ConfigError listing the known names.

@@ -95,6 +95,20 @@ class AnyModelOf final : public AnyModel {
     if constexpr (maps) return lolcats::transfer_attention(model_, train, valid, recipe, progress);
     lolcats::fail<lolcats::ConfigError>("{} has no feature maps to train", Model::name());
   }
+  lolcats::StreamedResult transfer_blocks(const std::filesystem::path& base, const lolcats::DataSet& train, const lolcats::DataSet& valid,
+                                          const lolcats::TransferRecipe<lolcats::AnySchedule>& recipe, const lolcats::BlockJob& job,
+                                          const lolcats::ProgressCallback& progress) override {
+    if constexpr (maps) {
+      lolcats::StoredWeights<lolcats::Scalar<Device>> weights(lolcats::open_checkpoint(base));
+      return lolcats::transfer_blocks(model_, std::ref(weights), train, valid, recipe, job, progress);
+    }
+    lolcats::fail<lolcats::ConfigError>("{} has no feature maps to train", Model::name());
+  }
+  std::vector<double> join_blocks(const lolcats::DataSet& train, const lolcats::DataSet& valid,
+                                  const lolcats::TransferRecipe<lolcats::AnySchedule>& recipe, const std::filesystem::path& folder) override {
+    if constexpr (maps) return lolcats::join_blocks(model_, train, valid, recipe, folder);
+    lolcats::fail<lolcats::ConfigError>("{} has no feature maps to train", Model::name());
+  }
   lolcats::TrainingResult finetune(const lolcats::DataSet& train, const lolcats::DataSet& valid,
                                    const lolcats::FinetuneRecipe<lolcats::AnySchedule>& recipe,
                                    const lolcats::ProgressCallback& progress) override {

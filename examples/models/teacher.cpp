@@ -25,6 +25,17 @@ std::unique_ptr<AnyModel> load_teacher(const std::filesystem::path& path) {
   return model;
 }
 
+std::unique_ptr<AnyModel> outline_of(const std::filesystem::path& path) {
+  return std::make_unique<AnyModelOf<Teacher>>(lolcats::without_weights<Teacher>(lolcats::open_checkpoint(path).config));
+}
+
+std::string fingerprint_of_base(const std::filesystem::path& path) {
+  lolcats::StoredWeights<lolcats::Scalar<Device>> weights(lolcats::open_checkpoint(path));
+  const std::string fingerprint = lolcats::fingerprint_of_weights(lolcats::without_weights<Teacher>(weights.config()), std::ref(weights), path.string());
+  weights.require_all_read();
+  return fingerprint;
+}
+
 std::unique_ptr<AnyModel> make_student(const std::string& name, const AnyModel& teacher, std::uint64_t seed) {
   return student(name, teacher, seed, {});
 }

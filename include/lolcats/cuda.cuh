@@ -9,4 +9,5 @@
 #include <lolcats/ops/lerp/cuda.cuh>
 #include <lolcats/ops/squared_error/cuda.cuh>
 #include <lolcats/ops/weight_cross_entropy/cuda.cuh>
+#include <lolcats/train/background_upload.cuh>
 #include <lolcats/train/cuda.cuh>

@@ -87,6 +87,7 @@
 #include <lolcats/io/rope_factors.hpp>
 #include <lolcats/io/safetensors.hpp>
 #include <lolcats/io/safetensors_writer.hpp>
+#include <lolcats/io/scratch_file.hpp>
 #include <lolcats/io/stored_tensor.hpp>
 #include <lolcats/io/tensor_store.hpp>
 #include <lolcats/model/adapter_scope.hpp>
@@ -218,12 +219,14 @@
 #include <lolcats/train/adamw.hpp>
 #include <lolcats/train/any_schedule.hpp>
 #include <lolcats/train/batch_order.hpp>
+#include <lolcats/train/block_file.hpp>
 #include <lolcats/train/cpu.hpp>
 #include <lolcats/train/distillation.hpp>
 #include <lolcats/train/early_stopping.hpp>
 #include <lolcats/train/finetune.hpp>
 #include <lolcats/train/gradients.hpp>
 #include <lolcats/train/head_gates.hpp>
+#include <lolcats/train/layer_weights.hpp>
 #include <lolcats/train/loop.hpp>
 #include <lolcats/train/maps_in_use.hpp>
 #include <lolcats/train/next_token.hpp>
@@ -234,5 +237,7 @@
 #include <lolcats/train/resume.hpp>
 #include <lolcats/train/run_inputs.hpp>
 #include <lolcats/train/schedule.hpp>
+#include <lolcats/train/streamed_transfer.hpp>
 #include <lolcats/train/trained_scope.hpp>
 #include <lolcats/train/transfer.hpp>
+#include <lolcats/train/transfer_task.hpp>

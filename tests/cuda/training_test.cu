@@ -6,7 +6,9 @@
 #include <lolcats/ops/weight_cross_entropy/cuda.cuh>
 #include <lolcats/testing/gpu.cuh>
 #include <lolcats/testing/random.hpp>
+#include <lolcats/train/background_upload.cuh>
 #include <lolcats/train/cuda.cuh>
+#include <lolcats/train/streamed_transfer.hpp>
 
 using namespace end_to_end;
 using lolcats::testing::have_gpu;
@@ -81,4 +83,24 @@ TEST_CASE("transfer block by block, over residuals in a file") {
   recipe.residuals = folder / "stream";
   const auto got = transfer_attention(in_blocks, data, data, recipe);
   CHECK(testing::same(want.mse_per_layer, got.mse_per_layer));
+}
+
+TEST_CASE("transfer with a block of the weights on the GPU") {
+  if (!have_gpu()) return;
+  using B = Cuda<float>;
+  const DataSet data = tiny::data(8, {40, 25}, 5, 67);
+  auto teacher = random_llama<Llama<B>>(config(), 1, 0.2);
+  const Parameters<B> base = teacher.base_parameters();
+  const WeightSource<float> source = [&](const std::string& name, const Shape& shape) {
+    const auto found = std::ranges::find_if(base, [&](const auto& p) { return p.name == name; });
+    Tensor<float> host(shape);
+    download(B{}, found->parameter->value().data, host.data(), host.size());
+    return host;
+  };
+  auto whole = convert<Student<B>>(teacher, 1), streamed = without_weights<Student<B>>(config(), 1);
+  TransferRecipe<> recipe{.epochs = 1, .batch = 4, .block = 1};
+  const auto want = transfer_attention(whole, data, data, recipe);
+  const auto got = transfer_blocks(streamed, source, data, data, recipe);
+  CHECK(testing::same(want.mse_per_layer, got.transfer.mse_per_layer));
+  for (const auto& [name, parameter] : streamed.base_parameters()) CHECK_MESSAGE(!*parameter, name);
 }

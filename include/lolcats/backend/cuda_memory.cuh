@@ -106,6 +106,24 @@ class Staging {
 
   static Staging& current() { return per_device<Staging>(); }
 
+  Staging() {
+    for (Half& half : halves_) {
+      void* memory = nullptr;
+      check(cudaHostAlloc(&memory, half_bytes, cudaHostAllocPortable), "cudaHostAlloc");
+      half.memory = static_cast<std::byte*>(memory);
+      check(cudaEventCreateWithFlags(&half.in_flight, cudaEventDisableTiming), "cudaEventCreate");
+    }
+  }
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+  ~Staging() {
+    for (const Half& half : halves_) {
+      cudaEventSynchronize(half.in_flight);
+      cudaEventDestroy(half.in_flight);
+      cudaFreeHost(half.memory);
+    }
+  }
+
   /// Copies `bytes` to the device; `fill(offset, count, memory)` writes bytes [offset, offset + count) to memory.
   /// `unit` divides every offset.  The host may change its data as soon as this returns.
   template <class Fill>
@@ -157,17 +175,6 @@ class Staging {
     std::size_t used = 0;
     cudaStream_t stream = nullptr;
   };
-
-  friend Staging& per_device<Staging>();
-
-  Staging() {
-    for (Half& half : halves_) {
-      void* memory = nullptr;
-      check(cudaHostAlloc(&memory, half_bytes, cudaHostAllocPortable), "cudaHostAlloc");
-      half.memory = static_cast<std::byte*>(memory);
-      check(cudaEventCreateWithFlags(&half.in_flight, cudaEventDisableTiming), "cudaEventCreate");
-    }
-  }
 
   Half& half() { return halves_[at_]; }
 

@@ -64,25 +64,33 @@ void add_numbers(Fingerprint& print, const T* numbers, Index n, bool rounded) {
   for (const std::uint64_t part : parts) print.add(part);
 }
 
+/// Adds a tensor: its name, its shape, and its numbers; host(first, n) is where n of them lie in host memory.
+template <class F>
+void add_tensor(Fingerprint& print, const std::string& name, const Shape& shape, bool rounded, F&& host) {
+  constexpr Index at_once = Index{1} << 24;  // numbers that are brought to the host
+  print.add(name);
+  print.add(to_string(shape));
+  for (Index first = 0; first < shape.size(); first += at_once) {
+    const Index n = std::min(at_once, shape.size() - first);
+    add_numbers(print, host(first, n), n, rounded);
+  }
+}
+
 template <Backend B>
 std::uint64_t fingerprint_of(const B& backend, const ConstParameters<B>& parameters, bool rounded) {
-  constexpr Index at_once = Index{1} << 24;  // numbers that are brought to the host
   Fingerprint print;
-  std::vector<Scalar<B>> host;
+  std::vector<Scalar<B>> copy;
   for (const auto& [name, parameter] : parameters) {
-    print.add(name);
-    print.add(to_string(parameter->shape()));
     const Scalar<B>* values = parameter->value().data;
-    for (Index first = 0; first < parameter->size(); first += at_once) {
-      const Index n = std::min(at_once, parameter->size() - first);
+    add_tensor(print, name, parameter->shape(), rounded, [&](Index first, Index n) -> const Scalar<B>* {
       if constexpr (in_host_memory<B>) {
-        add_numbers(print, values + first, n, rounded);
+        return values + first;
       } else {
-        host.resize(static_cast<std::size_t>(n));
-        download(backend, values + first, host.data(), n);
-        add_numbers(print, host.data(), n, rounded);
+        copy.resize(static_cast<std::size_t>(n));
+        download(backend, values + first, copy.data(), n);
+        return copy.data();
       }
-    }
+    });
   }
   return print.value();
 }

@@ -81,6 +81,26 @@ std::string tied_name(TensorStore& weights, const Shape& shape) {
 
 }  // namespace detail
 
+/// The base weights of a checkpoint, one at a time, in host memory as T: borrowed from the mapped file where they lie there as T.
+/// Not for concurrent use.
+template <class T>
+class StoredWeights {
+ public:
+  explicit StoredWeights(Checkpoint checkpoint) : checkpoint_(std::move(checkpoint)) {}
+
+  const LlamaConfig& config() const { return checkpoint_.config; }
+  /// By Hugging Face's name.  Errors: FormatError, ShapeError.
+  Tensor<T> operator()(const std::string& name, const Shape& shape) {
+    const bool table = config().tied_embeddings && name == "model.embed_tokens.weight";
+    return checkpoint_.weights.read<T>(table ? detail::tied_name<T>(checkpoint_.weights, shape) : name, shape);
+  }
+  /// Throws FormatError naming tensors that nobody asked for.
+  void require_all_read() const { checkpoint_.weights.require_all_read(); }
+
+ private:
+  Checkpoint checkpoint_;
+};
+
 /// Builds a model from an opened checkpoint.  Strict: a missing tensor, a surplus tensor and a wrong shape are errors.
 ///
 /// Tensors that lie in the file as the backend computes with them are borrowed from the mapping; do not write into them
@@ -89,14 +109,9 @@ std::string tied_name(TensorStore& weights, const Shape& shape) {
 template <LlamaModel Model>
 Model load_llama(Checkpoint checkpoint, std::uint64_t seed = 0, typename Model::Device backend = {}) {
   using B = typename Model::Device;
-  using T = Scalar<B>;
-  TensorStore& weights = checkpoint.weights;
-  const bool tied = checkpoint.config.tied_embeddings;
-  const auto source = [&](const std::string& name, const Shape& shape) {
-    const bool table = tied && name == "model.embed_tokens.weight";
-    return detail::to_backend(backend, weights.read<T>(table ? detail::tied_name<T>(weights, shape) : name, shape));
-  };
-  Model model(checkpoint.config, source, seed, backend);
+  StoredWeights<Scalar<B>> weights(std::move(checkpoint));
+  const auto source = [&](const std::string& name, const Shape& shape) { return detail::to_backend(backend, weights(name, shape)); };
+  Model model(weights.config(), source, seed, backend);
   weights.require_all_read();
   return model;
 }

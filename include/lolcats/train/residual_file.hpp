@@ -1,10 +1,12 @@
-// The teacher's residual stream of a data set, kept in a file while a block of layers is trained on it.
+// The teacher's residual stream of a data set, kept while blocks of layers are trained on it.
 #pragma once
 
 #include <lolcats/backend/backend.hpp>
-#include <lolcats/io/file.hpp>
+#include <lolcats/io/scratch_file.hpp>
 
 #include <filesystem>
+#include <limits>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,76 +14,63 @@ namespace lolcats {
 
 /// One (tokens, C) matrix per row of a data set, in Scalar, so that reading gives the bits that were written.
 ///
-/// A scratch file: it is created empty and removed with this object.  Size: tokens * C * sizeof(Scalar).
-/// Errors: FileError naming the file.
+/// Scratch on disk or, without a path, in host memory: tokens * C * sizeof(Scalar) bytes, for which there must be room from
+/// the start.  Rows are written in any order, and again.
+/// Errors: FileError naming the file; where there is no room, what is wanted and what is free.
 template <Backend B>
 class ResidualFile {
  public:
-  ResidualFile(const B& backend, const std::filesystem::path& path, Index width)
-      : backend_(backend),
-        path_(path),
-        width_(width),
-        file_(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
-    require<FileError>(file_.get() >= 0, "{}: cannot create: {}", path.string(), detail::system_message(errno));
-  }
-  ResidualFile(const ResidualFile&) = delete;
-  ResidualFile& operator=(const ResidualFile&) = delete;
-  ~ResidualFile() {
-    file_.close();
-    ::unlink(path_.c_str());
+  /// Row i of the data set has lengths[i] tokens.
+  ResidualFile(const B& backend, const std::filesystem::path& path, Index width, std::span<const Index> lengths)
+      : backend_(backend), width_(width) {
+    for (const Index length : lengths) ends_.push_back(ends_.back() + length);
+    std::uint64_t bytes = sizeof(Scalar<B>);
+    const bool too_many = __builtin_mul_overflow(bytes, ends_.back(), &bytes) || __builtin_mul_overflow(bytes, width, &bytes);
+    file_.emplace(path, too_many ? std::numeric_limits<std::uint64_t>::max() : bytes);
   }
 
-  Index rows() const { return static_cast<Index>(offsets_.size()) - 1; }
+  Index rows() const { return static_cast<Index>(ends_.size()) - 1; }
 
-  /// Adds the stream x (tokens, C) of the next row of the data set.
-  void append(View<const Scalar<B>> x) {
-    require<ShapeError>(x.cols() == width_, "ResidualFile::append: x has {} columns, expected {}", x.cols(), width_);
-    std::vector<Scalar<B>> host(static_cast<std::size_t>(x.size()));
-    download(backend_, x.data, host.data(), x.size());
-    FileWriter(file_.get(), path_.string()).write(std::as_bytes(std::span(host)));
-    offsets_.push_back(offsets_.back() + x.rows());
+  /// Puts x (tokens, C), the streams of some rows one below the other, in their places.
+  void write(std::span<const Index> rows, View<const Scalar<B>> x) {
+    require<ShapeError>(x.cols() == width_ && x.rows() == tokens(rows), "ResidualFile::write: x is {}, expected ({}, {})",
+                        to_string(x.shape), tokens(rows), width_);
+    for_each(rows, [&](Index at, Scalar<B>* kept, Index n) { download(backend_, x.data + at, kept, n); });
   }
 
   /// The streams of some rows, one below the other, in the backend's memory.
   Array<B> read(std::span<const Index> rows) const {
-    Index tokens = 0;
-    for (const Index row : rows) tokens += length(row);
-    std::vector<Scalar<B>> host(static_cast<std::size_t>(tokens * width_));
-    auto to = std::as_writable_bytes(std::span(host));
-    for (const Index row : rows) {
-      const auto bytes = byte_count(length(row));
-      read_bytes(to.first(bytes), byte_count(offsets_[static_cast<std::size_t>(row)]));
-      to = to.subspan(bytes);
-    }
-    Array<B> x(Shape{tokens, width_});
-    upload(backend_, host.data(), x.data(), x.size());
+    Array<B> x(Shape{tokens(rows), width_});
+    for_each(rows, [&](Index at, const Scalar<B>* kept, Index n) { upload(backend_, kept, x.data() + at, n); });
     return x;
   }
 
  private:
-  std::size_t byte_count(Index tokens) const { return sizeof(Scalar<B>) * static_cast<std::size_t>(tokens * width_); }
-
-  Index length(Index row) const {
-    require<DataError>(row >= 0 && row < rows(), "ResidualFile: row {}, expected 0 to {}", row, rows() - 1);
-    return offsets_[static_cast<std::size_t>(row) + 1] - offsets_[static_cast<std::size_t>(row)];
+  Index tokens(std::span<const Index> rows) const {
+    Index sum = 0;
+    for (const Index row : rows) {
+      require<DataError>(row >= 0 && row < this->rows(), "ResidualFile: row {}, expected 0 to {}", row, this->rows() - 1);
+      sum += ends_[static_cast<std::size_t>(row) + 1] - ends_[static_cast<std::size_t>(row)];
+    }
+    return sum;
   }
 
-  void read_bytes(std::span<std::byte> to, std::size_t offset) const {
-    while (!to.empty()) {
-      const ssize_t count = ::pread(file_.get(), to.data(), to.size(), static_cast<off_t>(offset));
-      if (count < 0 && errno == EINTR) continue;
-      require<FileError>(count > 0, "{}: cannot read {} bytes at offset {}: {}", path_.string(), to.size(), offset,
-                         count < 0 ? detail::system_message(errno) : "the file ends there");
-      to = to.subspan(static_cast<std::size_t>(count));
-      offset += static_cast<std::size_t>(count);
+  /// f(at, kept, n) for every row: its n numbers begin at number `at` of the matrix, and are kept there.
+  template <class F>
+  void for_each(std::span<const Index> rows, F&& f) const {
+    Index at = 0;
+    auto* const kept = reinterpret_cast<Scalar<B>*>(file_->bytes().data());
+    for (const Index row : rows) {
+      const Index first = ends_[static_cast<std::size_t>(row)], n = (ends_[static_cast<std::size_t>(row) + 1] - first) * width_;
+      if (n > 0) f(at, kept + first * width_, n);
+      at += n;
     }
   }
 
   B backend_;
-  std::filesystem::path path_;
   Index width_;
-  detail::Descriptor file_;
-  std::vector<Index> offsets_{0};  // tokens before each row
+  std::vector<Index> ends_{0};  // tokens up to the end of each row
+  std::optional<ScratchFile> file_;
 };
 
 }  // namespace lolcats

@@ -1,16 +1,11 @@
 // Stage 1, attention transfer: feature maps and gamma learn to reproduce the softmax attention of their own layer.
 #pragma once
 
-#include <lolcats/model/teacher_stream.hpp>
-#include <lolcats/ops/elementwise/elementwise.hpp>
-#include <lolcats/ops/squared_error/squared_error.hpp>
-#include <lolcats/ops/weight_cross_entropy/weight_cross_entropy.hpp>
-#include <lolcats/train/next_token.hpp>
-#include <lolcats/train/residual_file.hpp>
+#include <lolcats/train/transfer_task.hpp>
 
 #include <memory>
 #include <optional>
-#include <type_traits>
+#include <utility>
 
 namespace lolcats {
 
@@ -47,8 +42,8 @@ struct TransferRecipe {
   /// Layers per block; blocks are trained one after the other, each over all epochs, and do not depend on each other.
   /// 0: all layers at once.
   Index block = 0;
-  /// Block-wise: keeps the teacher's stream that enters the block in files of this name plus a suffix, instead of
-  /// running all layers below for every batch.  They are removed at the end.
+  /// Block-wise: keeps the teacher's stream that enters the block in scratch files beside this path (ScratchFile: tokens * C *
+  /// sizeof(Scalar) bytes for all rows), instead of running all layers below for every batch.
   std::filesystem::path residuals = {};
 };
 
@@ -69,197 +64,147 @@ struct TransferResult {
 
 namespace detail {
 
-/// A batch that knows which rows of the data set it was made of.
-struct TransferBatch {
-  Batch batch;
-  std::vector<Index> rows;
-};
-
-/// A data set of TransferBatch.
-template <TrainingData Data>
-struct TransferData {
-  const Data& data;
-  Index size() const { return static_cast<Index>(data.size()); }
-  TransferBatch batch(std::span<const Index> rows) const { return {data.batch(rows), {rows.begin(), rows.end()}}; }
-};
-
-/// Can the weights of an attention be compared with the teacher's, wherever it has maps?
-template <ModelAttention A>
-inline constexpr bool compares_weights = FeatureMap<typename A::Map>;
-template <AttentionPolicy... A>
-inline constexpr bool compares_weights<PerLayer<A...>> = ((!has_maps<A> || FeatureMap<typename A::Map>) && ...);
-
-/// The loss of layers [first, last), and its gradient layer by layer.
-template <class Model, TrainingData Validation>
-class TransferTask {
+/// A transfer block by block: what is done with one of them, wherever its weights come from.
+template <class Model, TrainingData Train, TrainingData Validation, Schedule S>
+class BlockTransfer {
  public:
   using B = typename Model::Device;
-  using A = typename Model::Attention;
-  static constexpr bool weights_can_be_compared = compares_weights<A>;
 
-  struct Options {
-    Index first = 0, last = 0;  // layers
-    double mse_factor = 1000, xent_factor = 0;
-    Index rows = 8;  // per forward pass of an evaluation
-    std::vector<bool> learns = {};  // of each layer; one that does not has no loss.  Empty: all
-    Communicator* communicator = nullptr;  // whose ranks share an evaluation.  Null: none
-  };
-  /// Where the stream that enters `first` comes from, if not from the layers below.
-  struct Residuals {
-    ResidualFile<B>* train = nullptr;
-    ResidualFile<B>* validation = nullptr;
-  };
-
-  TransferTask(Model& model, const Validation& validation, const Options& options, const Residuals& residuals)
-      : model_(model), validation_{validation}, options_(options), residuals_(residuals), tape_(model.backend()) {
-    if (options_.learns.empty()) options_.learns.assign(static_cast<std::size_t>(layers()), true);
-    require<ConfigError>(options.xent_factor == 0 || weights_can_be_compared,
-                         "transfer: xent_factor is {}, expected 0 for {}, whose map is composed of operations",
-                         options.xent_factor, A::name());
+  /// All by reference; errors: ConfigError for an impossible recipe.
+  BlockTransfer(Model& student, const Train& data, const Validation& validation, const TransferRecipe<S>& recipe,
+                const ProgressCallback& progress)
+      : student_(student), data_(data), validation_(validation), recipe_(recipe), progress_(progress) {
+    require<ConfigError>(recipe.block >= 0, "transfer: block is {}, expected 0 (all layers) or more", recipe.block);
+    check_validation("transfer", recipe, static_cast<Index>(validation.size()));
+    size_ = recipe.block > 0 ? std::min(recipe.block, student.layer_count()) : student.layer_count();
   }
 
-  Index supervised(const TransferBatch& b) const { return b.batch.sequences.tokens(); }
+  /// Blocks, and the layers [first, last) of one.
+  Index count() const { return (student_.layer_count() + size_ - 1) / size_; }
+  Index first(Index block) const { return block * size_; }
+  Index last(Index block) const { return std::min(student_.layer_count(), first(block) + size_); }
+  std::string layers(Index block) const { return fmt::format("{} to {}", first(block), last(block) - 1); }
 
-  double step(const TransferBatch& b, const MicroStep& at) {
-    tape_.seed = at.seed;
-    tape_.update = at.update;
-    return run(b, residuals_.train, at.scale, true, [](Index, double) {});
+  /// What a block is made from besides the recipe.  Without `identified` the costly part is left out.
+  RunIdentity inputs(bool identified) const {
+    RunIdentity inputs = recipe_.inputs;
+    // Not the adapter, which is off: students that differ in it share the maps.
+    inputs["attention"] = Model::Attention::name() + places_of(student_);
+    if (!identified) return inputs;
+    add_model(inputs, student_);
+    // What the attention has beside the parameters that are trained, such as scores that were fitted.
+    Parameters<B> fitted = student_.attention_parameters();
+    fitted.erase(fitted.begin(), fitted.begin() + static_cast<std::ptrdiff_t>(student_.transfer_parameters().size()));
+    if (!fitted.empty()) add_input(inputs, "fitted", [&] { return fingerprint_of(student_.backend(), fitted); });
+    add_data(inputs, data_, validation_);
+    return inputs;
   }
 
-  /// The loss on the validation data; also finds mse().
-  double evaluate() {
-    const double tokens = static_cast<double>(all_tokens());
-    const auto count = static_cast<std::size_t>(layers());
-    const auto evaluate_rows = [&](std::span<const Index> rows, std::span<double> found) {  // mse of each layer, and the loss
-      found[count] = run(validation_.batch(rows), residuals_.validation, 1 / tokens, false,
-                         [&](Index layer, double mse) { found[static_cast<std::size_t>(layer - options_.first)] = mse; });
-    };
-    mse_ = sum_over_row_groups(or_alone(options_.communicator), validation_.size(), options_.rows, count + 1, evaluate_rows);
-    const double loss = mse_.back();
-    mse_.pop_back();
-    return loss;
+  /// What a block trains.
+  Parameters<B> parameters(Index block) const {
+    Parameters<B> parameters;
+    for (Index layer = first(block); layer < last(block); ++layer) {
+      for (const auto& p : of_layer(layer)) parameters.push_back(p);
+    }
+    return parameters;
   }
 
-  /// Of the last evaluation: the mean squared error of each layer of the block.
-  const std::vector<double>& mse() const { return mse_; }
+  /// Keeps the streams that enter layer `layer`, in files where the recipe says or in host memory.
+  void begin_streams(Index layer) {
+    make_streams();
+    run_streams(streams_, {}, layer);
+  }
+  /// Takes them from layer `first` to layer `last`, in their place or in files of their own.
+  void advance_streams(Index first, Index last, bool in_place) {
+    if (in_place) return run_streams(streams_, first, last);
+    const Streams before = std::exchange(streams_, {});
+    make_streams();
+    run_streams(before, first, last);
+  }
 
-  std::size_t peak_bytes() const { return tape_.peak_bytes(); }
+  /// Trains a block, from the streams if there are any, otherwise through the layers below, and adds to `result`.
+  void train_block(Index block, const RunIdentity& inputs, const std::filesystem::path& checkpoint, TransferResult& result) {
+    std::vector<bool> learns;
+    for (Index layer = first(block); layer < last(block); ++layer) learns.push_back(!of_layer(layer).empty());
+    if (std::ranges::count(learns, true) == 0 && !student_.transfer_parameters().empty()) {  // layers without maps only
+      if (validation_.size() > 0) result.mse_per_layer.insert(result.mse_per_layer.end(), learns.size(), 0.0);
+      return;
+    }
+    const TrainedScope<Model> trained(student_, parameters(block), "transfer");
+    TransferTask<Model, Validation> task(
+        student_, validation_,
+        {first(block), last(block), recipe_.mse_factor, recipe_.xent_factor, rows(), learns, &communicator_of(recipe_)},
+        {streams_.train.get(), streams_.validation.get()});
+    auto loop = loop_recipe(recipe_, count() > 1 ? fmt::format("transfer block {}/{}", block + 1, count()) : "transfer");
+    loop.inputs.insert(inputs.begin(), inputs.end());
+    loop.inputs["layers"] = layers(block);
+    loop.checkpoint = checkpoint;
+    result.blocks.push_back(train(student_.backend(), trained.parameters(), TransferData<Train>{data_}, task, loop, progress_));
+    if (validation_.size() > 0) {
+      task.evaluate();
+      result.mse_per_layer.insert(result.mse_per_layer.end(), task.mse().begin(), task.mse().end());
+    }
+  }
 
  private:
-  Index layers() const { return options_.last - options_.first; }
-  Index learning() const { return std::ranges::count(options_.learns, true); }
+  /// Of a forward pass.
+  Index rows() const { return recipe_.micro_batch > 0 ? recipe_.micro_batch : recipe_.batch; }
 
-  Index all_tokens() {
-    if (validation_tokens_ == 0) {
-      for_row_groups(validation_.size(), options_.rows,
-                     [&](std::span<const Index> rows) { validation_tokens_ += supervised(validation_.batch(rows)); });
-      require<DataError>(validation_tokens_ > 0, "transfer: the validation data has no tokens");
-    }
-    return validation_tokens_;
+  Parameters<B> of_layer(Index layer) const {
+    Parameters<B> all = student_.transfer_parameters();
+    std::erase_if(all, [prefix = fmt::format("model.layers.{}.", layer)](const auto& p) { return !p.name.starts_with(prefix); });
+    return all;
   }
 
-  /// The loss times (scale * tokens); observe(layer, mse) gets the mean squared error times the same.
-  template <class F>
-  double run(const TransferBatch& b, ResidualFile<B>* residuals, double scale, bool backward, F&& observe) {
-    const auto& config = model_.config();
-    const double heads = static_cast<double>(config.heads);
-    const double entries = heads * static_cast<double>(config.head_dim);
-    const double share = scale / static_cast<double>(learning());
-    tape_.training = backward;
+  struct Streams {
+    std::shared_ptr<ResidualFile<B>> train, validation;
+  };
 
-    TeacherStream<Model> stream(tape_, model_);
-    if (residuals) {
-      const Array<B> x = residuals->read(b.rows);
-      stream.start(options_.first, x.view(), b.batch.sequences);
-    } else {
-      stream.start(b.batch.tokens, b.batch.sequences);
-      while (stream.layer() < options_.first) stream.advance();
-    }
-
-    // The losses stay with the backend until the last layer is done: to wait for each would leave it idle.
-    if (!losses_) losses_ = Array<B, Real<B>>(Shape{2, layers()});
-    tape_.backend().zero(losses_.data(), losses_.size());
-    while (stream.layer() < options_.last) {
-      const Index index = stream.layer();
-      if (!options_.learns[static_cast<std::size_t>(index - options_.first)]) {
-        stream.advance();
-        continue;
-      }
-      stream.advance([&](auto& layer, const auto& qkv, const Var<B>& target) {
-        std::optional<typename Tape<B>::NoGradient> quiet;
-        if (!backward) quiet.emplace(tape_);
-        const Var<B> predicted = layer.attend(tape_, qkv, b.batch.sequences);
-        const Loss<B> squared = squared_error(tape_, predicted, target.value(), share / entries);
-        Loss<B> loss = lolcats::scale(tape_, squared, options_.mse_factor);
-        if constexpr (weights_can_be_compared) {
-          if (options_.xent_factor != 0) {
-            const auto compare = [&]<class Policy>(std::type_identity<Policy>, const auto& attention) {
-              if constexpr (has_maps<Policy>) {
-                const Loss<B> entropy = weight_cross_entropy<Policy>(
-                    tape_, qkv.q, qkv.k, b.batch.sequences, attention.heads(), attention.weights(tape_, qkv), attention.window(),
-                    checkpoint_window(config.sliding_window),
-                    share * options_.xent_factor / heads);
-                loss = add(tape_, loss, entropy);
-              }
-            };
-            if constexpr (PerLayerPolicy<A>) {
-              visit_attention(layer.attention(), [&](const auto& attention) { compare(std::type_identity<decltype(policy_of(attention))>{}, attention); });
-            } else {
-              compare(std::type_identity<A>{}, layer.attention());
-            }
-          }
-        }
-        if (backward) tape_.backward(loss);
-        Real<B>* const at = losses_.data() + (index - options_.first);
-        tape_.backend().copy(loss.value().data, at, 1);
-        tape_.backend().copy(squared.value().data, at + layers(), 1);
+  void make_streams() {
+    const auto make = [&](const auto& set) {  // on every rank, for any may meet any row
+      std::vector<Index> lengths;
+      for_row_groups(static_cast<Index>(set.size()), 1, [&](std::span<const Index> row) {
+        lengths.push_back(static_cast<Index>(set.batch(row).tokens.size()));
       });
-    }
-    std::vector<double> losses(static_cast<std::size_t>(2 * layers()));
-    tape_.backend().to_host(losses_.data(), losses.data(), losses_.size());
-    double total = 0;
-    for (Index index = options_.first; index < options_.last; ++index) {
-      const auto at = static_cast<std::size_t>(index - options_.first);
-      require<NumericError>(std::isfinite(losses[at]), "the attention transfer loss of layer {} is {}", index, losses[at]);
-      total += losses[at];
-      if (!backward) observe(index, losses[at + static_cast<std::size_t>(layers())] * static_cast<double>(learning()));
-    }
-    return total;
+      return std::make_shared<ResidualFile<B>>(student_.backend(), recipe_.residuals, student_.config().hidden_size, lengths);
+    };
+    streams_.train = make(data_);
+    streams_.validation = make(validation_);
   }
 
-  Model& model_;
-  TransferData<Validation> validation_;
-  Options options_;
-  Residuals residuals_;
-  Tape<B> tape_;
-  Array<B, Real<B>> losses_;  // (2, layers): the whole loss, and its squared error
-  Index validation_tokens_ = 0;
-  std::vector<double> mse_;
-};
+  /// `from` layer `first`, or from the tokens; `from` may be what is written to.
+  void run_streams(const Streams& from, std::optional<Index> first, Index last) {
+    Tape<B> tape(student_.backend());
+    TeacherStream<Model> stream(tape, student_);
+    const auto run = [&](const auto& set, const ResidualFile<B>& source, ResidualFile<B>& target) {
+      // On the CPU one by one, with the bits that a row has in any batch.
+      for_row_groups(static_cast<Index>(set.size()), in_host_memory<B> ? 1 : rows(), [&](std::span<const Index> group) {
+        const auto batch = set.batch(group);
+        if (first) {
+          const Array<B> x = source.read(group);
+          stream.start(*first, x.view(), batch.sequences);
+        } else {
+          stream.start(batch.tokens, batch.sequences);
+        }
+        while (stream.layer() < last) stream.advance();
+        target.write(group, stream.value());
+        if (recipe_.stop && recipe_.stop()) {
+          throw Interrupted(fmt::format("transfer: stopped on the way to layer {}; finished blocks are kept", last), "transfer", 0);
+        }
+      });
+    };
+    run(data_, *from.train, *streams_.train);
+    run(validation_, *from.validation, *streams_.validation);
+  }
 
-/// Writes the stream that enters layer `last`, from that which enters `first`, for every row of a data set.
-template <class Model, TrainingData Data>
-std::unique_ptr<ResidualFile<typename Model::Device>> advance_residuals(Model& model, const Data& data,
-                                                                        ResidualFile<typename Model::Device>* from,
-                                                                        Index first, Index last,
-                                                                        const std::filesystem::path& path) {
-  using B = typename Model::Device;
-  auto to = std::make_unique<ResidualFile<B>>(model.backend(), path, model.config().hidden_size);
-  Tape<B> tape(model.backend());
-  TeacherStream<Model> stream(tape, model);
-  for_row_groups(static_cast<Index>(data.size()), 1, [&](std::span<const Index> row) {
-    const Batch batch = data.batch(row);
-    if (from) {
-      const Array<B> x = from->read(row);
-      stream.start(first, x.view(), batch.sequences);
-    } else {
-      stream.start(batch.tokens, batch.sequences);
-    }
-    while (stream.layer() < last) stream.advance();
-    to->append(stream.value());
-  });
-  return to;
-}
+  Model& student_;
+  const Train& data_;
+  const Validation& validation_;
+  const TransferRecipe<S>& recipe_;
+  const ProgressCallback& progress_;
+  Index size_ = 0;  // layers of a block
+  Streams streams_;
+};
 
 }  // namespace detail
 
@@ -275,71 +220,15 @@ std::unique_ptr<ResidualFile<typename Model::Device>> advance_residuals(Model& m
 template <class Model, TrainingData Train, TrainingData Validation, Schedule S = ReduceOnPlateau>
 TransferResult transfer_attention(Model& student, const Train& data, const Validation& validation,
                                   const TransferRecipe<S>& recipe = {}, const ProgressCallback& progress = {}) {
-  using B = typename Model::Device;
-  const Index layers = student.layer_count();
-  require<ConfigError>(recipe.block >= 0, "transfer: block is {}, expected 0 (all layers) or more", recipe.block);
-  detail::check_validation("transfer", recipe, static_cast<Index>(validation.size()));
-  const Index size = recipe.block > 0 ? std::min(recipe.block, layers) : layers;
-  const Index count = (layers + size - 1) / size;
-  const Index rows = recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch;
-
-  RunIdentity inputs = recipe.inputs;
-  // Not the adapter, which is off: students that differ in it share the maps.
-  inputs["attention"] = Model::Attention::name() + detail::places_of(student);
-  if (detail::is_identified(recipe)) {
-    detail::add_model(inputs, student);
-    // What the attention has beside the parameters that are trained, such as scores that were fitted.
-    Parameters<B> fitted = student.attention_parameters();
-    fitted.erase(fitted.begin(), fitted.begin() + static_cast<std::ptrdiff_t>(student.transfer_parameters().size()));
-    if (!fitted.empty()) detail::add_input(inputs, "fitted", [&] { return fingerprint_of(student.backend(), fitted); });
-    detail::add_data(inputs, data, validation);
-  }
-
-  Communicator& communicator = detail::communicator_of(recipe);
-  // Any rank meets any row, so that each keeps all of them.
-  const std::string own = communicator.size() > 1 ? fmt::format(".rank{}", communicator.rank()) : "";
+  detail::BlockTransfer<Model, Train, Validation, S> transfer(student, data, validation, recipe, progress);
+  const RunIdentity inputs = transfer.inputs(detail::is_identified(recipe));
   TransferResult result;
-  std::unique_ptr<ResidualFile<B>> train_residuals, validation_residuals;
-  for (Index block = 0; block < count; ++block) {
-    const Index first = block * size, last = std::min(layers, first + size);
-    if (!recipe.residuals.empty() && block > 0) {
-      const auto next = [&](const char* kind, const auto& set, auto& residuals) {
-        residuals = detail::advance_residuals(student, set, residuals.get(), first - size, first,
-                                              fmt::format("{}.{}.block{}{}", recipe.residuals.string(), kind, block, own));
-      };
-      next("train", data, train_residuals);
-      next("valid", validation, validation_residuals);
-    }
-
-    Parameters<B> parameters;
-    std::vector<bool> learns;
-    for (Index layer = first; layer < last; ++layer) {
-      const std::string prefix = fmt::format("model.layers.{}.", layer);
-      const std::size_t before = parameters.size();
-      for (const auto& p : student.transfer_parameters()) {
-        if (p.name.starts_with(prefix)) parameters.push_back(p);
-      }
-      learns.push_back(parameters.size() > before);
-    }
-    if (parameters.empty() && !student.transfer_parameters().empty()) {  // layers without maps only
-      if (validation.size() > 0) result.mse_per_layer.insert(result.mse_per_layer.end(), static_cast<std::size_t>(last - first), 0.0);
-      continue;
-    }
-    const TrainedScope<Model> trained(student, std::move(parameters), "transfer");
-    detail::TransferTask<Model, Validation> task(student, validation,
-                                                 {first, last, recipe.mse_factor, recipe.xent_factor, rows, learns, &communicator},
-                                                 {train_residuals.get(), validation_residuals.get()});
-    auto loop =
-        detail::loop_recipe(recipe, count > 1 ? fmt::format("transfer block {}/{}", block + 1, count) : "transfer");
-    loop.inputs.insert(inputs.begin(), inputs.end());
-    loop.inputs["layers"] = fmt::format("{} to {}", first, last - 1);
-    if (count > 1 && !loop.checkpoint.empty()) loop.checkpoint += fmt::format(".block{}", block);
-    result.blocks.push_back(
-        train(student.backend(), trained.parameters(), detail::TransferData<Train>{data}, task, loop, progress));
-    if (validation.size() > 0) {
-      task.evaluate();
-      result.mse_per_layer.insert(result.mse_per_layer.end(), task.mse().begin(), task.mse().end());
-    }
+  for (Index block = 0; block < transfer.count(); ++block) {
+    if (!recipe.residuals.empty() && block == 1) transfer.begin_streams(transfer.first(block));
+    if (!recipe.residuals.empty() && block > 1) transfer.advance_streams(transfer.first(block - 1), transfer.first(block), false);
+    std::filesystem::path checkpoint = recipe.checkpoint;
+    if (transfer.count() > 1 && !checkpoint.empty()) checkpoint += fmt::format(".block{}", block);
+    transfer.train_block(block, inputs, checkpoint, result);
   }
   return result;
 }
