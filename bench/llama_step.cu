@@ -90,7 +90,7 @@ void run(const std::string& stage_name, const Options& o, double rate, lolcats::
 Options parse(int argc, char** argv) {
   Options o;
   CLI::App app{"Times training steps of a Llama with random weights on a GPU; one line of JSON each."};
-  app.add_option("--shape", o.shape, "llama3-8b, llama3.2-1b or tiny")->capture_default_str();
+  app.add_option("--shape", o.shape, fmt::format("{}", fmt::join(shape_names, ", ")))->capture_default_str();
   app.add_option("--layers", o.layers, "instead of the shape's")->check(CLI::PositiveNumber);
   app.add_option("--stage", o.stages, "transfer, finetune, pretrain; several")->check(CLI::IsMember(stages))->capture_default_str();
   app.add_option("--student", o.students, "hedgehog64-terraced64, softmax; several")->capture_default_str();

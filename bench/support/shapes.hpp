@@ -9,9 +9,10 @@
 
 namespace bench {
 
-inline const std::vector<std::string> shape_names{"llama3-8b", "llama3.2-1b", "tiny"};
+inline const std::vector<std::string> shape_names{"llama3-8b", "llama3-70b", "llama3-405b", "llama3.2-1b", "tiny"};
 
-/// The sizes called `name`: the public configurations of Llama 3 8B and Llama 3.2 1B, and a small one to try a program.
+/// The sizes called `name`: the public configurations of Llama 3 8B and 70B, Llama 3.1 405B and Llama 3.2 1B, and a small one to try
+/// a program.
 inline lolcats::LlamaConfig shape(const std::string& name) {
   lolcats::LlamaConfig c;
   c.vocab_size = 128256;
@@ -23,6 +24,18 @@ inline lolcats::LlamaConfig shape(const std::string& name) {
     c.heads = 32;
     c.head_dim = 128;
     c.intermediate_size = 14336;
+  } else if (name == "llama3-70b") {
+    c.hidden_size = 8192;
+    c.layers = 80;
+    c.heads = 64;
+    c.head_dim = 128;
+    c.intermediate_size = 28672;
+  } else if (name == "llama3-405b") {
+    c.hidden_size = 16384;
+    c.layers = 126;
+    c.heads = 128;
+    c.head_dim = 128;
+    c.intermediate_size = 53248;
   } else if (name == "llama3.2-1b") {
     c.hidden_size = 2048;
     c.layers = 16;

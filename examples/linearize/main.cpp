@@ -33,7 +33,7 @@ void hold_out(const lolcats::DataSet& all, Job& job) {
 }
 
 Job prepare(const Options& o, lolcats::TaskSet tasks, lolcats::Communicator* communicator) {
-  Job job{o, o.trains_blocks() ? outline_of(o.model) : load_teacher(o.model), lolcats::open_tokenizer(o.tokenizer), {}, {}, {}, {}, {}, communicator};
+  Job job{o, o.streams() ? outline_of(o.model) : load_teacher(o.model), lolcats::open_tokenizer(o.tokenizer), {}, {}, {}, {}, {}, communicator};
   const Index vocabulary = job.teacher->config().vocab_size;
   lolcats::check_tokenizer(*job.tokenizer, o.tokenizer, vocabulary, o.model);
   job.tasks = std::move(tasks);
@@ -123,6 +123,13 @@ void run(const Options& options, lolcats::TaskSet tasks, lolcats::Communicator& 
   if (options.trains_blocks()) {
     const lolcats::StreamedResult result = train_blocks(job);
     if (communicator.leads()) print(result, options);
+    return;
+  }
+  if (options.join) {
+    if (!communicator.leads()) return;
+    const std::vector<double> mse = join_blocks(job);
+    fmt::print("Joined {} layers into {}\n", mse.size(), options.out);
+    folder->finish();
     return;
   }
   Report report = linearize(job);

@@ -74,6 +74,7 @@ Options parse(int argc, char** argv) {
         Index first = 0, last = 0;
         return read_blocks(text, first, last) ? "" : "is not a range of blocks such as 3:6";
       }, "FIRST:LAST"))->group(stage1);
+  app.add_flag("--join", o.join, "only make a checkpoint of the finished blocks in --out, without the model in memory and without stage 2")->group(stage1);
   app.add_option("--xent", o.xent_factor, "factor of the cross-entropy of attention weights (the error of outputs has 1000)")
       ->capture_default_str()->check(non_negative)->group(stage1);
   app.add_option("--keep-layers", o.keep_layers, "after stage 1, layers that keep the teacher's softmax: how many (4), or which (3,9 or 3,), with a student named ...-or-softmax")
@@ -113,19 +114,21 @@ Options parse(int argc, char** argv) {
     for (const auto& name : lolcats::student_names()) fmt::print("{}\n", name);
     std::exit(0);
   }
-  if (!blocks.empty()) {
-    read_blocks(blocks, o.first_block, o.last_block);
-    lolcats::require<lolcats::ConfigError>(!o.out.empty(), "--blocks needs --out, the folder of all blocks");
-    lolcats::require<lolcats::ConfigError>(o.block > 0, "--blocks needs --block, the layers of each");
-    lolcats::require<lolcats::ConfigError>(o.transfer.epochs > 0, "--blocks needs --transfer-epochs of 1 or more");
+  if (!blocks.empty()) read_blocks(blocks, o.first_block, o.last_block);
+  if (o.streams()) {
+    const char* const option = o.join ? "--join" : "--blocks";
+    lolcats::require<lolcats::ConfigError>(!o.join || !o.trains_blocks(), "--join and --blocks exclude each other: blocks are trained first");
+    lolcats::require<lolcats::ConfigError>(!o.out.empty(), "{} needs --out, the folder of all blocks", option);
+    lolcats::require<lolcats::ConfigError>(o.block > 0, "{} needs --block, the layers of each", option);
+    lolcats::require<lolcats::ConfigError>(o.transfer.epochs > 0, "{} needs --transfer-epochs of 1 or more", option);
   } else if (o.json.empty() && !o.out.empty()) {
     o.json = (std::filesystem::path(o.out) / "linearize.json").string();
   }
   lolcats::visit_student(o.student, [&](auto entry) {  // an unknown name ends the program before any work
     lolcats::require<lolcats::ConfigError>(o.keep_layers.empty() || lolcats::PerLayerPolicy<typename decltype(entry)::Attention>,
                                            "--keep-layers is {}, but all layers of --student {} have the same attention", o.keep_layers, o.student);
-    lolcats::require<lolcats::ConfigError>(!o.trains_blocks() || lolcats::any_maps<typename decltype(entry)::Attention>,
-                                           "--blocks is given, but --student {} has no feature maps to train", o.student);
+    lolcats::require<lolcats::ConfigError>(!o.streams() || lolcats::any_maps<typename decltype(entry)::Attention>,
+                                           "--blocks or --join is given, but --student {} has no feature maps to train", o.student);
     constexpr Index most = lolcats::cache_places<typename decltype(entry)::Attention>;
     for (const std::string& option : {planted, recall, places, rest, heads_by, gate_rows, gate_sparsity}) {
       lolcats::require<lolcats::ConfigError>(most > 0 || app.count(option) == 0, "{} is given, but --student {} has no cache", option, o.student);

@@ -76,11 +76,14 @@ struct Options : SourceOptions, TaskCommandLine {
   Index save_every = 0;     // updates between saved states; 0: once per epoch
   double save_minutes = 5;  // the same by the clock
   bool replace = false;     // a finished folder
+  bool join = false;        // only makes a checkpoint of finished blocks
   std::vector<std::string> prompts;
   Index max_tokens = 64;
   std::string out, json;
 
   bool trains_blocks() const { return last_block > 0; }
+  /// Do the weights stay on disk?
+  bool streams() const { return trains_blocks() || join; }
   /// Where finished blocks lie.
   std::filesystem::path block_folder() const { return std::filesystem::path(out) / "blocks"; }
 };

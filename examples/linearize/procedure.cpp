@@ -85,6 +85,13 @@ lolcats::TransferRecipe<lolcats::AnySchedule> transfer_recipe(const Job& job, bo
   return recipe;
 }
 
+/// What a checkpoint says of its making.
+nlohmann::json origin(const Job& job) {
+  const Options& o = job.options;
+  return {{"student", o.student}, {"base_model", std::filesystem::absolute(o.model).string()},
+          {"tokenizer", std::filesystem::absolute(o.tokenizer).string()}, {"tokenizer_fingerprint", tokenizer_fingerprint(*job.tokenizer)}};
+}
+
 /// Rows with planted facts; where none are asked for, rows of the text.
 lolcats::DataSet rows_with_facts(const Job& job, Index first, Index count, bool label_questions = false) {
   const Options& o = job.options;
@@ -277,11 +284,7 @@ Report linearize(Job& job) {
   if (!job.communicator->leads()) return report;
   generate(job, report);
   score(job, report);
-  if (!o.out.empty()) {
-    student.save(o.out, {{"student", o.student}, {"base_model", std::filesystem::absolute(o.model).string()},
-                         {"tokenizer", std::filesystem::absolute(o.tokenizer).string()},
-                         {"tokenizer_fingerprint", tokenizer_fingerprint(*job.tokenizer)}});
-  }
+  if (!o.out.empty()) student.save(o.out, origin(job), "");
   return report;
 }
 
@@ -297,6 +300,15 @@ lolcats::StreamedResult train_blocks(Job& job) {
   auto result = student->transfer_blocks(o.model, job.train, job.valid, recipe, {o.first_block, o.last_block, o.block_folder()}, print_progress());
   for (const auto& block : result.transfer.blocks) say_if_worse("transfer", block, recipe.restore_best);
   return result;
+}
+
+std::vector<double> join_blocks(Job& job) {
+  const Options& o = job.options;
+  const auto student = make_student(o.student, *job.teacher, o.seed);
+  const auto recipe = transfer_recipe(job, false, true);
+  auto mse = student->join_blocks(job.train, job.valid, recipe, o.block_folder());
+  student->save(o.out, origin(job), recipe.inputs.at("base"));
+  return mse;
 }
 
 }  // namespace examples

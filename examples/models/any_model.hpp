@@ -79,8 +79,8 @@ class AnyModel {
 
   /// Adds the adapter to the weights: faster from here on, and no longer trainable.
   virtual void merge_adapters() = 0;
-  /// Writes what the model has beyond its base, see save_linearized.
-  virtual void save(const std::filesystem::path& folder, const nlohmann::json& recipe) const = 0;
+  /// Writes what the model has beyond its base, see save_linearized; `base` is its fingerprint, where it is known.
+  virtual void save(const std::filesystem::path& folder, const nlohmann::json& recipe, const std::string& base) const = 0;
   /// Adds an adapter of peft, of any rank and targets, to the weights.
   virtual void merge_adapter(const std::filesystem::path& folder) = 0;
 };
@@ -88,7 +88,7 @@ class AnyModel {
 /// A softmax model from any checkpoint that open_checkpoint takes, on the device.
 std::unique_ptr<AnyModel> load_teacher(const std::filesystem::path& path);
 
-/// Its sizes without its weights: students of it train blocks of stage 1, and can do nothing else.
+/// Its sizes without its weights: students of it train and join blocks of stage 1, and can do nothing else.
 std::unique_ptr<AnyModel> outline_of(const std::filesystem::path& path);
 /// The fingerprint of its weights, read one by one (rounded_fingerprint_of).  Refuses what load_teacher refuses.
 std::string fingerprint_of_base(const std::filesystem::path& path);

@@ -117,8 +117,8 @@ class AnyModelOf final : public AnyModel {
   }
 
   void merge_adapters() override { model_.merge_adapters(); }
-  void save(const std::filesystem::path& folder, const nlohmann::json& recipe) const override {
-    lolcats::save_linearized(model_, folder, recipe);
+  void save(const std::filesystem::path& folder, const nlohmann::json& recipe, const std::string& base) const override {
+    lolcats::save_linearized(model_, folder, recipe, base);
   }
   void merge_adapter(const std::filesystem::path& folder) override {
     lolcats::merge_adapter(model_, folder);

@@ -41,17 +41,19 @@ std::string base_fingerprint_of(const Model& model) {
 
 /// Writes the adapter as Python's peft does: adapter_config.json and adapter_model.safetensors (F32); its metadata names
 /// the base by its fingerprint.
-/// A merged adapter is written all the same.  Errors: FileError.
+/// A merged adapter is written all the same.  The fingerprint is computed unless it is given, as a model without weights needs.
+/// Errors: FileError.
 template <LlamaModel Model>
   requires(Model::Adapter::targets.bits != 0)
-void save_adapter(const Model& model, const std::filesystem::path& folder, const std::string& base_model = "") {
+void save_adapter(const Model& model, const std::filesystem::path& folder, const std::string& base_model = "",
+                  const std::string& base_fingerprint = "") {
   using P = typename Model::Adapter;
   PeftAdapter adapter;
   adapter.rank = P::rank;
   adapter.alpha = P::alpha;
   adapter.dropout = P::dropout;
   adapter.targets = detail::target_names(P::targets);
-  adapter.base_fingerprint = detail::base_fingerprint_of(model);
+  adapter.base_fingerprint = base_fingerprint.empty() ? detail::base_fingerprint_of(model) : base_fingerprint;
   for (const auto& [name, parameter] : model.adapter_parameters()) {
     const std::string module = name.substr(0, name.size() - detail::lora_suffix_a.size());
     LoraPair& pair = adapter.modules[module];
@@ -103,19 +105,21 @@ void load_adapter(Model& model, const std::filesystem::path& folder, BaseCheck c
 }
 
 /// Writes what the model has beyond its base: lolcats.json (the method, the base's fingerprint and `recipe`), lolcats.safetensors (maps and
-/// window factors, in the backend's precision) and, in the folder "adapter", the adapter as peft writes it.
+/// window factors, in the backend's precision) and, in the folder "adapter", the adapter as peft writes it.  The fingerprint is
+/// computed unless it is given.
 /// Errors: FileError, ConfigError.
 template <LlamaModel Model>
 void save_linearized(const Model& model, const std::filesystem::path& folder,
-                     const nlohmann::json& recipe = nlohmann::json::object()) {
+                     const nlohmann::json& recipe = nlohmann::json::object(), std::string base_fingerprint = "") {
   std::vector<Tensor<Scalar<typename Model::Device>>> copies;
   std::vector<NamedTensor> named;
   for (const auto& [name, parameter] : model.attention_parameters()) {
     const auto values = detail::on_host(model.backend(), *parameter, copies.emplace_back());
     named.emplace_back(name, values.reshaped(detail::stored_shape(name, parameter->shape())));
   }
-  write_method(folder, Model::Attention::name(), named, recipe, model.attention_of_layer(), detail::base_fingerprint_of(model));
-  if constexpr (Model::Adapter::targets.bits != 0) save_adapter(model, folder / "adapter");
+  if (base_fingerprint.empty()) base_fingerprint = detail::base_fingerprint_of(model);
+  write_method(folder, Model::Attention::name(), named, recipe, model.attention_of_layer(), base_fingerprint);
+  if constexpr (Model::Adapter::targets.bits != 0) save_adapter(model, folder / "adapter", "", base_fingerprint);
 }
 
 /// The model that `save_linearized` wrote, over `base`, whose weights it shares.

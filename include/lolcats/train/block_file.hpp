@@ -7,8 +7,11 @@
 #include <lolcats/train/batch_order.hpp>
 #include <lolcats/train/resume.hpp>
 
+#include <algorithm>
 #include <filesystem>
+#include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
