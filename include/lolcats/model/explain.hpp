@@ -32,7 +32,7 @@ struct StudentFacts {
 
 namespace detail {
 
-/// `B` computes on `heads` by policy A; zeros say as much about kernels and states as a checkpoint does.
+/// Of one layer by policy A, all of whose inputs are zero: kernels and states do not depend on the numbers.
 template <AttentionPolicy A, Backend B>
 AttentionFacts attention_facts(const LayerSizes& sizes, Index prompt, const B& backend) {
   using Layer = AttentionLayer<B, A>;
