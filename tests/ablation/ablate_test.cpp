@@ -103,6 +103,17 @@ TEST_CASE("changes of a procedure") {
   const Procedure seven = changed.operator()<FinetuneUpdates<7>>(), none = changed.operator()<FinetuneUpdates<0>>();
   CHECK((seven.finetunes && seven.finetune.max_updates == 7 && seven.finetune.epochs == 0));
   CHECK_FALSE(none.finetunes);
+  const Procedure two = changed.operator()<TransferUpdates<2>>();
+  CHECK((two.transfers && two.transfer.max_updates == 2 && two.transfer.epochs == 0));
+  CHECK_FALSE(changed.operator()<TransferUpdates<0>>().transfers);
+  const Procedure loss = changed.operator()<WeightCrossEntropy>();
+  CHECK((loss.transfer.mse_factor == 0 && loss.transfer.xent_factor == 1));
+  Procedure epochs;
+  epochs.transfer.epochs = 2;
+  epochs.finetune.epochs = 3;
+  NoTransfer::apply(epochs);
+  CHECK_FALSE(epochs.transfers);
+  CHECK(epochs.finetune.epochs == 5);  // stage 2 takes the time of both
   CHECK(Variant<Softmax<>, Lora<2>, TrainMaps, FinetuneUpdates<7>>::name() ==
         "softmax + lora<2, qkvo>, maps trained in both stages, 7 finetuning updates");
 }
@@ -191,25 +202,6 @@ TEST_CASE("ablate: of a transfer in blocks, the time is that of all and the curv
   REQUIRE(result.blocks.size() == 2);
   CHECK(all.rows[0].curve("transfer_loss")->y.back() == *result.blocks.back().history.back().validation);
   CHECK(*result.blocks.front().history.back().validation != *result.blocks.back().history.back().validation);
-}
-
-TEST_CASE("changes of the procedure: epochs and updates of both stages, no stage of no update, another loss") {
-  Procedure p;
-  p.transfer.epochs = 2;
-  p.finetune.epochs = 3;
-  NoTransfer::apply(p);
-  CHECK_FALSE(p.transfers);
-  CHECK(p.finetune.epochs == 5);
-  TransferUpdates<0>::apply(p);
-  CHECK_FALSE(p.transfers);
-  TransferUpdates<2>::apply(p);
-  CHECK(p.transfers);
-  CHECK(p.transfer.max_updates == 2);
-  FinetuneUpdates<0>::apply(p);
-  CHECK_FALSE(p.finetunes);
-  WeightCrossEntropy::apply(p);
-  CHECK(p.transfer.mse_factor == 0);
-  CHECK(p.transfer.xent_factor == 1);
 }
 
 TEST_CASE("ablate: how many updates a recipe plans") {
