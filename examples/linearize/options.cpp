@@ -93,7 +93,6 @@ Options parse(int argc, char** argv) {
       ->capture_default_str()->check(CLI::IsMember({"sensitivity", "gates"}))->group(caches);
   app.add_option(gate_rows, o.gate_rows, "rows that gates learn on, two per update")->capture_default_str()->check(positive)->group(caches);
   app.add_option(gate_sparsity, o.gate_sparsity, "penalty of each open gate, beside the divergence in nats")->capture_default_str()->check(non_negative)->group(caches);
-  app.add_option("--gate-labels", o.gate_labels, "what gates learn to predict")->capture_default_str()->check(CLI::IsMember({"answers", "questions"}))->group(caches);
   add_stage(app, "finetune", stage2, o.finetune, "0.001; 0.01 on the built-in corpus");
   app.add_flag("--recompute", o.recompute, "run layers again in the backward pass instead of keeping activations")->group(stage2);
   app.add_flag("--train-maps", o.train_maps, "train the feature maps, too")->group(stage2);

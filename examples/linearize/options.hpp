@@ -68,7 +68,6 @@ struct Options : SourceOptions, TaskCommandLine {
   std::string heads_by = "sensitivity";  // which heads matter
   Index gate_rows = 400;         // that gates learn on, two per update
   double gate_sparsity = 0.02;  // penalty of an open gate
-  std::string gate_labels = "answers";
   bool recompute = false;   // stage 2
   bool train_maps = false;  // stage 2
   double maps_rate = 0;     // of maps in stage 2; 0: theirs is the adapter's, if they are trained

@@ -93,10 +93,10 @@ nlohmann::json origin(const Job& job) {
 }
 
 /// Rows with planted facts; where none are asked for, rows of the text.
-lolcats::DataSet rows_with_facts(const Job& job, Index first, Index count, bool label_questions = false) {
+lolcats::DataSet rows_with_facts(const Job& job, Index first, Index count) {
   const Options& o = job.options;
   if (o.planted_rows == 0) return job.train.first(count);
-  return lolcats::planted_facts(job.train, *job.tokenizer, first, count, {.length = o.recall_length, .seed = o.seed, .label_questions = label_questions});
+  return lolcats::planted_facts(job.train, *job.tokenizer, first, count, {.length = o.recall_length, .seed = o.seed});
 }
 
 /// What scores of a cache are fitted on: rows with planted facts, and half as many of plain text of the same length.
@@ -122,7 +122,7 @@ void allot(AnyModel& student, const Job& job, nlohmann::ordered_json& json) {
   const Options& o = job.options;
   const bool by_gates = o.heads_by == "gates";
   const auto allotted = [&] {
-    const lolcats::DataSet rows = rows_with_facts(job, o.planted_rows, by_gates ? o.gate_rows : rows_for_heads, by_gates && o.gate_labels == "questions");
+    const lolcats::DataSet rows = rows_with_facts(job, o.planted_rows, by_gates ? o.gate_rows : rows_for_heads);
     if (!by_gates) return student.allot_cache(rows, o.cache_places, o.cache_rest, o.batch);
     lolcats::Recipe<lolcats::AnySchedule> recipe{.epochs = 1, .learning_rate = 0.03, .schedule = lolcats::Constant{}};
     apply_common(job, o.gate_rows, "gates.state", true, recipe);

@@ -21,7 +21,6 @@ struct PlantedFactsOptions {
   Index length = 2048;  // tokens per row
   Index facts = 4;      // per row
   std::uint64_t seed = 0;
-  bool label_questions = false;  // all of the questions and answers, not only the answers' values
 };
 
 namespace planted {
@@ -61,8 +60,8 @@ inline Fact fact(Rng& rng) {
 
 /// Row `row` of `seed`: text, rows of `texts` at random one behind the other, with `facts` facts at random places of its first
 /// seven eighths ("Note that Marta's code is 4711; do not forget it."), and at the end a question and an answer for each, in random
-/// order ("Question: What is Marta's code? Answer: Marta's code is 4711.").  Only the answers' values are labelled, unless the options
-/// say otherwise; a value has the same tokens in both places.  A function of texts, tokenizer, options and row.
+/// order ("Question: What is Marta's code? Answer: Marta's code is 4711.").  Only the answers' values are labelled; a value has the
+/// same tokens in both places.  A function of texts, tokenizer, options and row.
 /// Errors: ConfigError where facts and questions take more than half of a row or there are too many; DataError without texts,
 /// and for words that the tokenizer cannot spell.
 inline Row planted_row(const DataSet& texts, const Tokenizer& tokenizer, std::uint64_t row,
@@ -95,9 +94,9 @@ inline Row planted_row(const DataSet& texts, const Tokenizer& tokenizer, std::ui
     order.insert(order.begin() + static_cast<std::ptrdiff_t>(rng.below(i + 1)), i);
   }
   for (const std::size_t i : order) {
-    add(questions, "\nQuestion: What is " + facts[i].about + "? Answer: " + facts[i].about + " is", options.label_questions);
+    add(questions, "\nQuestion: What is " + facts[i].about + "? Answer: " + facts[i].about + " is");
     add(questions, " " + facts[i].value, true);
-    add(questions, ".", options.label_questions);
+    add(questions, ".");
   }
   std::size_t taken = questions.tokens.size();
   for (const Row& statement : statements) taken += statement.tokens.size();
