@@ -26,7 +26,7 @@ constexpr std::string_view name_of(AttentionPath path) {
   switch (path) {
     case AttentionPath::general: return "general";
     case AttentionPath::fused: return "fused";
-    case AttentionPath::tiles: return "fused, any window";
+    case AttentionPath::tiles: return "fused by tiles";
     default: return "fused softmax";
   }
 }

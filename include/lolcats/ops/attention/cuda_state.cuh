@@ -93,6 +93,8 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     return true;
   }
 
+  /// Up to three launches for all sequences: features of queries and of keys that leave, what these have decayed by, and one
+  /// kernel for the rest (cuda_decode.cuh).
   static void decode_batch(const Call& call, const general::DecodeSlots<T>& slots, cudaStream_t stream, View<T> y) {
     const Problem& p = call.problem();
     const AttentionWeights<B>& w = p.weights;
@@ -143,6 +145,8 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
       cuda::launch("attention: one token", general::decode<T, 1>, how, slots, d);
   }
 
+  /// Softmax over rings that lie in order: new keys first go where they belong, then each ring is a cache that several blocks
+  /// share (softmax_decode.cuh).
   static void decode_cache(const B& backend, const Problem& p, const general::DecodeSlots<T>& slots, View<T> y) {
     const Index width = p.k.cols();
     cuda::launch("attention: append", general::append_rows<T>,
