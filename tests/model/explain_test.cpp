@@ -17,7 +17,7 @@ using namespace models;
 namespace {
 
 /// 5 layers of 4 query and 2 key/value heads of 6.
-LlamaConfig sizes() {
+LlamaConfig plan() {
   LlamaConfig config;
   config.vocab_size = 13;
   config.hidden_size = 10;
@@ -48,7 +48,7 @@ std::size_t held_after(Model& model, Index prompt) {
 }  // namespace
 
 TEST_CASE("what stage 1 and stage 2 train, counted on paper") {
-  const StudentFacts terraces = explain<Terraces>(sizes(), 9);
+  const StudentFacts terraces = explain<Terraces>(plan(), 9);
   CHECK(terraces.name == Terraces::name());
   CHECK(terraces.layers == 5);
   REQUIRE(terraces.attentions.size() == 1);
@@ -59,17 +59,17 @@ TEST_CASE("what stage 1 and stage 2 train, counted on paper") {
   CHECK(terraces.adapter_parameters == 5 * 2 * pairs);
 
   // T2R<6> with key maps per group: 4 + 2 maps of 6 x 6 with 6 biases, and 4 gammas.  Rank 2 on v and o.
-  const StudentFacts grouped = explain<Grouped>(sizes(), 9);
+  const StudentFacts grouped = explain<Grouped>(plan(), 9);
   CHECK(grouped.attentions[0].map_parameters == 6 * (6 * 6 + 6) + 4);
   CHECK(grouped.adapter_parameters == 5 * 2 * ((10 + 12) + (24 + 10)));
 
-  auto model = random_llama<Grouped>(sizes());
+  auto model = random_llama<Grouped>(plan());
   CHECK(numbers(model.transfer_parameters()) == 5 * grouped.attentions[0].map_parameters);
   CHECK(numbers(model.adapter_parameters()) == grouped.adapter_parameters);
 
-  const StudentFacts control = explain<Control<double>>(sizes(), 9);
+  const StudentFacts control = explain<Control<double>>(plan(), 9);
   CHECK(control.attentions[0].map_parameters == 0);
-  CHECK(explain<Teacher<double>>(sizes(), 9).adapter_parameters == 0);
+  CHECK(explain<Teacher<double>>(plan(), 9).adapter_parameters == 0);
 }
 
 TEST_CASE("the state is the one that generates") {
@@ -80,18 +80,18 @@ TEST_CASE("the state is the one that generates") {
   };
   for (const Index prompt : {1, 9, 50}) {
     CAPTURE(prompt);
-    check(random_llama<Terraces>(sizes()), prompt);
-    check(random_llama<Grouped>(sizes()), prompt);
-    check(random_llama<Teacher<double>>(sizes()), prompt);
+    check(random_llama<Terraces>(plan()), prompt);
+    check(random_llama<Grouped>(plan()), prompt);
+    check(random_llama<Teacher<double>>(plan()), prompt);
   }
   // Bounded, and not: a window's state stays, softmax remembers at least its keys and values.
   const auto bytes = [](const StudentFacts& facts) { return facts.attentions[0].state_bytes; };
-  CHECK(bytes(explain<Terraces>(sizes(), 5000)) <= 4 * bytes(explain<Terraces>(sizes(), 50)));
-  CHECK(bytes(explain<Teacher<double>>(sizes(), 5000)) >= 5000 * 2 * 2 * 6 * sizeof(double));
+  CHECK(bytes(explain<Terraces>(plan(), 5000)) <= 4 * bytes(explain<Terraces>(plan(), 50)));
+  CHECK(bytes(explain<Teacher<double>>(plan(), 5000)) >= 5000 * 2 * 2 * 6 * sizeof(double));
 }
 
 TEST_CASE("which kernels, and why not the fused ones") {
-  const StudentFacts facts = explain<Terraces>(sizes(), 9);
+  const StudentFacts facts = explain<Terraces>(plan(), 9);
   CHECK(facts.attentions[0].path == "general, as everything on cpu<double>");
   CHECK(facts.attentions[0].on_hopper == "general: a map of 4 columns, fused kernels take 64 or 128");
 
@@ -114,13 +114,13 @@ TEST_CASE("which kernels, and why not the fused ones") {
 
 TEST_CASE("each attention of PerLayer is explained, and the words say all of it") {
   using Mixed = Llama<Cpu<double>, PerLayer<Softmax<>, Terraces::Attention>, Lora<2>>;
-  const StudentFacts facts = explain<Mixed>(sizes(), 9);
+  const StudentFacts facts = explain<Mixed>(plan(), 9);
   REQUIRE(facts.attentions.size() == 2);
-  CHECK(facts.attentions[0] == explain<Teacher<double>>(sizes(), 9).attentions[0]);
-  CHECK(facts.attentions[1] == explain<Terraces>(sizes(), 9).attentions[0]);
+  CHECK(facts.attentions[0] == explain<Teacher<double>>(plan(), 9).attentions[0]);
+  CHECK(facts.attentions[1] == explain<Terraces>(plan(), 9).attentions[0]);
 
   const AttentionFacts& a = facts.attentions[1];
-  CHECK(to_string(explain<Terraces>(sizes(), 9)) ==
+  CHECK(to_string(explain<Terraces>(plan(), 9)) ==
         Terraces::name() + "\n  attention       hybrid<hedgehog<4>, terraced<4>> in 5 layers\n" +
             "    kernels       general, as everything on cpu<double>\n" +
             "    on a Hopper   general: a map of 4 columns, fused kernels take 64 or 128 (GPU, bf16)\n" +
@@ -130,8 +130,8 @@ TEST_CASE("each attention of PerLayer is explained, and the words say all of it"
 }
 
 TEST_CASE("sizes that cannot be explained") {
-  LlamaConfig config = sizes();
+  LlamaConfig config = plan();
   config.head_dim = 7;
   CHECK_THROWS_WITH_AS(explain<Terraces>(config), doctest::Contains("head_dim is 7"), ConfigError);
-  CHECK_THROWS_WITH_AS(explain<Terraces>(sizes(), 0), doctest::Contains("a prompt of 0 tokens"), ConfigError);
+  CHECK_THROWS_WITH_AS(explain<Terraces>(plan(), 0), doctest::Contains("a prompt of 0 tokens"), ConfigError);
 }
