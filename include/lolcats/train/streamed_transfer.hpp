@@ -42,7 +42,7 @@ RunIdentity identity_of_block(const Transfer& transfer, const R& recipe, const D
 /// A block's weights are read while the block before is trained, or when they are needed (LayerWeights), and released behind it.
 /// What enters a block is the teacher's stream, kept in `recipe.residuals` or, where that is empty, in host memory; the embedding is
 /// needed to begin it, final norm and head never.  A job that begins at a later block runs the layers below once.  On the CPU
-/// the result has the bits of `transfer_attention` with the same recipe.
+/// the result has the bits of `transfer_attention` with the same recipe and residuals.
 ///
 /// With a folder each finished block is written there, and one that is there already is not trained again; an interrupted job
 /// goes on where it was.  `recipe.checkpoint` must be empty: states lie beside the blocks.  The student has what was learned.

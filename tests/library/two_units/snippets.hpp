@@ -72,6 +72,13 @@ void scale_page(Student& student, const DataSet& train, const DataSet& valid) {
 }
 #endif
 
+template <LlamaModel Student>
+void scale_page_blocks(const LlamaConfig& config, const std::filesystem::path& path, const DataSet& train, const DataSet& valid) {
+  auto student = lolcats::without_weights<Student>(config);
+  lolcats::StoredWeights<float> weights(lolcats::open_checkpoint(path));
+  lolcats::transfer_blocks(student, std::ref(weights), train, valid, {.block = 4}, {.first = 3, .last = 6, .folder = "blocks"});
+}
+
 template <int>
 void tokenizers_page(const std::filesystem::path& folder, const std::string& text, const std::vector<std::string>& texts, Index next,
                      void (*show)(std::string)) {
