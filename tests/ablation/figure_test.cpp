@@ -57,7 +57,7 @@ std::string message(const Plot& plot) {
   return "no error";
 }
 
-bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 
@@ -75,16 +75,16 @@ TEST_CASE("draw: writes both formats of every kind of plot, with its labels as t
     CHECK(read_text(folder.path / (std::string(name) + ".png")).starts_with("\x89PNG"));
     const std::string svg = read_text(folder.path / (std::string(name) + ".svg"));
     CHECK(svg.starts_with("<?xml"));
-    CHECK(contains(svg, "</svg>"));
+    CHECK(has(svg, "</svg>"));
   }
   // A small heat map is drawn cell by cell, a large one is a picture whose entries stay apart.
-  CHECK_FALSE(contains(read_text(folder.path / "heat.svg"), "<image"));
+  CHECK_FALSE(has(read_text(folder.path / "heat.svg"), "<image"));
   CHECK(draw(HeatPlot{"large", "key", "query", "weight", 1, false, {{"p", 33, 32, std::vector<double>(33 * 32, 0.5)}}}, folder.path / "large"));
-  CHECK(contains(read_text(folder.path / "large.svg"), "<image style='image-rendering: pixelated' "));
+  CHECK(has(read_text(folder.path / "large.svg"), "<image style='image-rendering: pixelated' "));
   const std::string svg = read_text(folder.path / "curves.svg");
-  CHECK(contains(svg, "a_b {c} &lt;d> &amp; 'e'"));
-  CHECK(contains(svg, "hybrid&lt;hedgehog&lt;8>, it's>"));
-  CHECK(contains(svg, "diverged (nothing finite)"));
+  CHECK(has(svg, "a_b {c} &lt;d> &amp; 'e'"));
+  CHECK(has(svg, "hybrid&lt;hedgehog&lt;8>, it's>"));
+  CHECK(has(svg, "diverged (nothing finite)"));
 }
 
 TEST_CASE("draw: plots of one point, of one value, and of nothing that can be drawn") {
@@ -126,7 +126,7 @@ TEST_CASE("draw: bad plots are errors that name the curve, before anything is dr
         "draw: 'hybrid<hedgehog<8>, it's>' has 2 numbers in y, expected 3, as many as in x");
   line = curves();
   line.curves[0].high.pop_back();
-  CHECK(contains(message<ShapeError>(line), "has 2 numbers in high"));
+  CHECK(has(message<ShapeError>(line), "has 2 numbers in high"));
   line.curves.clear();
   CHECK(message<DataError>(line) == "draw: the plot 'a_b {c} <d> & 'e'' has no curves");
 
@@ -135,9 +135,9 @@ TEST_CASE("draw: bad plots are errors that name the curve, before anything is dr
   CHECK(message<ShapeError>(bar) == "draw: 'b' has 3 numbers in values, expected 2, one per group");
   bar = bars();
   bar.series[0].spread.pop_back();
-  CHECK(contains(message<ShapeError>(bar), "'a' has 1 numbers in spread"));
+  CHECK(has(message<ShapeError>(bar), "'a' has 1 numbers in spread"));
   bar.series.clear();
-  CHECK(contains(message<DataError>(bar), "has 0 series and 2 groups"));
+  CHECK(has(message<DataError>(bar), "has 0 series and 2 groups"));
 
   HeatPlot map = heat();
   map.panels[1].values.pop_back();
@@ -145,10 +145,10 @@ TEST_CASE("draw: bad plots are errors that name the curve, before anything is dr
   map.panels[1].cols = 0;
   CHECK(message<ShapeError>(map) == "draw: the panel 'right' has 1 rows and 0 columns");
   map.panels.clear();
-  CHECK(contains(message<DataError>(map), "has no panels"));
+  CHECK(has(message<DataError>(map), "has no panels"));
   map = heat();
   map.columns = 0;
-  CHECK(contains(message<ConfigError>(map), "has 0 columns"));
+  CHECK(has(message<ConfigError>(map), "has 0 columns"));
 }
 
 TEST_CASE("scripts: the numbers as they are, without those that an axis cannot show") {
@@ -156,14 +156,14 @@ TEST_CASE("scripts: the numbers as they are, without those that an axis cannot s
   LinePlot lines{"many", "x", "y", false, true, false, {}};
   for (int i = 0; i < 9; ++i) lines.curves.push_back({fmt::format("c{}", i), {0, 1, 2}, {0, 2, 4}});
   const std::string script = lolcats::detail::line_script(lines);
-  CHECK(contains(script, "$points0 << end\n1 2\n2 4\nend\n"));  // no logarithm of 0
-  CHECK(contains(script, " dt 1 lw 2 lc rgb '#8C8C8C' title 'c7'"));
-  CHECK(contains(script, " dt 2 lw 2 lc rgb '#0072B2' title 'c8'"));  // colours come again, dashes do not
+  CHECK(has(script, "$points0 << end\n1 2\n2 4\nend\n"));  // no logarithm of 0
+  CHECK(has(script, " dt 1 lw 2 lc rgb '#8C8C8C' title 'c7'"));
+  CHECK(has(script, " dt 2 lw 2 lc rgb '#0072B2' title 'c8'"));  // colours come again, dashes do not
 
   const std::string bar = lolcats::detail::bar_script(bars());
-  CHECK(contains(bar, "$bars0 << end\n-0.2 1 0.9 1.1 1\nend\n"));  // place, value, whisker from and to, number
-  CHECK(contains(bar, "$bars1 << end\n0.2 2 2 2 2\n1.2 3 3 3 3\nend\n"));
+  CHECK(has(bar, "$bars0 << end\n-0.2 1 0.9 1.1 1\nend\n"));  // place, value, whisker from and to, number
+  CHECK(has(bar, "$bars1 << end\n0.2 2 2 2 2\n1.2 3 3 3 3\nend\n"));
 
   const HeatPlot map{"map", "x", "y", "z", 1, false, {{"p", 2, 3, {1, 2, 3, 4, missing, 6}}}};
-  CHECK(contains(lolcats::detail::heat_script(map, 0, 1, 0, 1, 0, 0, 1), "$panel0 << end\n1 2 3 \n4 NaN 6 \nend\n"));
+  CHECK(has(lolcats::detail::heat_script(map, 0, 1, 0, 1, 0, 0, 1), "$panel0 << end\n1 2 3 \n4 NaN 6 \nend\n"));
 }
