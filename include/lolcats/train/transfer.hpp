@@ -177,7 +177,7 @@ class BlockTransfer {
     Tape<B> tape(student_.backend());
     TeacherStream<Model> stream(tape, student_);
     const auto run = [&](const auto& set, const ResidualFile<B>& source, ResidualFile<B>& target) {
-      // On the CPU one by one, with the bits that a row has in any batch.
+      // On the CPU one by one: what a row is then does not depend on batches.
       for_row_groups(static_cast<Index>(set.size()), in_host_memory<B> ? 1 : rows(), [&](std::span<const Index> group) {
         const auto batch = set.batch(group);
         if (first) {
