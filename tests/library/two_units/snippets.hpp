@@ -80,14 +80,6 @@ void scale_page_blocks(const LlamaConfig& config, const std::filesystem::path& p
 }
 
 template <int>
-void streamed(const LlamaConfig& config, const std::filesystem::path& path, const DataSet& train, const DataSet& valid) {
-  using Student = Llama<Cpu<float>, Published, Lora<8>>;
-  auto student = lolcats::without_weights<Student>(config);
-  lolcats::StoredWeights<float> weights(lolcats::open_checkpoint(path));
-  lolcats::transfer_blocks(student, std::ref(weights), train, valid, {.block = 4}, {.first = 3, .last = 6, .folder = "blocks"});
-}
-
-template <int>
 void tokenizers_page(const std::filesystem::path& folder, const std::string& text, const std::vector<std::string>& texts, Index next,
                      void (*show)(std::string)) {
   const auto tokenizer = open_tokenizer(folder);                    // std::unique_ptr<Tokenizer>
