@@ -124,6 +124,16 @@ def balanced(text):
     return depth == 0
 
 
+def listed(text):
+    """Whether a comma stands outside of all brackets: several expressions, which parentheses would make one."""
+    depth = 0
+    for c in text:
+        depth += (c in "([{") - (c in ")]}")
+        if c == "," and depth == 0:
+            return True
+    return False
+
+
 def bracket(text, i):
     """The bracket that text[i] stands in."""
     depth = 0
@@ -203,7 +213,7 @@ def schemata(text, mutants):
         while last > first and mask[last - 1].isspace() or last > first and mask[last - 1] == ";":
             last -= 1
         region = enclosing(mask, first, last, mutant.wide)
-        if region is None or region[1] < last or region[0] > first:
+        if region is None or region[1] < last or region[0] > first or region[2] == "expression" and listed(mask[region[0]:region[1]]):
             plain.append(mutant)
         else:
             regions.append([*region, [mutant]])
