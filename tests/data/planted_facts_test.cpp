@@ -12,12 +12,12 @@ using namespace lolcats;
 namespace {
 
 /// Bytes as tokens, so that rows can be read.
-const tests::PlainTokenizer words({}, {});
+const tests::PlainTokenizer fact_tokenizer({}, {});
 
 DataSet texts() {
   std::vector<Row> rows;
   for (const char* text : {"the grass is green and the sky is blue ", "here we go, there and back again ", "one two three four five "}) {
-    const std::vector<Index> tokens = words.encode(text, false);
+    const std::vector<Index> tokens = fact_tokenizer.encode(text, false);
     rows.push_back({tokens, tokens, {0}});
   }
   return DataSet(std::move(rows));
@@ -31,11 +31,11 @@ TEST_CASE("planted facts are said once before their questions, and only the answ
   std::set<std::size_t> depths;
   Index numbers = 0, all = 0;
   for (std::uint64_t row = 0; row < 40; ++row) {
-    const Row got = planted_row(from, words, row, {.length = 2000, .seed = 3});
+    const Row got = planted_row(from, fact_tokenizer, row, {.length = 2000, .seed = 3});
     REQUIRE(got.tokens.size() == 2000);
     REQUIRE(got.labels.size() == 2000);
     CHECK(got.starts == std::vector<Index>{0});
-    const std::string text = words.decode(got.tokens);
+    const std::string text = fact_tokenizer.decode(got.tokens);
     std::string labelled;  // one line per answer
     std::size_t last = 0;
     for (std::size_t i = 0; i < 2000; ++i) {
@@ -89,19 +89,19 @@ TEST_CASE("planted facts are said once before their questions, and only the answ
 TEST_CASE("planted facts are a function of seed and row") {
   const DataSet from = texts();
   const PlantedFactsOptions options{.length = 900, .facts = 2, .seed = 1};
-  const DataSet some = planted_facts(from, words, 2, 3, options);
+  const DataSet some = planted_facts(from, fact_tokenizer, 2, 3, options);
   CHECK(some.size() == 3);
-  for (std::uint64_t i = 0; i < 3; ++i) CHECK(some[static_cast<Index>(i)] == planted_row(from, words, 2 + i, options));
+  for (std::uint64_t i = 0; i < 3; ++i) CHECK(some[static_cast<Index>(i)] == planted_row(from, fact_tokenizer, 2 + i, options));
   CHECK(some[0].tokens != some[1].tokens);
-  CHECK(some[0].tokens != planted_row(from, words, 2, {.length = 900, .facts = 2, .seed = 2}).tokens);
+  CHECK(some[0].tokens != planted_row(from, fact_tokenizer, 2, {.length = 900, .facts = 2, .seed = 2}).tokens);
   CHECK(some.batch(0, 3).supervised() > 0);
 }
 
 TEST_CASE("planted facts need room and text") {
   const DataSet from = texts();
-  CHECK_THROWS_AS(planted_row(from, words, 0, {.length = 300}), ConfigError);
-  CHECK_THROWS_AS(planted_row(from, words, 0, {.facts = 0}), ConfigError);
-  CHECK_THROWS_AS(planted_row(from, words, 0, {.facts = 17}), ConfigError);
-  CHECK_THROWS_AS(planted_row(DataSet(), words, 0), DataError);
-  CHECK_THROWS_AS(planted_facts(from, words, 0, -1), ConfigError);
+  CHECK_THROWS_AS(planted_row(from, fact_tokenizer, 0, {.length = 300}), ConfigError);
+  CHECK_THROWS_AS(planted_row(from, fact_tokenizer, 0, {.facts = 0}), ConfigError);
+  CHECK_THROWS_AS(planted_row(from, fact_tokenizer, 0, {.facts = 17}), ConfigError);
+  CHECK_THROWS_AS(planted_row(DataSet(), fact_tokenizer, 0), DataError);
+  CHECK_THROWS_AS(planted_facts(from, fact_tokenizer, 0, -1), ConfigError);
 }
