@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/model/cache_sizes.hpp>
+#include <lolcats/model/llama.hpp>
 #include <lolcats/model/teacher_stream.hpp>
 #include <lolcats/ops/divergence/divergence.hpp>
 #include <lolcats/ops/lerp/lerp.hpp>
