@@ -1,6 +1,7 @@
 // Which heads need their far keys, learned: a gate per key/value head between softmax and the near keys alone.
 #pragma once
 
+#include <lolcats/data/batch.hpp>
 #include <lolcats/model/cache_sizes.hpp>
 #include <lolcats/model/llama.hpp>
 #include <lolcats/model/teacher_stream.hpp>
