@@ -3,10 +3,12 @@
 #include <lolcats/ops/attention/eigen_weights.hpp>
 #include <lolcats/ops/squared_error/eigen.hpp>
 #include <lolcats/ops/weight_cross_entropy/eigen.hpp>
+#include <lolcats/testing/close.hpp>
 #include <lolcats/train/transfer.hpp>
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <type_traits>
@@ -135,10 +137,11 @@ TEST_CASE("transfer: blocks of layers give the joint losses") {
   }
 }
 
-TEST_CASE("transfer: a block whose inputs come from a file gives the same bits as one that computes them") {
+TEST_CASE("transfer: a block whose inputs come from a file gives what one gives that computes them") {
   const DataSet data = tiny::data(5, {11, 6}), validation = tiny::data(2, {8}, 6);
   const tiny::TemporaryFolder folder;
   auto recipe = scale_free();
+  recipe.optimizer.epsilon = 1e-8;  // products of other rows together differ in their last bits, which must not decide updates
   recipe.block = 1;
   Student computed = tiny::student<Student>(), stored = tiny::student<Student>();
   const auto want = transfer_attention(computed, data, validation, recipe);
@@ -149,8 +152,13 @@ TEST_CASE("transfer: a block whose inputs come from a file gives the same bits a
   });
   CHECK(files == 1);
   CHECK(folder.empty());
-  CHECK(tiny::snapshot(stored.transfer_parameters()) == tiny::snapshot(computed.transfer_parameters()));
-  CHECK(got.mse_per_layer == want.mse_per_layer);
+  const tiny::Snapshot learned = tiny::snapshot(stored.transfer_parameters()), expected = tiny::snapshot(computed.transfer_parameters());
+  REQUIRE(learned.size() == expected.size());
+  for (std::size_t i = 0; i < learned.size(); ++i) {
+    CHECK(learned[i].first == expected[i].first);
+    CHECK_MESSAGE(lolcats::testing::close(expected[i].second, learned[i].second, 1e-9), learned[i].first);
+  }
+  for (std::size_t l = 0; l < 3; ++l) CHECK(relative_change(got.mse_per_layer[l], want.mse_per_layer[l]) < 1e-9);
 
   recipe.residuals = folder / "no such folder" / "stream";
   CHECK_THROWS_AS(transfer_attention(stored, data, validation, recipe), FileError);
@@ -276,8 +284,10 @@ TEST_CASE("transfer: padding weighs nothing") {
   recipe.evaluate_every = 2;
   Student plain = tiny::student<Student>(), other = tiny::student<Student>();
   const auto want = transfer_attention(plain, data, data, recipe), got = transfer_attention(other, padded, padded, recipe);
+  double largest = 0;  // rows that the window holds whole have a loss of rounding alone
+  for (const auto& update : want.blocks[0].history) largest = std::max(largest, update.loss);
   for (std::size_t i = 0; i < want.blocks[0].history.size(); ++i) {
-    CHECK(relative_change(got.blocks[0].history[i].loss, want.blocks[0].history[i].loss) < 1e-9);
+    CHECK(std::abs(got.blocks[0].history[i].loss - want.blocks[0].history[i].loss) < 1e-9 * largest);
   }
   for (std::size_t l = 0; l < 3; ++l) CHECK(relative_change(got.mse_per_layer[l], want.mse_per_layer[l]) < 1e-9);
 }
