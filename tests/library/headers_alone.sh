@@ -2,7 +2,7 @@
 # headers_alone.sh INCLUDE FLAGS COMPILER [cuh]: each header under INCLUDE/lolcats compiles alone and without warnings;
 # with `cuh` those of CUDA, by nvcc.
 #
-# What a header includes first is compiled with nothing before it, too: such a header is not compiled once more.
+# Headers are compiled in chains, each behind some that it includes itself: behind those it stands as if it came first.
 set -eu
 include=$1 flags=$2 compiler=$3 suffix=${4:-hpp}
 cd "$include"
@@ -11,18 +11,35 @@ count=$(find lolcats -name "*.$suffix" | wc -l)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 find lolcats -name "*.$suffix" | sort | xargs awk '
-  FNR == 1 { found = 0 }
-  /^# *include/ && !found++ { print FILENAME, substr($2, 2, length($2) - 2) }' >"$work/first"
-find lolcats -name "*.$suffix" | sort >"$work/all"
-cut -d " " -f 2 "$work/first" | sort -u >"$work/covered"
-comm -23 "$work/all" "$work/covered" >"$work/left"
+  function reach(h, top,  i, n, parts) {  # all that h includes, as within[top, .]
+    n = split(includes[h], parts, " ")
+    for (i = 1; i <= n; i++)
+      if (!((top, parts[i]) in within)) { within[top, parts[i]] = 1; size[top]++; reach(parts[i], top) }
+  }
+  FNR == 1 { headers[++count] = FILENAME }
+  /^# *include <lolcats\// { includes[FILENAME] = includes[FILENAME] " " substr($2, 2, length($2) - 2) }
+  END {
+    for (i = 1; i <= count; i++) reach(headers[i], headers[i])
+    do {  # a chain, from its end: the header that includes most, then the one within it that does, and so on
+      chain = ""; last = ""
+      do {
+        next_one = ""
+        for (i = 1; i <= count; i++) {
+          h = headers[i]
+          if (!(h in done) && (last == "" || (last, h) in within) && (next_one == "" || size[h] > size[next_one])) next_one = h
+        }
+        if (next_one != "") { done[next_one] = 1; chain = next_one " " chain; last = next_one }
+      } while (next_one != "")
+      if (chain != "") print chain
+    } while (chain != "")
+  }' >"$work/chains"
 export compiler flags suffix work
 xargs -P "$(nproc)" -I {} sh -c '
-  unit=$(mktemp "$work/XXXXXXXX") && echo "#include <{}>" >"$unit" &&
+  unit=$(mktemp "$work/XXXXXXXX") && for header in {}; do echo "#include <$header>"; done >"$unit" &&
   if [ "$suffix" = cuh ]; then
     "$compiler" --options-file "$flags" -Werror=all-warnings -x cu "$unit"
   else
     "$compiler" @"$flags" -Werror -fsyntax-only -x c++ "$unit"
-  fi || { echo "FAILED alone: {}"; exit 1; }' <"$work/left" ||
+  fi || { echo "FAILED, one of: {}"; exit 1; }' <"$work/chains" ||
   { echo "some headers do not compile alone (see above)"; exit 1; }
-echo "$count headers compile alone: $(wc -l <"$work/left") by themselves, the others first in one of these"
+echo "$count headers compile alone, in $(wc -l <"$work/chains") chains"
