@@ -2,8 +2,11 @@
 #include "weight_cross_entropy/check.hpp"
 
 #include <lolcats/ops/weight_cross_entropy/eigen.hpp>
+#include <lolcats/testing/close.hpp>
+#include <lolcats/testing/random.hpp>
 
 using namespace lolcats;
+using namespace lolcats::testing;
 
 TEST_CASE("the plain loss is the cross-entropy of log-weights, and its gradient is its derivative") {
   const std::vector<double> teacher{1, 0, 0, 0.25, 0.75, 0, 0.2, 0.3, 0.5},
