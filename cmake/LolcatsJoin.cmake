@@ -1,6 +1,8 @@
 # Programs of the same headers and instances, compiled together: half of the time of each by itself.
 option(LOLCATS_JOIN_PROGRAMS "Compile the example programs together; each is a link to one file that has several" OFF)
 
+set(LOLCATS_JOINED 4)  # programs or students of a unit: more need more memory than they save time
+
 # lolcats_join_programs(JOINED source...): an executable of all sources, each of which has a main of its own, and beside it
 # a link NAME for every NAME.cpp, which runs that one; NAME is a target, too, for $<TARGET_FILE:NAME>.  A source gets a
 # namespace of its own behind what it includes, so it may define nothing in namespaces of others.
@@ -11,9 +13,8 @@ function(lolcats_join_programs joined)
   set(choices)
   set(links)
   while(ARGN)
-    list(LENGTH ARGN left)
-    math(EXPR number "(${left} + 3) / 4")
-    list(SUBLIST ARGN 0 4 sources)
+    list(LENGTH units number)
+    list(SUBLIST ARGN 0 ${LOLCATS_JOINED} sources)
     list(REMOVE_ITEM ARGN ${sources})
     set(includes)
     set(texts)

@@ -134,3 +134,14 @@ TEST_CASE("rows in files: states go when a study is finished, those of blocks, t
   CHECK(std::distance(std::filesystem::directory_iterator(folder / "rows"), {}) == 1);
   CHECK(rows.find(row("a", 0, 1)));
 }
+
+TEST_CASE("rows in files: a longer training goes on from the longest shorter one of its own key") {
+  const tiny::TemporaryFolder folder;
+  RowFolder rows(folder / "rows");
+  const auto write = [&](const char* name) { std::ofstream(folder / "rows" / name) << name; };
+  write("transfer-1-4.state");
+  write("transfer-1-2.state");
+  write("transfer-2-6.state");
+  CHECK(read_text(rows.state("transfer-1", 8)) == "transfer-1-4.state");
+  CHECK(!path_exists(rows.state("transfer-3", 8)));
+}

@@ -8,6 +8,7 @@
 #include <lolcats/eval/perplexity.hpp>
 #include <lolcats/model/convert.hpp>
 #include <lolcats/model/fingerprint.hpp>
+#include <lolcats/train/batch_order.hpp>
 #include <lolcats/train/maps_in_use.hpp>
 
 #include <algorithm>

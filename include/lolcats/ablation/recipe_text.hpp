@@ -5,7 +5,6 @@
 #include <lolcats/data/batch.hpp>
 #include <lolcats/train/recipe.hpp>
 
-#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -41,15 +40,6 @@ void describe(RecipeText& text, const std::string& stage, const StageRecipe& r, 
   add("patience", fmt::format("{}", r.patience));
   describe_fields(r, updates, add);
   for (const auto& [name, value] : r.inputs) add(name, value);
-}
-
-/// How many updates a recipe makes on `rows` rows, unless it stops early.
-template <class StageRecipe>
-Index planned_updates(const StageRecipe& recipe, Index rows) {
-  const Index whole = recipe.epochs * ((rows + recipe.batch - 1) / recipe.batch);
-  return recipe.epochs == 0        ? recipe.max_updates
-         : recipe.max_updates == 0 ? whole
-                                   : std::min(whole, recipe.max_updates);
 }
 
 /// The part of a text that decides a training run, as its key: all fields but the number of updates.

@@ -56,4 +56,11 @@ class BatchOrder {
   std::vector<Index> order_;
 };
 
+/// How many updates a recipe makes on `rows` rows, unless it stops early.
+template <class R>
+Index planned_updates(const R& recipe, Index rows) {
+  const Index whole = recipe.epochs * ((rows + recipe.batch - 1) / recipe.batch);
+  return recipe.epochs == 0 ? recipe.max_updates : recipe.max_updates == 0 ? whole : std::min(whole, recipe.max_updates);
+}
+
 }  // namespace lolcats

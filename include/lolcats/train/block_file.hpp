@@ -26,8 +26,7 @@ inline std::filesystem::path block_file(const std::filesystem::path& folder, Ind
 template <class R>
 RunIdentity block_identity(const R& recipe, Index rows, const RunIdentity& inputs) {
   RunIdentity identity = inputs;
-  const Index epochs = recipe.epochs * BatchOrder(rows, recipe.batch, recipe.seed, recipe.shuffle).updates_per_epoch();
-  const Index updates = recipe.epochs == 0 ? recipe.max_updates : recipe.max_updates == 0 ? epochs : std::min(epochs, recipe.max_updates);
+  const Index updates = planned_updates(recipe, rows);
   describe_fields(recipe, updates, [&](std::string_view name, std::string text) { identity.emplace(name, std::move(text)); });
   identity["updates"] = fmt::format("{}", updates);
   identity["patience"] = fmt::format("{}", recipe.patience);
@@ -43,6 +42,11 @@ template <Backend B>
 struct FinishedBlock {
   std::vector<Parameter<B>> values;   // of the parameters that were asked for
   std::vector<double> mse_per_layer;  // on the validation data; empty where there was none
+
+  /// Gives them to the parameters.
+  void move_to(const Parameters<B>& parameters) {
+    for (std::size_t i = 0; i < parameters.size(); ++i) *parameters[i].parameter = std::move(values[i]);
+  }
 };
 
 /// Writes parameters by their names in Scalar, `mse` in F64, and the identity as metadata `run.FIELD`, whole or not at all.

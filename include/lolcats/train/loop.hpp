@@ -106,11 +106,7 @@ TrainingResult train_on_rank(Communicator& communicator, const B& backend, const
   require<ConfigError>(static_cast<Index>(data.size()) >= communicator.size(),
                        "Recipe '{}': the data has {} rows, expected at least {}, one for every rank", recipe.stage,
                        data.size(), communicator.size());
-  Index total = recipe.max_updates;
-  if (recipe.epochs > 0) {
-    const Index whole = recipe.epochs * order.updates_per_epoch();
-    total = total > 0 ? std::min(total, whole) : whole;
-  }
+  const Index total = planned_updates(recipe, static_cast<Index>(data.size()));
 
   AdamW<B> optimizer(backend, parameters, recipe.optimizer);
   typename S::State schedule(recipe.schedule, recipe.learning_rate, total);

@@ -22,7 +22,7 @@ struct BlockJob {
 /// What a job did.
 struct StreamedResult {
   TransferResult transfer;      // `blocks` of those that were trained now; `mse_per_layer` of all blocks of the job
-  double seconds = 0;           // all in all
+  double seconds = 0;            // all in all
   double seconds_waiting = 0;    // of these, for weights
   double seconds_streaming = 0;  // of these, in the teacher's forward passes between blocks
 };
@@ -86,7 +86,7 @@ StreamedResult transfer_blocks(Model& student, const WeightSource<Scalar<typenam
     if (keeps && path_exists(block_file(job.folder, block))) {
       const auto parameters = transfer.parameters(block);
       auto found = load_block(block_file(job.folder, block), identity(block), student.backend(), parameters);
-      for (std::size_t i = 0; i < parameters.size(); ++i) *parameters[i].parameter = std::move(found.values[i]);
+      found.move_to(parameters);
       mse[at] = std::move(found.mse_per_layer);
       finished[at] = true;
     } else {
@@ -155,8 +155,7 @@ std::vector<double> join_blocks(Model& student, const Train& data, const Validat
   std::vector<double> mse;
   for (Index block = 0; block < transfer.count(); ++block) {
     auto& found = blocks[static_cast<std::size_t>(block)];
-    const Parameters<B> parameters = transfer.parameters(block);
-    for (std::size_t i = 0; i < parameters.size(); ++i) *parameters[i].parameter = std::move(found.values[i]);
+    found.move_to(transfer.parameters(block));
     mse.insert(mse.end(), found.mse_per_layer.begin(), found.mse_per_layer.end());
   }
   return mse;
