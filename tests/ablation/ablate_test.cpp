@@ -209,13 +209,13 @@ TEST_CASE("ablate: how many updates a recipe plans") {
   recipe.epochs = 2;
   recipe.batch = 4;
   recipe.max_updates = 0;
-  CHECK(detail::planned_updates(recipe, 6) == 4);  // the last batch of an epoch is smaller
+  CHECK(planned_updates(recipe, 6) == 4);  // the last batch of an epoch is smaller
   recipe.max_updates = 3;
-  CHECK(detail::planned_updates(recipe, 6) == 3);
+  CHECK(planned_updates(recipe, 6) == 3);
   recipe.max_updates = 30;
-  CHECK(detail::planned_updates(recipe, 6) == 4);
+  CHECK(planned_updates(recipe, 6) == 4);
   recipe.epochs = 0;
-  CHECK(detail::planned_updates(recipe, 6) == 30);
+  CHECK(planned_updates(recipe, 6) == 30);
 }
 
 TEST_CASE("ablate: a variant that diverges, and one that leaves nothing to the maps, are rows; the others run") {
