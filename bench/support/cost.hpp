@@ -11,12 +11,12 @@
 
 namespace bench {
 
-/// Of one H100 (docs/scale.md): operations and bytes per second.
+/// Of one H100 or H200 (docs/scale.md): operations and bytes per second.
 struct Rates {
   double transfer = 580e12;  // steps of stage 1, counted as step_flops does
   double forward = 580e12;   // the teacher between blocks
   double finetune = 540e12;  // steps of stage 2
-  double stream = 1.2e9;     // the teacher's stream, between host memory and the card
+  double stream = 14e9;      // the teacher's stream, between host memory and the card
   double upload = 7.5e9;     // weights, from host memory to the card
   double other_bytes = 1.5 * (1 << 30);  // on the card, of the driver, the libraries and scratch
 };
