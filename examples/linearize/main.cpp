@@ -109,7 +109,7 @@ void start_ranks(Index gpus) {
 void run(const Options& options, lolcats::TaskSet tasks, lolcats::Communicator& communicator) {
   std::optional<OutputFolder> folder;
   if (communicator.leads() && options.trains_blocks()) {
-    lolcats::create_folder(options.block_folder());  // each block's own folder is locked, so that others can be trained meanwhile
+    lolcats::try_writing(std::filesystem::path(options.out) / "blocks.json");  // no lock: each block's own folder has one
   } else if (communicator.leads()) {
     if (!options.out.empty()) folder.emplace(options.out, std::initializer_list<std::string_view>{"linearize.json", "lolcats.json"}, options.replace);
     if (!options.json.empty()) lolcats::try_writing(options.json);

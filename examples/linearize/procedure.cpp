@@ -295,6 +295,7 @@ lolcats::StreamedResult train_blocks(Job& job) {
                                          o.last_block, o.block, count, layers);
   const auto student = make_student(o.student, *job.teacher, o.seed);
   lolcats::require<lolcats::ConfigError>(!student->has_scores(), "--blocks is given, but --student {} has scores, which are fitted on the whole model", o.student);
+  if (job.communicator->leads()) lolcats::create_folder(o.block_folder());  // from now on OUT is one whose blocks are joined
   auto recipe = transfer_recipe(job, false, true);
   recipe.log = json_lines(o.block_folder() / fmt::format("{}", o.first_block) / "training.jsonl");  // others write beside it
   auto result = student->transfer_blocks(o.model, job.train, job.valid, recipe, {o.first_block, o.last_block, o.block_folder()}, print_progress());

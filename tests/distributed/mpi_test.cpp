@@ -183,6 +183,27 @@ TEST_CASE("mpi: ranks whose shares are one process's micro-batches have its numb
   CHECK(difference(run_pretrain(data, valid, together.recipe<PretrainRecipe<>>()), run_pretrain(data, valid, alone.recipe<PretrainRecipe<>>())) < 1e-13);
 }
 
+TEST_CASE("mpi: in float, too, ranks have the losses and parameters of one process") {
+  using Float = Llama<Cpu<float>, Student::Attention, Lora<2>>;
+  const Index size = ranks().size();
+  const DataSet data = uneven(4 * size), valid = uneven(5);
+  const auto run = [&](const Settings& settings) {
+    auto model = convert<Float>(random_llama<Llama<Cpu<float>>>(tiny::config(3), 1, 0.4), 1);
+    std::vector<double> numbers;
+    const auto add = [&](const TrainingResult& result) {
+      for (const TrainingPoint& point : result.history) numbers.push_back(point.loss);
+      numbers.push_back(result.best_validation);
+    };
+    for (const TrainingResult& block : transfer_attention(model, data, valid, settings.recipe<TransferRecipe<>>()).blocks) add(block);
+    add(finetune(model, data, valid, settings.recipe<FinetuneRecipe<>>()));
+    return numbers;
+  };
+  const std::vector<double> together = run({2 * size, 0, &ranks()}), alone = run({2 * size, 2, nullptr});
+  REQUIRE(together.size() == alone.size());
+  // Sums of a few hundred terms in another order: some units in the last place, 6e-8 each.
+  for (std::size_t i = 0; i < alone.size(); ++i) CHECK(std::abs(together[i] - alone[i]) <= 1e-6 * std::abs(alone[i]));
+}
+
 TEST_CASE("mpi: shares of any sizes, some of them empty, have the losses of one process") {
   const DataSet data = uneven(9), valid = uneven(4);
   for (const Index micro_batch : {0, 2}) {
