@@ -13,7 +13,6 @@
 #include <CLI/CLI.hpp>
 
 #include <cmath>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -28,48 +27,6 @@ struct Options {
   std::string shape = "llama3-8b";
   Index layers = 0, block = 4, rows = 64, batch = 8, micro_batch = 0, length = 1024, epochs = 1;
   bool check = false;
-};
-
-/// Weights of a block, the embedding and what else is asked for, in host memory.
-class HostWeights {
- public:
-  explicit HostWeights(Index block) : block_(block) {}
-
-  lolcats::Tensor<bf16> operator()(const std::string& name, const lolcats::Shape& shape) {
-    const std::string own = in_block(name);
-    auto found = made_.find(own);
-    if (found == made_.end()) found = made_.emplace(own, make(shape)).first;
-    return found->second;
-  }
-  /// Makes what the layers and the embedding of a model need, so that no clock sees it.
-  void make_for(Student& model) {
-    for (const auto& [name, parameter] : model.base_parameters()) {
-      if (name.starts_with("model.layers.") || name.starts_with("model.embed")) (*this)(name, parameter->shape());
-    }
-  }
-
- private:
-  /// "model.layers.5.mlp..." is "model.layers.1.mlp..." of blocks of 4.
-  std::string in_block(const std::string& name) const {
-    const std::string prefix = "model.layers.";
-    if (!name.starts_with(prefix)) return name;
-    std::size_t digits = 0;
-    const Index layer = std::stoll(name.substr(prefix.size()), &digits);
-    return fmt::format("{}{}{}", prefix, layer % block_, name.substr(prefix.size() + digits));
-  }
-  static lolcats::Tensor<bf16> make(const lolcats::Shape& shape) {
-    lolcats::Tensor<bf16> host(shape);
-    if (shape.rank() == 1) {
-      std::fill_n(host.data(), host.size(), bf16(1.0F));
-    } else {
-      const auto values = normal(shape, 0.02);
-      lolcats::download(Gpu{}, values.data(), host.data(), host.size());
-    }
-    return host;
-  }
-
-  Index block_;
-  std::map<std::string, lolcats::Tensor<bf16>> made_;
 };
 
 double largest_difference(Student& a, Student& b, double& largest) {
@@ -100,7 +57,9 @@ void run(const Options& o) {
   if (o.layers > 0) config.layers = o.layers;
   auto student = lolcats::without_weights<Student>(config);
   HostWeights weights(o.block);
-  weights.make_for(student);
+  for (const auto& [name, parameter] : student.base_parameters()) {  // so that no clock sees it
+    if (name.starts_with("model.layers.") || name.starts_with("model.embed")) weights(name, parameter->shape());
+  }
   const lolcats::DataSet data = random_rows(o.rows, o.length, config.vocab_size), none;
 
   lolcats::TransferRecipe<lolcats::Constant> recipe{.epochs = o.epochs, .batch = o.batch, .micro_batch = o.micro_batch};

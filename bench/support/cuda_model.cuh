@@ -1,10 +1,15 @@
-// What the whole-model benchmarks on a GPU share: random weights made there, and the rate of its products.
+// What the whole-model benchmarks on a GPU share: random weights, there or in host memory, and the rate of its products.
 #pragma once
 
 #include "cuda_timing.cuh"
 #include "measure.hpp"
 
 #include <lolcats/cuda.cuh>
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
 
 namespace bench {
 
@@ -20,6 +25,43 @@ Model random_model(const lolcats::LlamaConfig& config) {
   };
   return Model(config, source);
 }
+
+/// Weights of `block` layers, which every block has, the embedding and what else is asked for, in host memory; made when they are first
+/// asked for.
+class HostWeights {
+ public:
+  explicit HostWeights(Index block) : block_(block) {}
+
+  lolcats::Tensor<lolcats::bf16> operator()(const std::string& name, const lolcats::Shape& shape) {
+    const std::string own = in_block(name);
+    auto found = made_.find(own);
+    if (found == made_.end()) found = made_.emplace(own, make(shape)).first;
+    return found->second;
+  }
+
+ private:
+  /// "model.layers.5.mlp..." is "model.layers.1.mlp..." of blocks of 4.
+  std::string in_block(const std::string& name) const {
+    const std::string prefix = "model.layers.";
+    if (!name.starts_with(prefix)) return name;
+    std::size_t digits = 0;
+    const Index layer = std::stoll(name.substr(prefix.size()), &digits);
+    return fmt::format("{}{}{}", prefix, layer % block_, name.substr(prefix.size() + digits));
+  }
+  static lolcats::Tensor<lolcats::bf16> make(const lolcats::Shape& shape) {
+    lolcats::Tensor<lolcats::bf16> host(shape);
+    if (shape.rank() == 1) {
+      std::fill_n(host.data(), host.size(), lolcats::bf16(1.0F));
+    } else {
+      const auto values = normal(shape, 0.02);
+      lolcats::download(Gpu{}, values.data(), host.data(), host.size());
+    }
+    return host;
+  }
+
+  Index block_;
+  std::map<std::string, lolcats::Tensor<lolcats::bf16>> made_;
+};
 
 /// FLOP/s of an 8192^3 product of random bf16 numbers: what a step made of products cannot exceed.
 inline double product_rate_on_gpu() {

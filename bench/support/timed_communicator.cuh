@@ -19,6 +19,8 @@ class TimedCommunicator final : public lolcats::Communicator {
   void sum(std::span<float> x) override { timed(x); }
   void sum(std::span<double> x) override { timed(x); }
   void leave(std::string_view why) noexcept override { of_.leave(why); }
+  void begin_gather(std::span<const std::byte> own, std::span<std::byte> all) override { of_.begin_gather(own, all); }
+  void finish_gather() override { of_.finish_gather(); }
   void exchange(std::span<const std::byte> own, std::span<std::byte> all) override { of_.exchange(own, all); }
 
   const Samples& seconds() const { return seconds_; }

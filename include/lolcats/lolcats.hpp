@@ -111,6 +111,7 @@
 #include <lolcats/nn/feature_map.hpp>
 #include <lolcats/nn/fresh_parameter.hpp>
 #include <lolcats/nn/gate.hpp>
+#include <lolcats/nn/layer_loader.hpp>
 #include <lolcats/nn/mlp.hpp>
 #include <lolcats/nn/norm.hpp>
 #include <lolcats/nn/per_layer.hpp>
@@ -237,6 +238,7 @@
 #include <lolcats/train/resume.hpp>
 #include <lolcats/train/run_inputs.hpp>
 #include <lolcats/train/schedule.hpp>
+#include <lolcats/train/sharded_base.hpp>
 #include <lolcats/train/streamed_transfer.hpp>
 #include <lolcats/train/trained_scope.hpp>
 #include <lolcats/train/transfer.hpp>

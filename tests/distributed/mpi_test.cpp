@@ -2,11 +2,13 @@
 #include "../train/tiny_llama.hpp"
 
 #include <lolcats/distributed/mpi.hpp>
+#include <lolcats/eval/perplexity.hpp>
 #include <lolcats/ops/attention/eigen_weights.hpp>
 #include <lolcats/ops/squared_error/eigen.hpp>
 #include <lolcats/ops/weight_cross_entropy/eigen.hpp>
 #include <lolcats/train/finetune.hpp>
 #include <lolcats/train/pretrain.hpp>
+#include <lolcats/train/sharded_base.hpp>
 #include <lolcats/train/transfer.hpp>
 
 #include <doctest/doctest.h>
@@ -14,6 +16,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -84,9 +87,37 @@ struct Settings {
   }
 };
 
+/// The weights of a teacher one by one, and how many numbers of them were in memory at once.
+struct WeightsOfTeacher {
+  explicit WeightsOfTeacher(std::uint64_t seed = 1) : teacher(tiny::teacher(3, seed)) {}
+  Tensor<double> operator()(const std::string& name, const Shape& shape) {
+    for (const auto& [own, parameter] : teacher.base_parameters()) {
+      if (own != name) continue;
+      auto copy = std::make_shared<std::vector<double>>(parameter->value().span().begin(), parameter->value().span().end());
+      counts->held += shape.size();
+      counts->most = std::max(counts->most, counts->held);
+      return Tensor<double>(View<double>(copy->data(), shape), std::shared_ptr<void>(copy->data(), [copy, shape, c = counts](void*) { c->held -= shape.size(); }));
+    }
+    fail<FormatError>("no {}", name);
+  }
+  struct Counts {
+    Index held = 0, most = 0;
+  };
+  tiny::Teacher teacher;
+  std::shared_ptr<Counts> counts = std::make_shared<Counts>();
+};
+
+/// tiny::student over a base that is shared out, or over its own.
+Student make_student(Communicator* sharding, std::uint64_t base = 1) {
+  if (!sharding) return tiny::student<Student>(3, base);
+  auto model = without_weights<Student>(tiny::config(), base);
+  shard_base(model, WeightsOfTeacher(base), *sharding);
+  return model;
+}
+
 template <class Data>
-Outcome run_transfer(const Data& data, const DataSet& valid, const TransferRecipe<>& recipe) {
-  Student model = tiny::student<Student>();
+Outcome run_transfer(const Data& data, const DataSet& valid, const TransferRecipe<>& recipe, Communicator* sharding = nullptr) {
+  Student model = make_student(sharding);
   Outcome outcome;
   const TransferResult result = transfer_attention(model, data, valid, recipe);
   for (const TrainingResult& block : result.blocks) outcome.add(block);
@@ -95,8 +126,8 @@ Outcome run_transfer(const Data& data, const DataSet& valid, const TransferRecip
   return outcome;
 }
 
-Outcome run_finetune(const DataSet& data, const DataSet& valid, FinetuneRecipe<> recipe) {
-  Student model = tiny::student<Student>();
+Outcome run_finetune(const DataSet& data, const DataSet& valid, FinetuneRecipe<> recipe, Communicator* sharding = nullptr) {
+  Student model = make_student(sharding);
   Outcome outcome;
   outcome.add(finetune(model, data, valid, recipe));
   outcome.parameters = tiny::snapshot(model.adapter_parameters());
@@ -301,6 +332,103 @@ TEST_CASE("mpi: rank 0 alone saves") {
   run_finetune(uneven(6), uneven(4), recipe);
   CHECK(folder.empty() == !ranks().leads());
   std::filesystem::current_path(before);
+}
+
+// ---- The base shared out between the ranks ----------------------------------------------------------------------------
+
+TEST_CASE("mpi: a base that is shared out has the bits of one that every rank has, whatever the shares of rows are") {
+  const Index size = ranks().size();
+  for (const bool even : {true, false}) {
+    CAPTURE(even);
+    // Uneven: ranks have passes that others lack, in training and in validation, and some have no row of the last batch.
+    const DataSet data = uneven(even ? 4 * size : 9), valid = uneven(even ? 2 * size : 7);
+    const Settings settings{even ? 2 * size : 4, even ? 0 : 1, &ranks()};
+    auto recipe = settings.recipe<FinetuneRecipe<>>();
+    for (const double share : {0.0, 0.5}) {
+      recipe.distillation.share = share;
+      recipe.train_maps = share > 0;
+      CHECK(difference(run_finetune(data, valid, recipe, &ranks()), run_finetune(data, valid, recipe)) == 0);
+    }
+    for (const Index block : {0, 2}) {
+      auto transfer = settings.recipe<TransferRecipe<>>();
+      transfer.block = block;
+      if (block > 0) transfer.residuals = std::filesystem::temp_directory_path() / "lolcats_mpi_test_sharded";
+      CHECK(difference(run_transfer(data, valid, transfer, &ranks()), run_transfer(data, valid, transfer)) == 0);
+    }
+  }
+}
+
+TEST_CASE("mpi: no rank has more of a shared base than its part, two layers and what no layer has") {
+  WeightsOfTeacher weights;
+  auto model = without_weights<Student>(tiny::config(), 1);
+  const auto base = shard_base(model, std::ref(weights), ranks());
+  Index largest = 0, in_layers = 0, elsewhere = 0, tensors = 0;
+  for (const auto& [name, parameter] : weights.teacher.base_parameters()) {
+    if (!name.starts_with("model.layers.")) elsewhere += parameter->size();
+    if (!name.starts_with("model.layers.")) continue;
+    largest = std::max(largest, parameter->size());
+    in_layers += parameter->size();
+    ++tensors;
+  }
+  CHECK(weights.counts->held == elsewhere);
+  CHECK(weights.counts->most <= elsewhere + largest);
+  const auto size = static_cast<std::size_t>(ranks().size()), layers = static_cast<std::size_t>(model.layer_count());
+  const std::size_t whole = sizeof(double) * static_cast<std::size_t>(in_layers);
+  const std::size_t padding = 256 * static_cast<std::size_t>(tensors), of_pieces = 256 * size * layers;  // tensors and pieces begin aligned
+  CHECK(base->kept_bytes() >= whole / size);
+  CHECK(base->kept_bytes() <= (whole + padding + of_pieces) / size);
+  CHECK(base->buffer_bytes() <= 2 * (whole + padding + of_pieces) / layers);
+
+  // A pass gathers every layer but those that are there: of 3 layers all, then, backwards and forwards, one.
+  const std::size_t layer = base->buffer_bytes() / 2 / size * (size - 1);
+  const DataSet data = uneven(3);
+  const Perplexity got = perplexity(model, data, 2);
+  CHECK(base->gathered_bytes() == (3 + 3) * layer);  // two passes
+  Student whole_model = tiny::student<Student>();
+  CHECK(got.loss == perplexity(whole_model, data, 2).loss);
+  CHECK(fingerprint_of_base(model, false) == fingerprint_of_base(whole_model, false));
+  CHECK(fingerprint_of_base(model, true) == fingerprint_of_base(whole_model, true));
+
+  // A student of a model with a shared base shares it.
+  auto other = convert<Llama<Cpu<double>>>(model);
+  tiny::Teacher teacher = tiny::teacher();
+  CHECK(perplexity(other, data, 2).loss == perplexity(teacher, data, 2).loss);
+  CHECK(perplexity(model, data, 2).loss == got.loss);
+}
+
+TEST_CASE("mpi: a run over a shared base goes on from its state, over a whole base, too") {
+  const std::string name = ranks().broadcast((std::filesystem::temp_directory_path() / fmt::format("lolcats_mpi_sharded_{}", ::getpid())).string());
+  const std::filesystem::path folder = name;
+  if (ranks().leads()) std::filesystem::create_directories(folder);
+  ranks().barrier();
+  const DataSet data = uneven(12), valid = uneven(5);
+  auto recipe = Settings{6, 0, &ranks()}.recipe<FinetuneRecipe<>>();
+  const Outcome whole = run_finetune(data, valid, recipe);
+  for (const bool sharded : {true, false}) {
+    recipe.checkpoint = folder / (sharded ? "sharded" : "whole");
+    Index asked = 0;
+    recipe.stop = [&] { return ++asked == 2; };
+    CHECK_THROWS_AS(run_finetune(data, valid, recipe, &ranks()), Interrupted);
+    recipe.stop = {};
+    Outcome resumed = run_finetune(data, valid, recipe, sharded ? &ranks() : nullptr);
+    resumed.numbers.back() = whole.numbers.back();  // tokens since the resumption
+    CHECK(difference(resumed, whole) == 0);
+  }
+  ranks().barrier();
+  if (ranks().leads()) std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("mpi: ranks with parts of different bases, and ranks out of step, are refused") {
+  {
+    Mpi mpi;
+    const DataSet data = uneven(6), valid = uneven(4);
+    auto recipe = Settings{6, 0, &mpi}.recipe<FinetuneRecipe<>>();
+    Student model = make_student(&mpi, mpi.rank() == 1 ? 2 : 1);
+    CHECK_THROWS_WITH_AS(finetune(model, data, valid, recipe), doctest::Contains("finetune: rank 1 has base "), ConfigError);
+  }
+  Mpi mpi;
+  Student model = make_student(&mpi);
+  CHECK_THROWS_WITH_AS(model.layer(mpi.rank() == 1 ? 2 : 0).load(), "ShardedBase: rank 1 loads layer 2, expected 0, as rank 0 does", CommunicationError);
 }
 
 // ---- One by one: failures.cmake --------------------------------------------------------------------------------------

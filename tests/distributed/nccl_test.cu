@@ -11,6 +11,7 @@
 #include <lolcats/testing/gpu.cuh>
 #include <lolcats/train/cuda.cuh>
 #include <lolcats/train/finetune.hpp>
+#include <lolcats/train/sharded_base.hpp>
 #include <lolcats/train/transfer.hpp>
 
 #include <doctest/doctest.h>
@@ -75,9 +76,23 @@ std::vector<double> losses(const TrainingResult& result) {
   return list;
 }
 
-std::vector<double> run(bool stage_two, Communicator* communicator) {
+/// Over a base of its own, or over one that is shared out.
+Student student(Communicator* sharding) {
+  const auto teacher = random_llama<Llama<B>>(config(), 1, 0.1);
+  if (!sharding) return convert<Student>(teacher, 1);
+  auto model = without_weights<Student>(config(), 1);
+  shard_base(model, [&](const std::string& name, const Shape&) {
+    for (const auto& [own, parameter] : teacher.base_parameters()) {
+      if (own == name) return detail::host_copy<bf16>(B{}, *parameter);
+    }
+    fail<FormatError>("no {}", name);
+  }, *sharding);
+  return model;
+}
+
+std::vector<double> run(bool stage_two, Communicator* communicator, Communicator* sharding = nullptr) {
   const DataSet data = tiny::data(32, {200, 130, 2}, 5, 67), valid = tiny::data(7, {200}, 6, 67);
-  Student model = convert<Student>(random_llama<Llama<B>>(config(), 1, 0.1), 1);
+  Student model = student(sharding);
   if (stage_two) return losses(finetune(model, data, valid, recipe<FinetuneRecipe<>>(communicator)));
   return losses(transfer_attention(model, data, valid, recipe<TransferRecipe<>>(communicator)).blocks.front());
 }
@@ -130,5 +145,38 @@ TEST_CASE("nccl: 20 updates of both stages have the losses of one GPU") {
     for (std::size_t i = 0; i < alone.size(); ++i) largest = std::max(largest, std::abs(together[i] - alone[i]) / alone[i]);
     if (ranks().leads()) MESSAGE("stage " << (stage_two ? 2 : 1) << ": losses from " << alone.front() << " to " << alone.back() << ", largest difference " << largest);
     CHECK(largest < 1e-3);
+  }
+}
+
+TEST_CASE("nccl: a gather beside what computes") {
+  if (!on_a_rank()) return;
+  Nccl& nccl = ranks();
+  const auto size = static_cast<std::size_t>(nccl.size());
+  for (const std::size_t count : {256, 1 << 24}) {
+    const auto number = [&](Index rank, std::size_t i) { return static_cast<float>(rank + 1) * static_cast<float>(i % 1021); };
+    std::vector<float> host(count);
+    for (std::size_t i = 0; i < count; ++i) host[i] = number(nccl.rank(), i);
+    Array<B, float> own(Shape{static_cast<Index>(count)}), all(Shape{static_cast<Index>(size * count)}), busy(Shape{1 << 26});
+    for (int turn = 0; turn < 3; ++turn) {
+      B{}.upload(host.data(), own.data(), own.size());
+      nccl.begin_gather(std::as_bytes(std::span<const float>(own.data(), count)), std::as_writable_bytes(std::span<float>(all.data(), size * count)));
+      B{}.zero(busy.data(), busy.size());
+      nccl.finish_gather();
+      std::vector<float> got(size * count);
+      B{}.download(all.data(), got.data(), all.size());
+      Index wrong = 0;
+      for (std::size_t i = 0; i < got.size(); ++i) wrong += got[i] != number(static_cast<Index>(i / count), i % count);
+      CHECK(wrong == 0);
+      B{}.zero(all.data(), all.size());
+    }
+  }
+  CHECK(nccl.gather_seconds() >= 0);
+}
+
+TEST_CASE("nccl: a base that is shared out has the losses of one that every GPU has") {
+  if (!on_a_rank()) return;
+  for (const bool stage_two : {false, true}) {
+    const auto sharded = run(stage_two, &ranks(), &ranks()), whole = run(stage_two, &ranks());
+    CHECK(sharded == whole);
   }
 }

@@ -62,8 +62,23 @@ class Communicator {
   }
   void barrier() { gather(std::string_view()); }
 
+  /// Begins what `exchange` does, with memory where sums lie: behind the work that was put on its stream before, and beside what is
+  /// put there until finish_gather(), which returns when all has arrived.  One at a time; `own` and `all` stay as they are meanwhile.
+  /// A collective, too: all ranks begin and finish in the same order.  In host memory nothing runs beside it.
+  virtual void begin_gather(std::span<const std::byte> own, std::span<std::byte> all) {
+    const auto start = std::chrono::steady_clock::now();
+    exchange(own, all);
+    gather_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+  virtual void finish_gather() {}
+  /// In which nothing was computed because a gather had not arrived, up to now.
+  double gather_seconds() const { return gather_seconds_; }
+
   /// What these are made of: all = the bytes of all ranks in their order, of which each brings own.size().  In host memory.
   virtual void exchange(std::span<const std::byte> own, std::span<std::byte> all) = 0;
+
+ protected:
+  double gather_seconds_ = 0;
 };
 
 inline std::vector<std::string> Communicator::gather(std::string_view own) {

@@ -48,11 +48,16 @@ class Nccl final : public Communicator {
     config.blocking = 0;
     started(ncclCommInitRankConfig(&all_, static_cast<int>(place.size), id, static_cast<int>(place.rank), &config), "ncclCommInitRank");
     cuda::check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreate");
+    for (cudaEvent_t* const event : {&reached_, &arrived_}) cuda::check(cudaEventCreate(event), "cudaEventCreate");
+    int lowest = 0, highest = 0;
+    cuda::check(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "cudaDeviceGetStreamPriorityRange");
+    cuda::check(cudaStreamCreateWithPriority(&beside_, cudaStreamNonBlocking, highest), "cudaStreamCreate");
   }
   ~Nccl() override {
     if (std::uncaught_exceptions() > exceptions_) leave("an exception ended it");
-    if (event_) cudaEventDestroy(event_);
     if (!left_) end();
+    for (const cudaEvent_t event : {event_, reached_, arrived_}) cudaEventDestroy(event);
+    cudaStreamDestroy(beside_);
   }
 
   Index rank() const override { return place_.rank; }
@@ -75,6 +80,25 @@ class Nccl final : public Communicator {
     started(ncclAllGather(from.data(), to.data(), own.size(), ncclChar, all_, stream), "ncclAllGather");
     wait();
     cuda::check(cudaMemcpy(all.data(), to.data(), all.size(), cudaMemcpyDeviceToHost), "Nccl::exchange");
+  }
+
+  /// On a stream of its own.
+  void begin_gather(std::span<const std::byte> own, std::span<std::byte> all) override {
+    cuda::check(cudaEventRecord(event_, cuda::default_stream()), "cudaEventRecord");
+    cuda::check(cudaStreamWaitEvent(beside_, event_, 0), "cudaStreamWaitEvent");
+    started(ncclAllGather(own.data(), all.data(), own.size(), ncclChar, all_, beside_), "ncclAllGather");
+    cuda::check(cudaEventRecord(arrived_, beside_), "cudaEventRecord");
+  }
+  /// The host waits, so that no work is put on the default stream that could wait for a rank that is gone.
+  void finish_gather() override {
+    if (left_) return;
+    cuda::check(cudaEventRecord(reached_, cuda::default_stream()), "cudaEventRecord");
+    wait_for(arrived_);
+    // Has the GPU been idle since it had done all that it was given?
+    float milliseconds = 0;
+    if (cudaEventQuery(reached_) == cudaSuccess && cudaEventElapsedTime(&milliseconds, reached_, arrived_) == cudaSuccess && milliseconds > 0) {
+      gather_seconds_ += 1e-3 * static_cast<double>(milliseconds);
+    }
   }
 
  private:
@@ -130,11 +154,15 @@ class Nccl final : public Communicator {
     check_no_one_left(now, what);
   }
 
-  /// Until the stream has done all that was put on it.
+  /// Until the default stream has done all that was put on it.
   void wait() {
     cuda::check(cudaEventRecord(event_, cuda::default_stream()), "cudaEventRecord");
+    wait_for(event_);
+  }
+
+  void wait_for(cudaEvent_t event) {
     const auto done = [&] {
-      const cudaError_t state = cudaEventQuery(event_);
+      const cudaError_t state = cudaEventQuery(event);
       if (state != cudaErrorNotReady) cuda::check(state, "Nccl: the work before a collective");
       ncclResult_t failed = ncclSuccess;
       if (state == cudaErrorNotReady) ncclCommGetAsyncError(all_, &failed);
@@ -160,7 +188,8 @@ class Nccl final : public Communicator {
   Place place_;
   Meeting meeting_;
   ncclComm_t all_ = nullptr;
-  cudaEvent_t event_ = nullptr;
+  cudaEvent_t event_ = nullptr, reached_ = nullptr, arrived_ = nullptr;
+  cudaStream_t beside_ = nullptr;
   int exceptions_ = std::uncaught_exceptions();
   bool left_ = false;
 };

@@ -56,6 +56,7 @@ Student convert(const Teacher& teacher, std::uint64_t seed = 0, const std::vecto
   for (const auto& [name, parameter] : teacher.base_parameters()) base[name] = parameter;
   Student student(
       teacher.config(), [&](const std::string& name, const Shape&) { return *base.at(name); }, seed, teacher.backend());
+  student.load_layers_from(teacher.layer_loader());
 
   if constexpr (PerLayerPolicy<To>) {
     if (attention_of_layer.empty() && std::is_same_v<From, To>) student.choose_attention(teacher.attention_of_layer());

@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace lolcats {
@@ -114,6 +115,13 @@ std::string rounded_fingerprint_of(const B& backend, const ConstParameters<B>& p
   return fmt::format("{:016x}", detail::fingerprint_of(backend, parameters, true));
 }
 
+/// The same of a model's base, with numbers as they are or rounded, wherever its layers' weights are.
+template <class Model>
+std::string fingerprint_of_base(const Model& model, bool rounded) {
+  if (const auto& loader = model.layer_loader()) return loader->fingerprint(rounded);
+  return fmt::format("{:016x}", detail::fingerprint_of(model.backend(), model.base_parameters(), rounded));
+}
+
 /// Whether a file that names its base may be used over another: a quantised form of it, say.
 enum class BaseCheck { same, any };
 
@@ -122,7 +130,7 @@ enum class BaseCheck { same, any };
 template <class Model>
 void check_base(const Model& model, const std::string& file, const std::string& made_over, BaseCheck check) {
   if (made_over.empty() || check == BaseCheck::any) return;
-  const std::string here = rounded_fingerprint_of(model.backend(), model.base_parameters());
+  const std::string here = fingerprint_of_base(std::as_const(model), true);
   require<ConfigError>(made_over == here,
                        "{}: was made over a base model with fingerprint {:.64}, expected {}, that of the model here; load it "
                        "over its own base, or ask for any",

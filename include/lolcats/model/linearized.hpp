@@ -34,7 +34,7 @@ template <LlamaModel Model>
 std::string base_fingerprint_of(const Model& model) {
   Model unmerged = model;
   unmerged.unmerge_adapters();
-  return rounded_fingerprint_of(unmerged.backend(), std::as_const(unmerged).base_parameters());
+  return fingerprint_of_base(std::as_const(unmerged), true);
 }
 
 }  // namespace detail

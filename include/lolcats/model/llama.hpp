@@ -9,6 +9,7 @@
 #include <lolcats/tape/checkpoint.hpp>
 
 #include <concepts>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -107,7 +108,7 @@ class Llama {
   Weight<B> head() const { return config_.tied_embeddings ? embedding_.table() : head_; }
 
   /// (M, C) after the final norm.  `recompute` keeps only the layers' inputs and runs each layer again in the backward
-  /// pass.
+  /// pass, as is always done where a loader brings the layers' weights.
   Var<B> hidden(Tape<B>& tape, std::span<const Index> tokens, const Sequences& sequences, bool recompute = false) {
     require<ShapeError>(static_cast<Index>(tokens.size()) == sequences.rows(),
                         "Llama::hidden: {} tokens, expected the {} rows of the sequences", tokens.size(),
@@ -118,7 +119,7 @@ class Llama {
       const auto run = [&layer, &sequences, &table](Tape<B>& t, Var<B> in) {
         return layer.forward(t, in, sequences, table);
       };
-      x = recompute ? checkpoint(tape, run, x) : run(tape, x);
+      x = recompute || loader_ ? checkpoint(tape, run, x) : run(tape, x);
     }
     return normalize(tape, x);
   }
@@ -141,6 +142,17 @@ class Llama {
   RopeTable<B>& rope(const Sequences& sequences) {
     for (const Extent& e : sequences.extents()) rope_.reserve(e.position + e.length);
     return rope_;
+  }
+
+  /// From here on the layers get their base weights from `loader` (nn/layer_loader.hpp); null: they have their own.
+  void load_layers_from(std::shared_ptr<LayerLoader<B>> loader) {
+    for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].load_from(loader, static_cast<Index>(i));
+    loader_ = std::move(loader);
+  }
+  const std::shared_ptr<LayerLoader<B>>& layer_loader() const { return loader_; }
+  /// Throws ConfigError naming who asks unless all weights are in memory.
+  void require_whole_base(const char* who) const {
+    require<ConfigError>(!loader_, "{}: the base's layers come and go, expected a model whose weights are all in memory", who);
   }
 
   /// All weights of the checkpoint, by Hugging Face's names.  Pointers are valid until the model moves.
@@ -183,7 +195,9 @@ class Llama {
   bool uses_adapters() const { return uses_adapters_; }
   /// Adds the adapters' updates to the weights, in storage of its own: the base weights, which others may share, stay
   /// as they are and come back, the very same, with `unmerge_adapters`.  A second call does nothing.
+  /// Errors: ConfigError without a whole base.
   void merge_adapters() {
+    require_whole_base("Llama::merge_adapters");
     for (auto& layer : layers_) layer.merge_adapters(backend_);
     merged_ = P::targets.bits != 0;
   }
@@ -226,6 +240,7 @@ class Llama {
   Norm<B> norm_;
   Parameter<B> head_;  // (V, C); empty if tied
   RopeTable<B> rope_;
+  std::shared_ptr<LayerLoader<B>> loader_;
   bool uses_adapters_ = true;
   bool merged_ = false;
 };

@@ -127,11 +127,12 @@ auto load_llama(const std::filesystem::path& path, std::uint64_t seed = 0) {
 /// Writes the base model as a Hugging Face folder: config.json and model.safetensors.
 ///
 /// `stored` is F32, BF16 or F64; by default what the backend computes with.  Maps and adapters are not part of it,
-/// except that merged adapters are part of the weights.  Errors: FileError, FormatError.
+/// except that merged adapters are part of the weights.  Errors: FileError, FormatError; ConfigError for a base that is not whole.
 template <LlamaModel Model>
 void save_llama(const Model& model, const std::filesystem::path& folder,
                 DType stored = dtype_of<Scalar<typename Model::Device>>) {
   using T = Scalar<typename Model::Device>;
+  model.require_whole_base("save_llama");
   std::vector<Tensor<T>> copies;  // what NamedTensor borrows and does not lie in the model
   std::vector<NamedTensor> named;
   for (const auto& [name, parameter] : model.base_parameters()) {

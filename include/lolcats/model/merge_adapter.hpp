@@ -19,10 +19,11 @@ namespace lolcats {
 /// The modules are projections of the decoder layers (q, k, v, o, gate, up, down), whatever the model's own type adapts.
 /// Everything is checked before anything changes.
 /// Errors: FormatError for a module that the model lacks or that is no such projection, ShapeError naming both shapes;
-/// Error while adapters of the model's own type are merged, since they would take the old weights back.
+/// ConfigError for a base that is not whole; Error while adapters of the model's own type are merged, since they would take the old weights back.
 template <LlamaModel Model>
 void merge_adapter(Model& model, const PeftAdapter& adapter) {
   using B = typename Model::Device;
+  model.require_whole_base("merge_adapter");
   require<Error>(!model.merged(), "merge_adapter: the model's own adapters are merged; unmerge them first");
   constexpr std::string_view suffix = ".weight";
   std::map<std::string, Parameter<B>*> weights;

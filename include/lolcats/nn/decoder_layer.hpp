@@ -1,14 +1,17 @@
 // One layer of a Llama: attention and feed-forward, each behind a norm and beside a residual stream.
 #pragma once
 
+#include <lolcats/nn/layer_loader.hpp>
 #include <lolcats/nn/mlp.hpp>
 #include <lolcats/nn/norm.hpp>
 #include <lolcats/nn/per_layer.hpp>
 #include <lolcats/ops/elementwise/elementwise.hpp>
 #include <lolcats/ops/rope/rope.hpp>
 
+#include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 namespace lolcats {
 
@@ -49,6 +52,7 @@ class DecoderLayer {
 
   /// Rotated queries and keys, and values, of x (M, C).
   Qkv<B> project(Tape<B>& tape, Var<B> x, const Sequences& sequences, const RopeTable<B>& table) const {
+    load();
     const Var<B> normed = input_norm_(tape, x);
     const auto heads = [&](const auto& projection, const Norm<B>& norm) {
       const Var<B> y = projection(tape, normed);
@@ -69,6 +73,7 @@ class DecoderLayer {
 
   /// The layer's output (M, C), given its input x and the attention's output y.
   Var<B> finish(Tape<B>& tape, Var<B> x, Var<B> y) const {
+    load();
     x = add(tape, x, o_(tape, y));
     return add(tape, x, mlp_(tape, mlp_norm_(tape, x)));
   }
@@ -87,6 +92,18 @@ class DecoderLayer {
               std::span<const Index> chosen = {}) const {
     const typename Tape<B>::NoGradient quiet(tape);
     return finish(tape, x, attention_.step(tape, project(tape, x, sequences, table), sequences, state, chosen));
+  }
+
+  /// From here on the base weights come from `loader`, whose layer `index` this is; null: they are the layer's own.
+  void load_from(std::shared_ptr<LayerLoader<B>> loader, Index index) {
+    loader_ = std::move(loader);
+    index_ = index;
+  }
+  /// Gets them, as every use does.
+  void load() const {
+    if (!loader_) return;
+    auto weight = loader_->load(index_).begin();
+    const_cast<DecoderLayer*>(this)->visit_base("", [&](const std::string&, const Shape&, Parameter<B>& own) { own = *weight++; });
   }
 
   LayerAttention<B, A>& attention() { return attention_; }
@@ -145,6 +162,8 @@ class DecoderLayer {
   Projection<B, P, Projections::o> o_;
   Norm<B> mlp_norm_;
   Mlp<B, P> mlp_;
+  std::shared_ptr<LayerLoader<B>> loader_;
+  Index index_ = 0;
 };
 
 }  // namespace lolcats

@@ -102,9 +102,11 @@ void sum_gradients(Communicator& communicator, const B& backend, const Parameter
 
 /// The sums over all groups of rows of what f(rows, values) finds: `count` numbers that are 0 before.  The groups are
 /// shared out among the ranks, and what they gave is added in the order of the rows: the same bits on any number of ranks.
-template <class F>
-std::vector<double> sum_over_row_groups(Communicator& communicator, Index rows, Index size, std::size_t count, F&& f) {
-  const Share own = share_of((rows + size - 1) / size, communicator.rank(), communicator.size());
+/// idle() is called for every group that other ranks have more than this one.
+template <class F, class Idle>
+std::vector<double> sum_over_row_groups(Communicator& communicator, Index rows, Index size, std::size_t count, F&& f, Idle&& idle) {
+  const Index groups = (rows + size - 1) / size, most = (groups + communicator.size() - 1) / communicator.size();
+  const Share own = share_of(groups, communicator.rank(), communicator.size());
   std::vector<double> values;
   Index group = 0;
   for_row_groups(rows, size, [&](std::span<const Index> chosen) {
@@ -112,6 +114,7 @@ std::vector<double> sum_over_row_groups(Communicator& communicator, Index rows, 
     values.resize(values.size() + count);
     f(chosen, std::span(values).last(count));
   });
+  for (Index i = own.count(); i < most; ++i) idle();
   std::vector<double> sums(count);
   const std::vector<double> all = communicator.gather(values);
   for (std::size_t i = 0; i < all.size(); ++i) sums[i % count] += all[i];

@@ -40,6 +40,10 @@ class DistillationTask : public NextTokenTask<Model, Validation> {
     if (distillation_.share == 0) return Base::step(batch, at);
     return this->step_on(batch, at, [&] { return loss(batch, at.scale); });
   }
+  void idle() {
+    if (distillation_.share != 0) this->load_forwards();  // the teacher's pass
+    Base::idle();
+  }
 
  private:
   Loss<B> loss(const Batch& batch, double scale) {

@@ -116,12 +116,13 @@ class HeadGateTask {
 ///
 /// `recipe` is that of any training, resumable like any; what is known to work is batch 2, 200 updates, learning rate 0.03,
 /// sparsity 0.02.  After every update gates that have left [0, 1] are put back.  Data are TrainingData whose batches are Batch.
-/// Errors: those of `train`; ConfigError for a negative sparsity or a recipe that evaluates.
+/// Errors: those of `train`; ConfigError for a negative sparsity, a recipe that evaluates, or a base that is not whole.
 template <LlamaModel Model, TrainingData Data, Schedule S>
   requires caches<MemoryOf<typename Model::Attention>>
 HeadGates learn_head_gates(Model& student, const Data& data, double sparsity, Recipe<S> recipe, const ProgressCallback& progress = {}) {
   using B = typename Model::Device;
   const auto layers = static_cast<std::size_t>(student.layer_count()), groups = static_cast<std::size_t>(student.config().kv_heads);
+  student.require_whole_base("learn_head_gates");
   require<ConfigError>(sparsity >= 0, "learn_head_gates: sparsity is {}, expected 0 or more", sparsity);
   detail::ResizedCaches<Model> sizes(student);
   for (Index l = 0; l < student.layer_count(); ++l) sizes.set(l, std::vector<Index>(groups, 0));

@@ -60,8 +60,10 @@ class LayerWeights {
  public:
   using B = typename Model::Device;
 
-  /// The model must neither move nor end before this object.
-  LayerWeights(Model& model, WeightSource<Scalar<B>> source) : model_(model), source_(std::move(source)) {}
+  /// The model must neither move nor end before this object.  Errors: ConfigError for a model whose weights another brings.
+  LayerWeights(Model& model, WeightSource<Scalar<B>> source) : model_(model), source_(std::move(source)) {
+    require<ConfigError>(!model.layer_loader(), "LayerWeights: the model's layers get their weights from a loader, expected none");
+  }
   LayerWeights(const LayerWeights&) = delete;
   LayerWeights& operator=(const LayerWeights&) = delete;
   ~LayerWeights() { release(); }

@@ -68,12 +68,13 @@ UpdateSum accumulate_gradients(const Data& data, std::span<const Index> rows_of_
   const std::array<double, 3> counts{static_cast<double>(supervised), static_cast<double>(tokens), static_cast<double>(batches.size())};
   const std::vector<double> all = communicator.gather(counts);
   supervised = 0;
-  Index micros = 0;
+  Index micros = 0, most = 0;  // of all ranks, and of the one that has most
   for (Index rank = 0; rank < communicator.size(); ++rank) {
     const double* const of_rank = all.data() + 3 * rank;
     supervised += static_cast<Index>(of_rank[0]);
     sum.tokens += static_cast<Index>(of_rank[1]);
     micros += static_cast<Index>(of_rank[2]);
+    most = std::max(most, static_cast<Index>(of_rank[2]));
     if (rank < communicator.rank()) at.micro = micros;
   }
   require<DataError>(supervised > 0, "{}: no token of update {} is supervised (all labels are ignored)", recipe.stage,
@@ -86,6 +87,9 @@ UpdateSum accumulate_gradients(const Data& data, std::span<const Index> rows_of_
     require<NumericError>(std::isfinite(loss), "the loss is {} in micro-batch {} of {}", loss, at.micro + 1, micros);
     losses.push_back(loss);
     ++at.micro;
+  }
+  if constexpr (requires { task.idle(); }) {
+    for (Index i = static_cast<Index>(batches.size()); i < most; ++i) task.idle();
   }
   for (const double loss : communicator.gather(losses)) sum.loss += loss;
   return sum;

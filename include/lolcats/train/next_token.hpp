@@ -71,6 +71,11 @@ class NextTokenTask {
   }
   Index supervised(const Batch& batch) const { return batch.supervised(); }
   Index tokens(const Batch& batch) const { return static_cast<Index>(batch.tokens.size()); }
+  /// A step of other ranks.
+  void idle() {
+    load_forwards();
+    for (Index layer = model_.layer_count(); layer-- > 0;) model_.layer(layer).load();
+  }
 
   /// The mean loss per supervised token of the validation data, in nats.
   double evaluate() {
@@ -84,7 +89,7 @@ class NextTokenTask {
         if (!std::isfinite(loss)) explain(batch, loss);
         found[0] = loss;
         found[1] = static_cast<double>(batch.supervised());
-      });
+      }, [&] { load_forwards(); });
     require<DataError>(sums[1] > 0, "the validation data has no supervised token");
     return sums[0] / sums[1];
   }
@@ -93,6 +98,11 @@ class NextTokenTask {
   std::size_t peak_bytes() const { return tape_.peak_bytes(); }
 
  protected:
+  /// What a forward pass loads, see LayerLoader.
+  void load_forwards() {
+    for (Index layer = 0; layer < model_.layer_count(); ++layer) model_.layer(layer).load();
+  }
+
   /// A step on the loss that compute() puts on the tape.
   template <class F>
   double step_on(const Batch& batch, const MicroStep& at, F&& compute) {
@@ -107,8 +117,9 @@ class NextTokenTask {
     return value;
   }
 
-  /// Throws NumericError naming the first layer whose output is not finite.
+  /// Throws NumericError naming the first layer whose output is not finite, where this rank can run the model by itself.
   [[noreturn]] void explain(const Batch& batch, double loss) {
+    require<NumericError>(!model_.layer_loader(), "the loss is {}; in which layer is not found out, for that takes all ranks", loss);
     const typename Tape<B>::NoGradient quiet(tape_);
     const typename Tape<B>::Scope scope(tape_);
     std::vector<double> host;

@@ -37,11 +37,12 @@ struct PretrainRecipe {
 /// Trains all base parameters of `model` (as a rule a softmax Llama) on the next token, averaged per supervised token.
 ///
 /// Data sets are TrainingData whose batches are Batch.  All parameters are frozen afterwards.  Errors: those of
-/// `train`; ConfigError if there is nothing to evaluate on.
+/// `train`; ConfigError if there is nothing to evaluate on, and for a base that is not whole.
 template <class Model, TrainingData Train, TrainingData Validation, Schedule S = Cosine>
 TrainingResult pretrain(Model& model, const Train& data, const Validation& validation,
                         const PretrainRecipe<S>& recipe = {}, const ProgressCallback& progress = {}) {
   detail::check_validation("pretrain", recipe, static_cast<Index>(validation.size()));
+  model.require_whole_base("pretrain");
   const TrainedScope<Model> trained(model, model.base_parameters(), "pretrain");
   NextTokenTask<Model, Validation> task(model, validation, recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch,
                                         recipe.recompute, &detail::communicator_of(recipe));

@@ -114,8 +114,9 @@ using BatchOf = decltype(std::declval<const D&>().batch(std::span<const Index>()
 /// What is trained: `step` runs forward and backward for one micro-batch, adds to the gradients of the parameters, and
 /// returns its share of the mean loss, scale * (sum over its supervised tokens); `supervised` counts those tokens.
 ///
-/// Optional: `evaluate()` returns the validation loss (needed where the recipe evaluates), and `tokens(batch)` counts
-/// all tokens for the rate (otherwise the supervised ones are counted).
+/// Optional: `evaluate()` returns the validation loss (needed where the recipe evaluates); `tokens(batch)` counts all tokens for
+/// the rate (otherwise the supervised ones are counted); `idle()` is called on a rank for every micro-batch that others have more,
+/// where a model's ranks load its layers together (train/sharded_base.hpp).
 template <class T, class Batch>
 concept TrainingTask = requires(T& task, const Batch& batch, const MicroStep& at) {
   { task.step(batch, at) } -> std::convertible_to<double>;

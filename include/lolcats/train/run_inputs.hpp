@@ -8,6 +8,7 @@
 #include <concepts>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace lolcats::detail {
 
@@ -34,7 +35,7 @@ inline void add_config(RunIdentity& inputs, const LlamaConfig& c) {
 template <class Model>
 void add_model(RunIdentity& inputs, Model& model) {
   add_config(inputs, model.config());
-  add_input(inputs, "base", [&] { return fingerprint_of(model.backend(), model.base_parameters()); });
+  add_input(inputs, "base", [&] { return fingerprint_of_base(std::as_const(model), false); });
 }
 
 /// Sets that know their fingerprint; of others only the number of rows is known.

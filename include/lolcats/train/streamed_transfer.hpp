@@ -141,7 +141,7 @@ template <LlamaModel Model, TrainingData Train, TrainingData Validation, Schedul
 std::vector<double> join_blocks(Model& student, const Train& data, const Validation& validation, TransferRecipe<S> recipe,
                                 const std::filesystem::path& folder) {
   using B = typename Model::Device;
-  detail::add_input(recipe.inputs, "base", [&] { return rounded_fingerprint_of(student.backend(), std::as_const(student).base_parameters()); });
+  detail::add_input(recipe.inputs, "base", [&] { return fingerprint_of_base(std::as_const(student), true); });
   const ProgressCallback silent;
   detail::BlockTransfer<Model, Train, Validation, S> transfer(student, data, validation, recipe, silent);
   const RunIdentity inputs = transfer.inputs(true);

@@ -72,6 +72,9 @@ class TransferTask {
     return run(b, residuals_.train, at.scale, true, [](Index, double) {});
   }
 
+  /// A step of other ranks.
+  void idle() { load(residuals_.train); }
+
   /// The loss on the validation data; also finds mse().
   double evaluate() {
     const double tokens = static_cast<double>(all_tokens());
@@ -80,7 +83,8 @@ class TransferTask {
       found[count] = run(validation_.batch(rows), residuals_.validation, 1 / tokens, false,
                          [&](Index layer, double mse) { found[static_cast<std::size_t>(layer - options_.first)] = mse; });
     };
-    mse_ = sum_over_row_groups(or_alone(options_.communicator), validation_.size(), options_.rows, count + 1, evaluate_rows);
+    mse_ = sum_over_row_groups(or_alone(options_.communicator), validation_.size(), options_.rows, count + 1, evaluate_rows,
+                               [&] { load(residuals_.validation); });
     const double loss = mse_.back();
     mse_.pop_back();
     return loss;
@@ -92,6 +96,11 @@ class TransferTask {
   std::size_t peak_bytes() const { return tape_.peak_bytes(); }
 
  private:
+  /// What run() loads, see LayerLoader.
+  void load(const ResidualFile<B>* residuals) {
+    for (Index layer = residuals ? options_.first : 0; layer < options_.last; ++layer) model_.layer(layer).load();
+  }
+
   Index layers() const { return options_.last - options_.first; }
   Index learning() const { return std::ranges::count(options_.learns, true); }
 
