@@ -33,7 +33,7 @@ void hold_out(const lolcats::DataSet& all, Job& job) {
 }
 
 Job prepare(const Options& o, lolcats::TaskSet tasks, lolcats::Communicator* communicator) {
-  Job job{o, o.streams() ? outline_of(o.model) : load_teacher(o.model), lolcats::open_tokenizer(o.tokenizer), {}, {}, {}, {}, {}, communicator};
+  Job job{o, o.streams() ? outline_of(o.model) : load_teacher(o.model, o.shard_base ? communicator : nullptr), lolcats::open_tokenizer(o.tokenizer), {}, {}, {}, {}, {}, communicator};
   const Index vocabulary = job.teacher->config().vocab_size;
   lolcats::check_tokenizer(*job.tokenizer, o.tokenizer, vocabulary, o.model);
   job.tasks = std::move(tasks);
@@ -136,6 +136,7 @@ void run(const Options& options, lolcats::TaskSet tasks, lolcats::Communicator& 
   if (!communicator.leads()) return;
   report.json["device"] = device_name();
   report.json["ranks"] = communicator.size();
+  report.json["shard_base"] = options.shard_base;
   report.json["peak_bytes"] = peak_memory();
   report.json["tokens"] = {{"train", job.train.tokens()}, {"valid", job.valid.tokens()}};
   report.json["recipe"] = {{"length", options.length}, {"batch", options.batch}, {"micro_batch", options.micro_batch}, {"seed", options.seed},

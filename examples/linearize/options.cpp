@@ -63,6 +63,7 @@ Options parse(int argc, char** argv) {
   app.add_option("--batch", o.batch, "rows per update")->capture_default_str()->check(positive);
   app.add_option("--micro-batch", o.micro_batch, "rows per forward pass; 0: all of the batch")->capture_default_str()->check(non_negative);
   app.add_option("--gpus", o.gpus, "GPUs of this host that share every batch (on CPUs: mpiexec -n 2 linearize ...)")->capture_default_str()->check(positive);
+  app.add_flag("--shard-base", o.shard_base, "the processes share the base out: each keeps its part of every layer's weights, which are whole only while the layer computes");
   app.add_option("--documents", o.documents, "documents of the synthetic corpus per epoch")->capture_default_str()->check(positive);
   app.add_option("--seed", o.seed, "of shuffling and of fresh weights")->capture_default_str()->check(non_negative);
   add_stage(app, "transfer", "Stage 1: attention transfer", o.transfer, "0.01; 0.1 on the built-in corpus, which is small");
@@ -117,6 +118,7 @@ Options parse(int argc, char** argv) {
   if (o.streams()) {
     const char* const option = o.join ? "--join" : "--blocks";
     lolcats::require<lolcats::ConfigError>(!o.join || !o.trains_blocks(), "--join and --blocks exclude each other: blocks are trained first");
+    lolcats::require<lolcats::ConfigError>(!o.shard_base, "{} and --shard-base exclude each other: no more than a block is in memory", option);
     lolcats::require<lolcats::ConfigError>(!o.out.empty(), "{} needs --out, the folder of all blocks", option);
     lolcats::require<lolcats::ConfigError>(o.block > 0, "{} needs --block, the layers of each", option);
     lolcats::require<lolcats::ConfigError>(o.transfer.epochs > 0, "{} needs --transfer-epochs of 1 or more", option);

@@ -52,6 +52,7 @@ struct Options : SourceOptions, TaskCommandLine {
   Index length = 512;
   Index batch = 8, micro_batch = 0;
   Index gpus = 1;           // processes, each with one of them
+  bool shard_base = false;  // they share out the base
   Index documents = 384;  // of the built-in corpus, per epoch
   std::uint64_t seed = 0;
   StageOptions transfer, finetune{.clip = 1.0};

@@ -24,10 +24,13 @@ constexpr Index rows_for_gates = 2;
 /// Rows that show which layers a swap costs most.
 constexpr Index rows_for_sensitivity = 32;
 
+/// Rank 0 measures and generates; where the base is shared out, all ranks do the same, for they run its layers together.
+bool takes_part(const Job& job) { return job.communicator->leads() || job.options.shard_base; }
+
 Stage measure(const std::string& name, AnyModel& model, const Job& job, nlohmann::ordered_json& json) {
   stop_if_requested();
   Stage stage{name, {}, {}};
-  if (!job.communicator->leads()) return stage;
+  if (!takes_part(job)) return stage;
   auto& entry = json[name];
   for (const ValidationText& text : job.texts) {
     stage.perplexity.push_back(model.perplexity(text.rows, job.options.batch));
@@ -281,10 +284,10 @@ Report linearize(Job& job) {
     report.stages.push_back(measure("finetuned", student, job, json));
   }
   json["tokens_per_second"] = {{"transfer", transfer_speed}, {"finetune", finetune_speed}};
-  if (!job.communicator->leads()) return report;
+  if (!takes_part(job)) return report;
   generate(job, report);
   score(job, report);
-  if (!o.out.empty()) student.save(o.out, origin(job), "");
+  if (job.communicator->leads() && !o.out.empty()) student.save(o.out, origin(job), "");
   return report;
 }
 

@@ -30,7 +30,7 @@ struct Job {
   std::vector<ValidationText> texts;  // judged one by one
   lolcats::TaskSet tasks;                             // none, or what is scored at the end
   std::vector<lolcats::SyntheticDocument> documents;  // of `valid`, if it is synthetic: recall is measured on them
-  lolcats::Communicator* communicator = nullptr;      // the processes that train together: rank 0 alone measures and writes
+  lolcats::Communicator* communicator = nullptr;      // the processes that train together: rank 0 alone writes
 };
 
 /// A model's place in the procedure: perplexity per text, and recall by distance on the synthetic corpus.
@@ -54,7 +54,7 @@ struct Report {
   std::unique_ptr<AnyModel> student;
 };
 
-/// Linearizes the teacher as the options say, and writes the checkpoint.  On ranks other than 0 the report is empty but for the
+/// Linearizes the teacher as the options say, and writes the checkpoint.  On ranks other than 0 the report is of no use but for the
 /// student.
 Report linearize(Job& job);
 

@@ -85,8 +85,9 @@ class AnyModel {
   virtual void merge_adapter(const std::filesystem::path& folder) = 0;
 };
 
-/// A softmax model from any checkpoint that open_checkpoint takes, on the device.
-std::unique_ptr<AnyModel> load_teacher(const std::filesystem::path& path);
+/// A softmax model from any checkpoint that open_checkpoint takes, on the device; between the ranks of `sharding`, if it is given, the layers'
+/// weights are shared out, and all of them must do the same with it and its students (train/sharded_base.hpp).
+std::unique_ptr<AnyModel> load_teacher(const std::filesystem::path& path, lolcats::Communicator* sharding = nullptr);
 
 /// Its sizes without its weights: students of it train and join blocks of stage 1, and can do nothing else.
 std::unique_ptr<AnyModel> outline_of(const std::filesystem::path& path);

@@ -3,6 +3,7 @@
 
 #include <lolcats/model/finite_weights.hpp>
 #include <lolcats/train/maps_in_use.hpp>
+#include <lolcats/train/sharded_base.hpp>
 
 namespace examples {
 
@@ -19,7 +20,14 @@ std::unique_ptr<AnyModel> student(const std::string& name, const AnyModel& teach
 
 }  // namespace
 
-std::unique_ptr<AnyModel> load_teacher(const std::filesystem::path& path) {
+std::unique_ptr<AnyModel> load_teacher(const std::filesystem::path& path, lolcats::Communicator* sharding) {
+  if (sharding) {
+    lolcats::StoredWeights<lolcats::Scalar<Device>> weights(lolcats::open_checkpoint(path));
+    auto outline = lolcats::without_weights<Teacher>(weights.config());
+    lolcats::shard_base(outline, std::ref(weights), *sharding, path.string());
+    weights.require_all_read();
+    return std::make_unique<AnyModelOf<Teacher>>(std::move(outline));
+  }
   auto model = std::make_unique<AnyModelOf<Teacher>>(lolcats::load_llama<Device>(path));
   lolcats::require_finite_weights(model->model(), path.string());
   return model;

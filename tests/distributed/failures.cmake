@@ -29,6 +29,10 @@ expect("rank 2 said: planted")
 expect("rank 0 heard: rank 2 failed: planted")
 expect("rank 1 heard: rank 2 failed: planted")
 
+run_case(2 "a rank that throws ends those that gather a layer with it")
+expect("rank 1 said: planted")
+expect("rank 0 heard: rank 1 failed: planted")
+
 # Killed by SIGKILL in its fourth batch: mpiexec ends the other and says who it was.
 run_case(2 "a rank that is killed")
 expect("rank 1 .*signal 9")

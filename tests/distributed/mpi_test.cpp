@@ -449,6 +449,23 @@ TEST_CASE("mpi failure: a rank that throws ends the others" * doctest::skip()) {
   std::this_thread::sleep_for(std::chrono::seconds(2));  // mpiexec ends all as soon as one ends without the others
 }
 
+TEST_CASE("mpi failure: a rank that throws ends those that gather a layer with it" * doctest::skip()) {
+  const DataSet data = uneven(3);
+  Student model = make_student(&ranks());
+  try {
+    together(ranks(), [&] {
+      if (ranks().rank() == 1) fail<DataError>("planted");
+      perplexity(model, data);
+    });
+  } catch (const RankError& error) {
+    fmt::print("rank {} heard: {}\n", ranks().rank(), error.what());
+  } catch (const DataError& error) {
+    fmt::print("rank {} said: {}\n", ranks().rank(), error.what());
+  }
+  std::fflush(stdout);
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+}
+
 TEST_CASE("mpi failure: a rank that is killed" * doctest::skip()) {
   const DataSet data = uneven(12), valid = uneven(5);
   const Trap trap{data, [] { ::raise(SIGKILL); }};

@@ -9,6 +9,8 @@
 
 #include <nccl.h>
 
+#include <algorithm>
+
 namespace lolcats {
 
 namespace cuda {
@@ -94,11 +96,13 @@ class Nccl final : public Communicator {
     if (left_) return;
     cuda::check(cudaEventRecord(reached_, cuda::default_stream()), "cudaEventRecord");
     wait_for(arrived_);
-    // Has the GPU been idle since it had done all that it was given?
-    float milliseconds = 0;
-    if (cudaEventQuery(reached_) == cudaSuccess && cudaEventElapsedTime(&milliseconds, reached_, arrived_) == cudaSuccess && milliseconds > 0) {
-      gather_seconds_ += 1e-3 * static_cast<double>(milliseconds);
+    if (cudaEventQuery(reached_) != cudaSuccess) {  // there is work left
+      cudaGetLastError();
+      return;
     }
+    float idle = 0;  // milliseconds since there was none; below 0 where the gather was faster
+    cuda::check(cudaEventElapsedTime(&idle, reached_, arrived_), "cudaEventElapsedTime");
+    gather_seconds_ += 1e-3 * std::max(0.0, static_cast<double>(idle));
   }
 
  private:

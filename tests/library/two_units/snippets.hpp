@@ -73,6 +73,15 @@ void scale_page(Student& student, const DataSet& train, const DataSet& valid) {
 #endif
 
 template <LlamaModel Student>
+void scale_page_sharded(const LlamaConfig& config, const std::filesystem::path& path, Communicator& ranks, const DataSet& train,
+                        const DataSet& valid, const FinetuneRecipe<>& recipe) {
+  auto student = lolcats::without_weights<Student>(config);
+  lolcats::StoredWeights<float> weights(lolcats::open_checkpoint(path));
+  lolcats::shard_base(student, std::ref(weights), ranks);   // each rank keeps its part
+  lolcats::finetune(student, train, valid, recipe);         // recipe.communicator is &ranks
+}
+
+template <LlamaModel Student>
 void scale_page_blocks(const LlamaConfig& config, const std::filesystem::path& path, const DataSet& train, const DataSet& valid) {
   auto student = lolcats::without_weights<Student>(config);
   lolcats::StoredWeights<float> weights(lolcats::open_checkpoint(path));
