@@ -8,9 +8,9 @@
 #include "../models/any_model.hpp"
 #include "../support/output_folder.hpp"
 #include "../support/program.hpp"
+#include "../support/ranks.hpp"
 #include "procedure.hpp"
 
-#include <lolcats/distributed/launch.hpp>
 #include <lolcats/tokenizer/open.hpp>
 
 #include <algorithm>
@@ -98,13 +98,6 @@ nlohmann::ordered_json recipe_json(const StageOptions& o) {
           {"beta1", o.optimizer.beta1}, {"beta2", o.optimizer.beta2}, {"patience", o.patience}, {"keep_last", o.keep_last}};
 }
 
-/// Becomes as many processes as --gpus says; returns in each of them, or where there is one.
-void start_ranks(Index gpus) {
-  if (gpus == 1 || lolcats::place_from_environment()) return;
-  lolcats::require<lolcats::ConfigError>(device_name().starts_with("cuda"), "--gpus is {}, but this program computes on {}", gpus, device_name());
-  std::exit(lolcats::launch_ranks(gpus, [](Index rank, int status) { fmt::print(stderr, "\nlinearize: rank {} ended with status {}\n", rank, status); }));
-}
-
 /// The work of a rank; rank 0 writes and prints.
 void run(const Options& options, lolcats::TaskSet tasks, lolcats::Communicator& communicator) {
   std::optional<OutputFolder> folder;
@@ -166,9 +159,6 @@ int main(int argc, char** argv) {
     }
     lolcats::TaskSet tasks;
     if (!options.TaskCommandLine::options.tasks.empty()) tasks = options.TaskCommandLine::load();  // what is missing is told before any work
-    start_ranks(options.gpus);
-    const auto communicator = make_communicator();
-    if (!communicator->leads()) silence();
-    lolcats::together(*communicator, [&] { run(options, std::move(tasks), *communicator); });
+    run_on_ranks("linearize", options.gpus, [&](lolcats::Communicator& communicator) { run(options, std::move(tasks), communicator); });
   });
 }

@@ -1,6 +1,8 @@
 // The command line of linearize.
 #include "options.hpp"
 
+#include "../support/ranks.hpp"
+
 #include <lolcats/model/zoo.hpp>
 
 #include <CLI/CLI.hpp>
@@ -62,7 +64,7 @@ Options parse(int argc, char** argv) {
   app.add_option("--length", o.length, "tokens per row of text")->capture_default_str()->check(CLI::Range(2, 1 << 24));
   app.add_option("--batch", o.batch, "rows per update")->capture_default_str()->check(positive);
   app.add_option("--micro-batch", o.micro_batch, "rows per forward pass; 0: all of the batch")->capture_default_str()->check(non_negative);
-  app.add_option("--gpus", o.gpus, "GPUs of this host that share every batch (on CPUs: mpiexec -n 2 linearize ...)")->capture_default_str()->check(positive);
+  add_gpus_to(app, o.gpus, "linearize", "every batch");
   app.add_flag("--shard-base", o.shard_base, "the processes share the base out: each keeps its part of every layer's weights, which are whole only while the layer computes");
   app.add_option("--documents", o.documents, "documents of the synthetic corpus per epoch")->capture_default_str()->check(positive);
   app.add_option("--seed", o.seed, "of shuffling and of fresh weights")->capture_default_str()->check(non_negative);

@@ -6,6 +6,7 @@
 #include "../support/spelling.hpp"
 
 #include <lolcats/data/planted_facts.hpp>
+#include <lolcats/eval/shared_language_model.hpp>
 
 #include <algorithm>
 #include <filesystem>
@@ -24,7 +25,7 @@ constexpr Index rows_for_gates = 2;
 /// Rows that show which layers a swap costs most.
 constexpr Index rows_for_sensitivity = 32;
 
-/// Rank 0 measures and generates; where the base is shared out, all ranks do the same, for they run its layers together.
+/// Rank 0 measures perplexity and generates; where the base is shared out, all ranks do the same, for they run its layers together.
 bool takes_part(const Job& job) { return job.communicator->leads() || job.options.shard_base; }
 
 Stage measure(const std::string& name, AnyModel& model, const Job& job, nlohmann::ordered_json& json) {
@@ -178,12 +179,13 @@ void generate(const Job& job, Report& report) {
   report.json["decoding_state_bytes"] = report.state_bytes;
 }
 
-/// Teacher and student on the tasks, if there are any.
+/// Teacher and student on the tasks, if there are any.  All ranks take part.
 void score(const Job& job, Report& report) {
   if (job.tasks.options.tasks.empty()) return;
   for (const auto& [name, model] : {std::pair{"teacher", job.teacher.get()}, {"student", report.student.get()}}) {
     fmt::print("\nScores of the {}\n", name);
-    report.json["scores"][name] = lolcats::run_tasks(model->language(), *job.tokenizer, job.tasks, print_tasks()).json();
+    lolcats::SharedLanguageModel shared(model->language(), *job.communicator);
+    report.json["scores"][name] = lolcats::run_tasks(shared, *job.tokenizer, job.tasks, print_tasks()).json();
   }
 }
 
@@ -284,8 +286,7 @@ Report linearize(Job& job) {
     report.stages.push_back(measure("finetuned", student, job, json));
   }
   json["tokens_per_second"] = {{"transfer", transfer_speed}, {"finetune", finetune_speed}};
-  if (!takes_part(job)) return report;
-  generate(job, report);
+  if (takes_part(job)) generate(job, report);
   score(job, report);
   if (job.communicator->leads() && !o.out.empty()) student.save(o.out, origin(job), "");
   return report;

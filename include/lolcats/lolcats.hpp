@@ -51,6 +51,7 @@
 #include <lolcats/eval/per_head.hpp>
 #include <lolcats/eval/perplexity.hpp>
 #include <lolcats/eval/recall.hpp>
+#include <lolcats/eval/shared_language_model.hpp>
 #include <lolcats/eval/tasks/benchmark.hpp>
 #include <lolcats/eval/tasks/commonsense.hpp>
 #include <lolcats/eval/tasks/csv.hpp>

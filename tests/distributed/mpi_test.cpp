@@ -2,7 +2,9 @@
 #include "../train/tiny_llama.hpp"
 
 #include <lolcats/distributed/mpi.hpp>
+#include <lolcats/eval/log_likelihood.hpp>
 #include <lolcats/eval/perplexity.hpp>
+#include <lolcats/eval/shared_language_model.hpp>
 #include <lolcats/ops/attention/eigen_weights.hpp>
 #include <lolcats/ops/squared_error/eigen.hpp>
 #include <lolcats/ops/weight_cross_entropy/eigen.hpp>
@@ -244,6 +246,31 @@ TEST_CASE("mpi: shares of any sizes, some of them empty, have the losses of one 
     blockwise.residuals = std::filesystem::temp_directory_path() / "lolcats_mpi_test_residuals";
     CHECK(difference(run_transfer(data, valid, blockwise), run_transfer(data, valid, whole)) < 1e-9);
     CHECK(difference(run_pretrain(data, valid, together.recipe<PretrainRecipe<>>()), run_pretrain(data, valid, alone.recipe<PretrainRecipe<>>())) < 1e-9);
+  }
+}
+
+TEST_CASE("mpi: ranks share out what is scored") {
+  Student model = tiny::student<Student>();
+  LanguageModelOf<Student> alone(model);
+  SharedLanguageModel shared(alone, ranks());
+  CHECK(shared.batch_tokens() == ranks().size() * alone.batch_tokens());
+  std::vector<Continuation> list;  // contexts that several share, some too short to be kept, and one alone
+  for (Index i = 0; i < 23; ++i) {
+    list.push_back({tiny::data(1, {11, 2, 7})[0].tokens, {i % 5, (3 * i) % 7}});
+    list.back().context.resize(static_cast<std::size_t>(i % 4 == 3 ? 2 : 9 - i % 3));
+  }
+  for (const Index batch_tokens : {1, 40, 1000}) {  // a sequence at a time leaves ranks without one
+    const ReadingOptions options{.batch_tokens = batch_tokens, .shared_from = 7, .greedy = true};
+    const auto want = log_likelihoods(alone, list, options), got = log_likelihoods(shared, list, options);
+    REQUIRE(got.size() == want.size());
+    std::vector<double> numbers;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      CHECK(std::abs(got[i].log_likelihood - want[i].log_likelihood) < 1e-12);
+      CHECK(got[i].greedy == want[i].greedy);
+      numbers.push_back(got[i].log_likelihood);
+    }
+    const auto all = ranks().gather(std::span<const double>(numbers));
+    for (std::size_t i = 0; i < all.size(); ++i) CHECK(all[i] == numbers[i % numbers.size()]);  // the same bits everywhere
   }
 }
 
