@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   app.add_option("--finetune-rate", rates.finetune, "FLOP/s of stage 2")->capture_default_str();
   app.add_option("--stream-rate", rates.stream, "bytes/s of the teacher's stream, between host memory and the card")->capture_default_str();
   app.add_option("--upload-rate", rates.upload, "bytes/s from host memory to the card")->capture_default_str();
+  app.add_option("--gather-rate", rates.gather, "bytes/s from other cards of the host")->capture_default_str();
   try {
     app.parse(argc, argv);
     const CostModel model(shape(name), rates);

@@ -18,6 +18,7 @@ struct Rates {
   double finetune = 540e12;  // steps of stage 2
   double stream = 14e9;      // the teacher's stream, between host memory and the card
   double upload = 7.5e9;     // weights, from host memory to the card
+  double gather = 200e9;   // at least: of a layer's pieces, from other cards of the host
   double other_bytes = 1.5 * (1 << 30);  // on the card, of the driver, the libraries and scratch
 };
 
@@ -34,7 +35,7 @@ struct Work {
 
 struct StageCost {
   double seconds = 0;
-  double waiting = 0;  // of these, for weights
+  double waiting = 0;  // of these, for weights from disk, host or other cards
   double between = 0;  // of these, in forward passes between blocks
   double disk = 0, host = 0, card = 0;  // bytes; host and card of one GPU, disk of all
 };
@@ -80,16 +81,21 @@ class CostModel {
     return cost;
   }
 
-  /// Stage 2 with the base shared out between all GPUs, a layer's weights gathered while the one before computes, and layers run
-  /// again in the backward pass.
+  /// Stage 2 with the layers' weights shared out between all GPUs, gathered while the layer before computes, and layers run again in
+  /// the backward pass; embedding and head are whole.
   StageCost finetune(const Work& w) const {
     const auto flops = layer_flops(w.length);
     const double gpus = static_cast<double>(w.gpus);
     StageCost cost;
-    cost.seconds = w.epochs * w.tokens * (layers() * flops.finetune + 3 * 2 * embedding()) / (gpus * rates_.finetune);
+    const double micro = static_cast<double>(w.micro_batch * w.length), passes = w.epochs * w.tokens / (gpus * micro);
+    const double ahead = micro * (2 * layer_weights() + flops.student) / rates_.finetune;  // of a layer, forward
+    const double back = micro * flops.finetune / rates_.finetune - ahead;
+    const double gather = 2 * layer_weights() * (gpus - 1) / gpus / rates_.gather;
+    cost.waiting = passes * layers() * (std::max(0.0, gather - ahead) + std::max(0.0, gather - back));
+    cost.seconds = passes * (layers() * (ahead + back) + micro * 3 * 2 * embedding() / rates_.finetune) + cost.waiting;
     cost.disk = 2 * weights() + 4 * adapters(w.rank) * layers();
-    const double micro = static_cast<double>(w.micro_batch * w.length);
-    cost.card = 2 * weights() / gpus + 2 * 2 * layer_weights() + trained * adapters(w.rank) * layers() + 2 * maps() * layers() +
+    const double in_layers = 2 * layers() * layer_weights(), buffers = w.gpus > 1 ? 2 * 2 * layer_weights() : 0;
+    cost.card = in_layers / gpus + buffers + 2 * weights() - in_layers + trained * adapters(w.rank) * layers() + 2 * maps() * layers() +
                 2 * micro * width() * layers() + 2 * activations(w) + rates_.other_bytes;
     return cost;
   }
@@ -100,13 +106,14 @@ class CostModel {
 
   struct LayerFlops {
     double transfer = 0, forward = 0, finetune = 0;  // per token
+    double student = 0;                              // of its attention, forward
   };
   LayerFlops layer_flops(Index length) const {
     const auto student = attention_flops<Attention>({}, c_.heads, c_.head_dim, length);
     const double teacher = attention_flops<lolcats::Softmax<>>(lolcats::Sliding<>(lolcats::unlimited), c_.heads, c_.head_dim, length).forward;
     const double products = 2 * layer_weights(), below = products + teacher;
     const double twice_again = 3 * products + 2 * student.forward + student.inputs;  // forward, forward again, gradient of inputs
-    return {below + student.forward + student.learned, below, twice_again};
+    return {below + student.forward + student.learned, below, twice_again, student.forward};
   }
 
   double layers() const { return static_cast<double>(c_.layers); }
