@@ -32,6 +32,7 @@ void run(Options& o, const lolcats::TaskSet& tasks, lolcats::Communicator& commu
   report.config["model_path"] = name(o.model);
   if (!o.checkpoint.empty()) report.config["checkpoint"] = name(o.checkpoint);
   if (!o.student.empty()) report.config["student"] = o.student;
+  if (o.cache_places) report.config["cache_places"] = *o.cache_places;
   if (!o.adapter.empty()) report.config["adapter"] = name(o.adapter);
   report.config["tokenizer_path"] = name(o.tokenizer);
   report.config["device"] = device_name();

@@ -59,6 +59,9 @@ class AnyModel {
                                                       const lolcats::Recipe<lolcats::AnySchedule>& recipe,
                                                       const lolcats::ProgressCallback& progress) = 0;
 
+  /// Every key/value head keeps `places` keys.
+  virtual void set_cache_places(Index places) = 0;
+
   /// What each layer's swap alone costs, and softmax for the layers in `kept` (PerLayer<Softmax<>, ...>; ConfigError otherwise).
   virtual lolcats::LayerSensitivity sensitivity(const lolcats::DataSet& data, Index rows) = 0;
   virtual void keep_layers(std::span<const Index> kept) = 0;
@@ -101,7 +104,7 @@ std::unique_ptr<AnyModel> make_student(const std::string& name, const AnyModel& 
 /// Throws ConfigError if the student's window leaves nothing to its maps in sequences of at most `longest` tokens.
 void require_maps_in_use(const std::string& name, Index longest);
 
-/// The same as `linearize --out` wrote it.
+/// The same as `linearize --out` wrote it; one with a cache, too, if it needs no training and the checkpoint has the student without.
 std::unique_ptr<AnyModel> load_student(const std::string& name, const AnyModel& teacher, const std::filesystem::path& checkpoint);
 
 /// "cpu<float>", "cuda<bf16>".

@@ -80,6 +80,15 @@ class AnyModelOf final : public AnyModel {
     lolcats::fail<lolcats::ConfigError>("{} has no cache", Model::name());
   }
 
+  void set_cache_places(Index places) override {
+    if constexpr (caches) {
+      const std::vector<Index> sizes(static_cast<std::size_t>(model_.config().kv_heads), places);
+      for (Index l = 0; l < model_.layer_count(); ++l) model_.layer(l).attention().set_cache_sizes(model_.backend(), sizes);
+    } else {
+      lolcats::fail<lolcats::ConfigError>("{} has no cache", Model::name());
+    }
+  }
+
   lolcats::LayerSensitivity sensitivity(const lolcats::DataSet& data, Index rows) override {
     if constexpr (per_layer) return lolcats::layer_sensitivity(model_, data, {.rows = rows});
     lolcats::fail<lolcats::ConfigError>("{} has one attention in all layers", Model::name());

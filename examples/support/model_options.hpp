@@ -10,6 +10,7 @@
 #include <lolcats/tokenizer/open.hpp>
 
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace examples {
@@ -24,11 +25,13 @@ struct LoadedModel {
 struct ModelOptions {
   std::string model, tokenizer, checkpoint, student, adapter;
   bool no_bos = false;
+  std::optional<Index> cache_places;
 
   void add_model_to(auto& app) {
     app.add_option("--model", model, "Hugging Face folder, .gguf, .safetensors or llama2.c .bin file (default: the one the checkpoint names, or the built-in teacher)");
     app.add_option("--checkpoint", checkpoint, "folder that linearize wrote (default: the softmax model itself)");
-    app.add_option("--student", student, "an attention to put in the place of the model's without training, by its name in `linearize --list-students`");
+    app.add_option("--student", student, "an attention to put in the place of the model's without training, by its name in `linearize --list-students`; with --checkpoint, its student with a cache");
+    app.add_option("--cache-places", cache_places, "keys that each key/value head keeps, of a student with a cache (default: all that its type allows)");
     app.add_option("--adapter", adapter, "folder of a LoRA adapter of peft that is merged into the model first");
     app.add_option("--tokenizer", tokenizer, "tokenizer.json, tokenizer.model, .gguf, llama2.c tokenizer.bin, or a folder (default: the model's own)");
     app.add_flag("--no-bos", no_bos, "no begin-of-sequence token, whatever the tokenizer says");
@@ -43,7 +46,7 @@ struct ModelOptions {
     using lolcats::require;
     std::string made, trained_with;
     if (!checkpoint.empty()) {
-      require<lolcats::ConfigError>(student.empty() && adapter.empty(), "--checkpoint says which student and adapter: leave out --student and --adapter");
+      require<lolcats::ConfigError>(adapter.empty(), "--checkpoint has an adapter of its own: leave out --adapter");
       const auto recipe = lolcats::stored_recipe(checkpoint);
       const auto text = [&](const char* key) { return recipe.contains(key) && recipe[key].is_string() ? recipe[key].get<std::string>() : ""; };
       made = text("student");
@@ -63,8 +66,9 @@ struct ModelOptions {
                                     checkpoint, trained_with, tokenizer, got);
     }
     if (!adapter.empty()) loaded.model->merge_adapter(adapter);
-    if (!checkpoint.empty()) loaded.model = load_student(made, *loaded.model, checkpoint);
-    if (!student.empty()) loaded.model = make_student(student, *loaded.model, 0);
+    if (!checkpoint.empty()) loaded.model = load_student(student.empty() ? made : student, *loaded.model, checkpoint);
+    else if (!student.empty()) loaded.model = make_student(student, *loaded.model, 0);
+    if (cache_places) loaded.model->set_cache_places(*cache_places);
     return loaded;
   }
 };

@@ -153,6 +153,8 @@
 #include <lolcats/ops/linear/linear.hpp>
 #include <lolcats/ops/lora_linear/eigen.hpp>
 #include <lolcats/ops/lora_linear/lora_linear.hpp>
+#include <lolcats/ops/novelty/eigen.hpp>
+#include <lolcats/ops/novelty/novelty.hpp>
 #include <lolcats/ops/rms_norm/eigen.hpp>
 #include <lolcats/ops/rms_norm/rms_norm.hpp>
 #include <lolcats/ops/rope/eigen.hpp>

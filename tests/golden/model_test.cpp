@@ -42,7 +42,7 @@ struct FileAttention {
 
   const Heads& heads() const { return size; }
   const typename A::Window& window() const { return in; }
-  AttentionWeights<B> weights([[maybe_unused]] Tape<B>& tape, [[maybe_unused]] const Qkv<B>& x) const {
+  AttentionWeights<B> weights([[maybe_unused]] Tape<B>& tape, [[maybe_unused]] const Qkv<B>& x, const Sequences&) const {
     AttentionWeights<B> w;
     if constexpr (std::is_same_v<typename A::Map, GivenFeatures>) {
       // A map per query head reads the keys of its group: k times a matrix of zeros and ones, (H * D, G * D).
@@ -75,7 +75,7 @@ struct FileLayer {
     return base->attend_softmax(tape, x, s);
   }
   Var<B> attend(Tape<B>& tape, const Qkv<B>& x, const Sequences& s) const {
-    return golden::attend<A, B>(tape, x.q, x.k, x.v, s, maps.size, maps.weights(tape, x), maps.in);
+    return golden::attend<A, B>(tape, x.q, x.k, x.v, s, maps.size, maps.weights(tape, x, s), maps.in);
   }
   Var<B> finish(Tape<B>& tape, Var<B> x, Var<B> y) const { return base->finish(tape, x, y); }
   Var<B> forward(Tape<B>& tape, Var<B> x, const Sequences& s, const RopeTable<B>& table) const {
@@ -209,7 +209,7 @@ void check_student(Fixture& f, const Text& text, const std::string& kind, const 
       const auto qkv = layer.project(tape, x, now, model.rope(now));
       x = layer.finish(tape, x,
                        step<A, B>(tape, qkv.q, qkv.k, qkv.v, now, layer.maps.size, states[static_cast<std::size_t>(i)],
-                                  layer.maps.weights(tape, qkv), window));
+                                  layer.maps.weights(tape, qkv, now), window));
     }
     const auto row = numbers_of<B>(model.logits(tape, model.base.normalize(tape, x)).value());
     for (Index n = 0; n < count; ++n) {

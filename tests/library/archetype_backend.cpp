@@ -39,6 +39,7 @@ void others(Tape<B>& tape, Var<B> x, Weight<B> w, const Sequences& sequences, co
   using A = Hybrid<Hedgehog<8>, Terraced<64>>;
   feature_map<Hedgehog<8>>(tape, x, w, {}, 2);
   lerp(tape, x, x, w);
+  novelty(tape, x, sequences, 2);
   weight_cross_entropy<A>(tape, x, x, sequences, heads, weights, Terraced<64>(), Sliding<>(8), 1.0);
   visit_attention_weights<A>(tape.backend(), x.value(), x.value(), sequences, heads, weights, Terraced<64>(), [](auto&&...) {});
   largest_far_weights(tape.backend(), x.value(), x.value(), sequences, heads, Sliding<>(8), Terraced<64>());

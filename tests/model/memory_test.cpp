@@ -7,7 +7,9 @@
 #include <lolcats/model/cpu.hpp>
 #include <lolcats/model/linearized.hpp>
 #include <lolcats/ops/attention/eigen_weights.hpp>
+#include <lolcats/ops/novelty/naive.hpp>
 #include <lolcats/testing/close.hpp>
+#include <lolcats/testing/random.hpp>
 
 #include <doctest/doctest.h>
 
@@ -23,6 +25,8 @@ namespace {
 using Gated = Llama<Cpu<double>, Hybrid<Hedgehog<4>, Sinks<1, Sliding<3>>, Decay<ProjectedGate>>>;
 using OfKeys = Llama<Cpu<double>, Linear<Hedgehog<4>, Decay<KeyGate>, KeyMapsPerGroup>>;
 using Cached = Llama<Cpu<double>, Softmax<Sinks<1, Sliding<3>>, Kept<4, LearnedScore>>>;
+using Novel = Llama<Cpu<double>, Softmax<Sinks<1, Sliding<3>>, Kept<4, Novelty>>>;
+using Received = Llama<Cpu<double>, Hybrid<Hedgehog<4>, Sinks<1, Sliding<3>>, Kept<4, ReceivedAttention>>, Lora<2>>;
 
 const std::vector<Index> tokens{3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 12, 7, 0, 2, 4, 6, 8, 10, 12, 1, 3, 5, 7};
 
@@ -66,13 +70,13 @@ CountedRows random_rows(Index count, Index length) {
 }
 }  // namespace
 
-TEST_CASE_TEMPLATE("decoding is a pass over the whole sequence, from any prefill", Model, Gated, OfKeys, Cached) {
+TEST_CASE_TEMPLATE("decoding is a pass over the whole sequence, from any prefill", Model, Gated, OfKeys, Cached, Novel, Received) {
   Model model = filled<Model>();
   const auto want = logits_of(model, tokens, Sequences::rectangular(1, 25));
   for (const Index prefill : {1, 2, 7, 24}) CHECK(close(want, decoded_logits_of(model, tokens, prefill), 1e-10));
 }
 
-TEST_CASE_TEMPLATE("checkpoints carry gates, scores and sizes", Model, Gated, OfKeys, Cached) {
+TEST_CASE_TEMPLATE("checkpoints carry gates, scores and sizes", Model, Gated, OfKeys, Cached, Novel) {
   const auto folder = std::filesystem::temp_directory_path() / fmt::format("lolcats_memory_test_{}", ::getpid());
   Model model = filled<Model>();
   if constexpr (std::is_same_v<Model, Cached>) model.layer(1).attention().set_cache_sizes(Cpu<double>{}, {2, 0});
@@ -84,6 +88,51 @@ TEST_CASE_TEMPLATE("checkpoints carry gates, scores and sizes", Model, Gated, Of
   CHECK(same(logits_of(model, tokens, sequences), logits_of(loaded, tokens, sequences)));
   auto copy = convert<Model>(model);
   CHECK(same(logits_of(model, tokens, sequences), logits_of(copy, tokens, sequences)));
+}
+
+TEST_CASE_TEMPLATE("a cache is switched on for a student that was trained without", Model, Received,
+                   Llama<Cpu<double>, Softmax<Sinks<1, Sliding<3>>, Kept<4, Novelty>>, Lora<2>>) {
+  const auto folder = std::filesystem::temp_directory_path() / fmt::format("lolcats_switched_test_{}", ::getpid());
+  using Trained = Llama<Cpu<double>, WithoutCache<typename Model::Attention>, Lora<2>>;
+  static_assert(cache_needs_no_training<typename Model::Attention> && !cache_needs_no_training<typename Trained::Attention>);
+  Trained trained = vivid<Trained>(tiny_config());
+  save_linearized(trained, folder);
+  const auto base = convert<Teacher<double>>(trained);
+  auto loaded = load_with_cache<Model>(base, folder);
+  CHECK_THROWS_AS(load_linearized<Model>(base, folder), ConfigError);
+  std::filesystem::remove_all(folder);
+  const auto sequences = Sequences::rectangular(1, 25);
+  const auto before = logits_of(trained, tokens, sequences);
+  CHECK(!close(before, logits_of(loaded, tokens, sequences), 1e-6));
+  auto copy = convert<Model>(trained);
+  CHECK(same(logits_of(copy, tokens, sequences), logits_of(loaded, tokens, sequences)));
+  for (Index l = 0; l < 2; ++l) loaded.layer(l).attention().set_cache_sizes(Cpu<double>{}, {0, 0});
+  CHECK(close(before, logits_of(loaded, tokens, sequences), 1e-12));
+}
+static_assert(!cache_needs_no_training<Cached::Attention>);  // its scores are fitted
+static_assert(std::is_same_v<WithoutCache<Hybrid<Hedgehog<4>, Sliding<4>, Affine, Decay<HeadGate>>>, Hybrid<Hedgehog<4>, Sliding<4>, Affine, Decay<HeadGate>>>);
+
+TEST_CASE("novelty is that of keys before their rotation, and a step that is refused leaves it alone") {
+  Novel model = filled<Novel>();
+  using B = Cpu<double>;
+  Tape<B> tape;
+  const Sequences sequences = Sequences::rectangular(1, 25), first(4, {{0, 4, 0}}), wrong(1, {{0, 1, 9}});
+  const auto& layer = model.layer(0);
+  const auto qkv = layer.project(tape, model.embed(tape, tokens), sequences, model.rope(sequences));
+  const auto weights = layer.attention().weights(tape, qkv, sequences);
+  const Heads& heads = layer.attention().heads();
+  const auto want = naive::novelty(lolcats::testing::host(B{}, qkv.unrotated.value()), static_cast<std::size_t>(heads.keys),
+                                   static_cast<std::size_t>(heads.size));
+  CHECK(close(want, lolcats::testing::host(B{}, weights.score.value()), 1e-10));
+
+  ModelState<B> state(2, 1);
+  const std::vector<Index> four(tokens.begin(), tokens.begin() + 4);
+  layer.step(tape, model.embed(tape, four), first, model.rope(first), state.layer(0));
+  const auto unit_keys = [&] { return lolcats::testing::host(B{}, std::as_const(state.layer(0).slots[0].unit_keys).view()); };
+  const auto before = unit_keys();
+  const std::vector<Index> next{5};
+  CHECK_THROWS_AS(layer.step(tape, model.embed(tape, next), wrong, model.rope(wrong), state.layer(0)), ShapeError);
+  CHECK(before == unit_keys());
 }
 
 TEST_CASE("a head keeps as many keys as it is given") {

@@ -18,6 +18,8 @@
 #include <lolcats/ops/linear/naive.hpp>
 #include <lolcats/ops/lora_linear/lora_linear.hpp>
 #include <lolcats/ops/lora_linear/naive.hpp>
+#include <lolcats/ops/novelty/naive.hpp>
+#include <lolcats/ops/novelty/novelty.hpp>
 #include <lolcats/ops/rms_norm/naive.hpp>
 #include <lolcats/ops/rms_norm/rms_norm.hpp>
 #include <lolcats/ops/rope/naive.hpp>
@@ -217,6 +219,52 @@ void check_rope() {
           [&](Numbers a) { return naive::rope(a[0], gapped_positions(rows), frequencies(half), heads); }));
     }
   }
+}
+
+/// Two sequences and padding around them: at once, and in two pieces each with the sums kept between.
+template <Backend B>
+void check_novelty() {
+  const B backend;
+  Rng rng(7);
+  const double tolerance = std::is_same_v<Scalar<B>, bf16> ? 8e-3 : std::is_same_v<Scalar<B>, float> ? 2e-5 : 1e-12;
+  for (const auto& [heads, size] : {std::array<Index, 2>{1, 1}, {3, 4}, {2, 33}, {2, 128}}) {
+    CAPTURE(size);
+    const Index width = heads * size;
+    const auto k = normal<B>(Shape{75, width}, rng, 1.0, 0.4);
+    const std::vector<double> keys = host(backend, k.view());
+    std::vector<double> want(static_cast<std::size_t>(75 * heads), 0.0);
+    const Sequences whole(75, {{1, 3, 0}, {5, 69, 0}});
+    for (const Extent& e : whole.extents()) {
+      const auto part = naive::novelty({keys.begin() + e.row * width, keys.begin() + (e.row + e.length) * width},
+                                       static_cast<std::size_t>(heads), static_cast<std::size_t>(size));
+      std::copy(part.begin(), part.end(), want.begin() + e.row * heads);
+    }
+    Tape<B> tape;
+    const auto all = tape.constant(k.view());
+    const auto far_off = [&](const std::vector<double>& got) {
+      double worst = 0;
+      for (std::size_t i = 0; i < got.size(); ++i) worst = std::max(worst, std::abs(got[i] - want[i]));
+      return worst;
+    };
+    CHECK(far_off(host(backend, novelty(tape, all, whole, heads).value())) < tolerance);
+
+    auto sums = array<B, Real<B>>(Shape{2, width}, std::vector<double>(static_cast<std::size_t>(2 * width), 0.0));
+    const std::array<Real<B>*, 2> kept{sums.data(), sums.data() + width};
+    std::vector<double> pieces(want.size(), 0.0);
+    for (const Sequences& piece : {Sequences(75, {{1, 2, 0}, {5, 40, 0}}), Sequences(75, {{3, 1, 2}, {45, 29, 40}})}) {
+      const auto got = host(backend, novelty(tape, all, piece, heads, kept).value());
+      for (std::size_t i = 0; i < got.size(); ++i) pieces[i] += got[i];  // zero outside the extents
+    }
+    CHECK(far_off(pieces) < tolerance);
+  }
+  // A key of zeros is new, and so is what follows nothing but zeros.
+  Tape<B> tape;
+  const auto k = array<B>(Shape{4, 2}, {0, 0, 3, 4, 0, 0, 3, 4});
+  const auto y = host(backend, novelty(tape, tape.constant(k.view()), Sequences::rectangular(1, 4), 1).value());
+  CHECK(y[0] == 1);
+  CHECK(y[1] == 1);
+  CHECK(y[2] == 1);
+  CHECK(std::abs(y[3]) < 1e-6);
 }
 
 template <Backend B>

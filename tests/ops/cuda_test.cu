@@ -10,6 +10,7 @@
 #include <lolcats/ops/lerp/cuda.cuh>
 #include <lolcats/ops/linear/cuda.cuh>
 #include <lolcats/ops/lora_linear/cuda.cuh>
+#include <lolcats/ops/novelty/cuda.cuh>
 #include <lolcats/ops/rms_norm/cuda.cuh>
 #include <lolcats/ops/rope/cuda.cuh>
 #include <lolcats/ops/squared_error/cuda.cuh>
@@ -29,6 +30,7 @@ LOLCATS_CHECK_ON_GPU(lora_linear)
 LOLCATS_CHECK_ON_GPU(embedding)
 LOLCATS_CHECK_ON_GPU(rms_norm)
 LOLCATS_CHECK_ON_GPU(rope)
+LOLCATS_CHECK_ON_GPU(novelty)
 LOLCATS_CHECK_ON_GPU(swiglu)
 LOLCATS_CHECK_ON_GPU(squared_error)
 LOLCATS_CHECK_ON_GPU(lerp)

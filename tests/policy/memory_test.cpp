@@ -38,6 +38,9 @@ using Own = Hybrid<Hedgehog<4>, Sinks<2, Terraced<64>>, Affine, Decay<StepGate>>
 using CacheAlone = Softmax<Sinks<2, Sliding<10>>, Kept<5, LearnedScore>>;
 using CacheLearned = Hybrid<Hedgehog<4>, Sinks<4, Terraced<8>>, Affine, Kept<6, LearnedScore>>;
 using CacheRecall = Hybrid<Hedgehog<4>, Sliding<5>, Kept<7, RecallError>, KeyMapsPerGroup>;
+using CacheNovel = Softmax<Sinks<2, Terraced<8>>, Kept<5, Novelty>>;
+using CacheReceived = Softmax<Sinks<2, Sliding<10>>, Kept<5, ReceivedAttention>>;
+using CacheReceivedBeside = Hybrid<Hedgehog<4>, Sinks<4, Terraced<8>>, Affine, Kept<6, ReceivedAttention>>;
 using SinksAlone = Hybrid<Hedgehog<4>, Sinks<3, Nothing>>;
 }  // namespace
 
@@ -88,6 +91,15 @@ TEST_CASE("cache: alone, by given scores") { check_attention<CacheAlone>(); }
 TEST_CASE("cache: beside far keys, by given scores") { check_attention<CacheLearned, false>(); }
 TEST_CASE("cache: beside far keys, by their recall error") { check_attention<CacheRecall, false>(); }
 
+TEST_CASE("cache: beside a terraced window, as novelty is handed to it") { check_attention<CacheNovel, false>(); }
+TEST_CASE("cache: alone, by received attention") { check_attention<CacheReceived, false>(); }
+TEST_CASE("cache: beside far keys, by received attention") { check_attention<CacheReceivedBeside, false>(); }
+TEST_CASE("cache: received attention within more than a tile of keys, from any piece of a long sequence") {
+  using Wide = Hybrid<Hedgehog<4>, Sinks<2, Sliding<130>>, Kept<9, ReceivedAttention>>;
+  lolcats::testing::check_attention_against_reference<Wide>({}, {.lengths = {300}, .sizes = {4}}, 1e-11, 1e-8);
+  lolcats::testing::check_attention_steps<Wide>({}, {.lengths = {300}});
+}
+
 TEST_CASE("cache: recall errors are summed over the query heads of a group") {
   using ByHead = Hybrid<Hedgehog<4>, Sliding<5>, Kept<7, RecallError>>;
   lolcats::testing::check_attention_against_reference<ByHead>({}, {.lengths = {63}, .sizes = {4}}, 1e-11, 1e-8);
@@ -95,11 +107,13 @@ TEST_CASE("cache: recall errors are summed over the query heads of a group") {
 
 TEST_CASE("memories and windows say their names") {
   CHECK(Softmax<Sinks<4, Sliding<124>>>::name() == "softmax<sinks<4, sliding<124>>>");
+  CHECK(CacheNovel::name() == "softmax<sinks<2, terraced<8>>, kept<5, novelty>>");
+  CHECK(CacheReceivedBeside::name() == "hybrid<hedgehog<4>, sinks<4, terraced<8>>, affine, kept<6, received attention>>");
   CHECK(Fixed::name() == "hybrid<hedgehog<4>, sliding<5>, decay<retention>>");
 }
 
 TEST_CASE_TEMPLATE("attention weights of sinks and gates are the reference's", A, Softmax<Sinks<4, Sliding<10>>>, Fixed, Own, SinksAlone,
-                   CacheAlone, CacheLearned, CacheRecall) {
+                   CacheAlone, CacheLearned, CacheRecall, CacheReceivedBeside) {
   using B = Cpu<double>;
   const auto c = lolcats::testing::random_attention_case<A>({}, {4, 2, 8}, Sequences::rectangular(2, 90), 3);
   std::vector<std::vector<double>> want;

@@ -74,7 +74,7 @@ std::vector<AttentionMap> attention_maps(Model& student, std::span<const Index> 
         visit_attention(layer.attention(), [&](const auto& attention) {
           using Policy = typename std::remove_cvref_t<decltype(attention)>::Policy;
           visit_attention_weights<Policy>(tape.backend(), qkv.q.value(), qkv.k.value(), sequences, attention.heads(),
-                                          attention.weights(tape, qkv), attention.window(), f, qkv.v.value());
+                                          attention.weights(tape, qkv, sequences), attention.window(), f, qkv.v.value());
         });
       });
 }

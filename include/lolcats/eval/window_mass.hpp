@@ -40,7 +40,7 @@ PerHead window_mass(Model& student, const Data& data, Index rows = 8) {
         return visit_attention(layer.attention(), [&](const auto& attention) {
           using Policy = typename std::remove_cvref_t<decltype(attention)>::Policy;
           return detail::near_mass<Policy>(tape.backend(), qkv, sequences, attention.heads(),
-                                           attention.weights(tape, qkv), attention.window(), attention.window());
+                                           attention.weights(tape, qkv, sequences), attention.window(), attention.window());
         });
       });
 }

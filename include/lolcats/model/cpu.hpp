@@ -13,5 +13,6 @@
 #include <lolcats/ops/linear/eigen.hpp>
 #include <lolcats/ops/lora_linear/eigen.hpp>
 #include <lolcats/ops/rms_norm/eigen.hpp>
+#include <lolcats/ops/novelty/eigen.hpp>
 #include <lolcats/ops/rope/eigen.hpp>
 #include <lolcats/ops/swiglu/eigen.hpp>

@@ -12,5 +12,6 @@
 #include <lolcats/ops/linear/cuda.cuh>
 #include <lolcats/ops/lora_linear/cuda.cuh>
 #include <lolcats/ops/rms_norm/cuda.cuh>
+#include <lolcats/ops/novelty/cuda.cuh>
 #include <lolcats/ops/rope/cuda.cuh>
 #include <lolcats/ops/swiglu/cuda.cuh>

@@ -62,11 +62,12 @@ AttentionFacts attention_facts(const LayerSizes& sizes, Index prompt, const B& b
     if (read == 0) {
       if constexpr (requires(const AttentionProblem<B, W>& problem) { Kernel::explain(problem); }) {
         facts.path = Kernel::explain({sizes.heads, &sequences, layer.window(), A::affine, x.q.value(), x.k.value(), x.v.value(),
-                                      layer.weights(tape, x)});
+                                      layer.weights(tape, x, sequences)});
       } else {
         const std::string why = hopper::why_not_fused<Map, W, MemoryOf<A>>(sizes.heads.size);
         facts.path = fmt::format("general, as everything on {}", B::name());
         facts.on_hopper = why.empty() ? "fused" : "general: " + why;
+        if (!hopper::takes_cache<Map, W, MemoryOf<A>>) facts.on_hopper = fmt::format("refused: {}", hopper::taken_caches);
       }
     }
     layer.step(tape, x, sequences, state);

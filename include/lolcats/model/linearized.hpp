@@ -159,4 +159,14 @@ Model load_linearized(const Base& base, const std::filesystem::path& folder, con
   return model;
 }
 
+/// The same with a cache that the student was trained without: what `save_linearized` wrote of a Llama<B, WithoutCache<A>, Adapter>,
+/// read as one with attention A.  Each key/value head keeps as many keys as its type says.  So does `convert` with a student
+/// in memory.  Errors: those of load_linearized.
+template <LlamaModel Model, LlamaModel Base>
+  requires cache_needs_no_training<typename Model::Attention>
+Model load_with_cache(const Base& base, const std::filesystem::path& folder, BaseCheck check = BaseCheck::same) {
+  using Trained = Llama<typename Model::Device, WithoutCache<typename Model::Attention>, typename Model::Adapter>;
+  return convert<Model>(load_linearized<Trained>(base, folder, {}, check));
+}
+
 }  // namespace lolcats

@@ -94,6 +94,14 @@ struct Hedgehog64Sinks4Terraced64Decay : Method<Hybrid<Hedgehog<64>, Sinks<4, Te
   static constexpr std::string_view name = "hedgehog64-sinks4-terraced64-decay";
 };
 
+// A LoLCATs student and a cache that it is trained without or with, as LoLA's.
+struct Hedgehog8Terraced64Kept128 : Method<Hybrid<Hedgehog<8>, Terraced<64>, Kept<128, RecallError>>> {
+  static constexpr std::string_view name = "hedgehog8-terraced64-kept128";
+};
+struct Hedgehog64Terraced64Kept512 : Method<Hybrid<Hedgehog<64>, Terraced<64>, Kept<512, RecallError>>> {
+  static constexpr std::string_view name = "hedgehog64-terraced64-kept512";
+};
+
 // Layers that have either the student's attention or the teacher's softmax; all have the student's at first.
 struct Hedgehog8Terraced64OrSoftmax : Method<PerLayer<Softmax<>, Hybrid<Hedgehog<8>, Terraced<64>>>> {
   static constexpr std::string_view name = "hedgehog8-terraced64-or-softmax";
@@ -115,7 +123,7 @@ using Zoo = MethodList<zoo::Hedgehog8Linear, zoo::Hedgehog8Sliding16, zoo::Hedge
                        zoo::T2R128Linear, zoo::T2R128Terraced64, zoo::SoftmaxControl, zoo::WindowTerraced64,
                        zoo::WindowSliding128, zoo::Sinks4Sliding124, zoo::Sinks4Sliding252, zoo::Sinks4Sliding508,
                        zoo::Sinks4Sliding124Kept384, zoo::Sinks4Sliding124Kept1920, zoo::Hedgehog64Sinks4Terraced64, zoo::Hedgehog64Sinks4Terraced64Decay,
-                       zoo::Hedgehog8Terraced64OrSoftmax, zoo::Hedgehog64Sinks4Terraced64OrSoftmax,
+                       zoo::Hedgehog8Terraced64Kept128, zoo::Hedgehog64Terraced64Kept512, zoo::Hedgehog8Terraced64OrSoftmax, zoo::Hedgehog64Sinks4Terraced64OrSoftmax,
                        zoo::Sinks4Sliding124OrSoftmax>;
 
 /// The names of a list, in its order.

@@ -4,10 +4,12 @@
 #include <lolcats/nn/feature_map.hpp>
 #include <lolcats/nn/gate.hpp>
 #include <lolcats/ops/attention/state.hpp>
+#include <lolcats/ops/novelty/novelty.hpp>
 
 #include <span>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 namespace lolcats {
 
@@ -17,7 +19,7 @@ struct Qkv {
   Var<B> q;  // (M, H * D)
   Var<B> k;  // (M, G * D)
   Var<B> v;  // (M, G * D)
-  /// What gates may read; may be null for those that do not.
+  /// What gates and scores may read; may be null for those that do not.
   Var<B> hidden{};     // (M, C), the layer's normed input
   Var<B> unrotated{};  // (M, G * D), keys before their rotation
 };
@@ -31,12 +33,12 @@ template <AttentionPolicy A>
 struct OverGivenFeatures : A {
   using Map = GivenFeatures;
 };
-/// The same maps without a window.
+/// The same maps without a window, and without the cache, whose keys are read like those of a window.
 template <AttentionPolicy A>
 struct WithoutWindow {
   using Map = typename A::Map;
   using Window = Nothing;
-  using Memory = MemoryOf<A>;
+  using Memory = std::conditional_t<caches<MemoryOf<A>>, Sum, MemoryOf<A>>;
   static constexpr bool affine = false;
   static constexpr bool shared_maps = A::shared_maps;
   static constexpr bool key_maps_per_group = A::key_maps_per_group;
@@ -70,6 +72,7 @@ class AttentionLayer {
   using Policy = std::conditional_t<composed, detail::OverGivenFeatures<A>, A>;
   static_assert(std::is_empty_v<Window> || std::is_same_v<A, Softmax<>>, "a model's window has its size in its type");
   static_assert(!composed || !caches<Memory>, "a cache maps keys again when they leave it, which composed maps cannot");
+  static_assert(!caches<Memory> || Window::has_near, "a cache's keys are read like near ones, of which there are none");
   static_assert(!composed || ComposedFeatureMap<Map, B>, "neither a FeatureMap nor a ComposedFeatureMap");
   static_assert(!(A::shared_maps && A::key_maps_per_group), "shared maps are per query head");
 
@@ -110,12 +113,12 @@ class AttentionLayer {
   Var<B> operator()(Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences) const {
     if constexpr (window_dropout<A>.acts()) {
       if (tape.training && Rng(tape.seed, detail::window_streams + layer_).uniform() < window_dropout<A>.at(tape.update)) {
-        AttentionWeights<B> maps = weights(tape, x);
+        AttentionWeights<B> maps = weights(tape, x, sequences);
         maps.window_factors = {};
         return attention<detail::WithoutWindow<Policy>>(tape, x.q, x.k, x.v, sequences, heads_, maps);
       }
     }
-    return attention<Policy>(tape, x.q, x.k, x.v, sequences, heads_, weights(tape, x), window_);
+    return attention<Policy>(tape, x.q, x.k, x.v, sequences, heads_, weights(tape, x, sequences), window_);
   }
 
   /// The same for new tokens of sequences that `state` has read up to here, or of those among them that `chosen` names;
@@ -123,14 +126,35 @@ class AttentionLayer {
   Var<B> step(Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences, AttentionState<B>& state,
               std::span<const Index> chosen = {}) const {
     const typename Tape<B>::NoGradient quiet(tape);
-    return attention_step<Policy>(tape, x.q, x.k, x.v, sequences, heads_, state, weights(tape, x), window_, chosen);
+    const auto read = [&](std::span<Real<B>* const> unit_keys) {
+      return attention_step<Policy>(tape, x.q, x.k, x.v, sequences, heads_, state, weights(tape, x, sequences, unit_keys), window_, chosen);
+    };
+    if constexpr (!compares_keys<Memory>) {
+      return read({});
+    } else {
+      if (state.slots.empty()) state.slots.resize(static_cast<std::size_t>(sequences.count()));
+      const auto slots = state.choose(chosen);
+      std::vector<Array<B, Real<B>>> after;  // a step that is refused leaves the slots as they were
+      std::vector<Real<B>*> unit_keys;
+      for (const auto* slot : slots) {
+        after.push_back(Array<B, Real<B>>(Shape{heads_.keys, heads_.size}));
+        unit_keys.push_back(after.back().data());
+        if (slot->unit_keys) tape.backend().copy(std::as_const(slot->unit_keys).data(), unit_keys.back(), slot->unit_keys.size());
+        else tape.backend().zero(unit_keys.back(), after.back().size());
+      }
+      const Var<B> y = read(unit_keys);
+      for (std::size_t n = 0; n < slots.size(); ++n) slots[n]->unit_keys = std::move(after[n]);
+      return y;
+    }
   }
 
   const Heads& heads() const { return heads_; }
   const Window& window() const { return window_; }
 
-  /// What the operation computes with; composed maps and gates are evaluated here.
-  AttentionWeights<B> weights([[maybe_unused]] Tape<B>& tape, [[maybe_unused]] const Qkv<B>& x) const {
+  /// What the operation computes with; composed maps, gates and scores are evaluated here.  `unit_keys` is what Novelty has seen of
+  /// each sequence, and goes on; empty at their start.
+  AttentionWeights<B> weights([[maybe_unused]] Tape<B>& tape, [[maybe_unused]] const Qkv<B>& x, [[maybe_unused]] const Sequences& sequences,
+                              [[maybe_unused]] std::span<Real<B>* const> unit_keys = {}) const {
     AttentionWeights<B> w;
     if constexpr (composed) {
       w.query_features = query_map_(tape, x.q, heads_);
@@ -151,6 +175,10 @@ class AttentionLayer {
       require<ShapeError>(static_cast<bool>(x.hidden), "attention '{}': the layer's input is missing", A::name());
       const typename Tape<B>::NoGradient quiet(tape);
       w.score = linear(tape, x.hidden, score_);
+    } else if constexpr (compares_keys<Memory>) {
+      require<ShapeError>(static_cast<bool>(x.unrotated), "attention '{}': the keys before their rotation are missing", A::name());
+      const typename Tape<B>::NoGradient quiet(tape);
+      w.score = novelty(tape, x.unrotated, sequences, heads_.keys, unit_keys);
     }
     return w;
   }

@@ -112,7 +112,7 @@ inline constexpr bool known_options = ((std::is_same_v<Options, Affine> || std::
 /// Softmax<Window> overrides the window: Softmax<Sliding<64>>.  Keys beyond it are not read, but for those that a memory
 /// with a cache keeps: Softmax<Sinks<4, Sliding<124>>, Kept<384, LearnedScore>>.
 template <Window W = Sliding<dynamic>, MemoryPolicy M = Sum>
-  requires(!decays<M> && (!caches<M> || (W::has_far && projects_scores<M>)))
+  requires(!decays<M> && (!caches<M> || (W::has_near && W::has_far && !recalls_values<M>)))
 struct Softmax {
   using Map = NoMap;
   using Window = W;
@@ -150,10 +150,10 @@ struct Hybrid {
   }
 };
 
-/// Feature maps alone (Eq. 2), with 1e-12 in the denominator.
+/// Feature maps alone (Eq. 2), with 1e-12 in the denominator.  No key is read raw, so there is no cache.
 template <FeatureMap M, class... Options>
   requires(detail::known_options<Options...> && !detail::has_option<Affine, Options...> &&
-           !(detail::is_window_dropout<Options> || ...))
+           !(detail::is_window_dropout<Options> || ...) && !caches<typename detail::MemoryAmong<Sum, Options...>::type>)
 struct Linear {
   using Map = M;
   using Window = Nothing;
@@ -199,6 +199,34 @@ struct MemoryNamed<A> {
 /// How an attention remembers far keys; Sum where its type does not say.
 template <AttentionPolicy A>
 using MemoryOf = typename detail::MemoryNamed<A>::type;
+
+namespace detail {
+template <class Option>
+inline constexpr bool is_cache = false;
+template <MemoryPolicy M>
+inline constexpr bool is_cache<M> = caches<M>;
+template <class A>
+struct CacheLeftOut {
+  using type = A;
+};
+template <Window W, MemoryPolicy M>
+  requires caches<M>
+struct CacheLeftOut<Softmax<W, M>> {
+  using type = Softmax<W>;
+};
+template <FeatureMap M, Window W, class... Options>
+struct CacheLeftOut<Hybrid<M, W, Options...>> {
+  using type = Hybrid<M, W, std::conditional_t<is_cache<Options>, Sum, Options>...>;
+};
+}  // namespace detail
+
+/// The same attention without its cache, if it has one.
+template <AttentionPolicy A>
+using WithoutCache = typename detail::CacheLeftOut<A>::type;
+
+/// Can a student that was trained WithoutCache be given its cache?  Scores that need no fit can be computed at once.
+template <AttentionPolicy A>
+inline constexpr bool cache_needs_no_training = !std::is_same_v<A, WithoutCache<A>> && !projects_scores<MemoryOf<A>>;
 
 /// How often training drops its window; see WindowDropout.
 template <AttentionPolicy A>

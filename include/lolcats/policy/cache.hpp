@@ -10,8 +10,10 @@ namespace lolcats {
 
 /// What scores a key when it leaves the window.
 enum class ScoreInput {
-  hidden,  // a projection of the layer's normed input at the key's token
-  recall,  // how badly the maps' sums over all earlier keys recall the key's value
+  hidden,     // a projection of the layer's normed input at the key's token
+  keys,       // the key and all earlier ones, before their rotation
+  recall,     // how badly the maps' sums over all earlier keys recall the key's value
+  attention,  // the queries that had the key in their window
 };
 
 /// A score says which keys are worth their place in a cache.  A key gets one score, when it leaves the window, and it does
@@ -39,7 +41,22 @@ struct RecallError {
   static std::string name() { return "recall error"; }
 };
 
-static_assert(ScorePolicy<LearnedScore> && ScorePolicy<RecallError>);
+/// 1 - cos(k, m), m the mean of all earlier keys of the sequence, each of length one: how unlike the others a key is, before its
+/// rotation.  As KeyDiff (arXiv:2504.15364), whose mean is over the keys it has kept.  Needs no training and no feature maps.
+struct Novelty {
+  static constexpr ScoreInput input = ScoreInput::keys;
+  static std::string name() { return "novelty"; }
+};
+
+/// The attention that a key got while it was in the window: the softmax weight over window and sinks alone, summed over
+/// the query heads of its key/value head, on average over the queries that had it there.  A sum over queries, as H2O's
+/// (arXiv:2306.14048), would favour keys that stay longer in a terraced window.  Needs no training and no feature maps.
+struct ReceivedAttention {
+  static constexpr ScoreInput input = ScoreInput::attention;
+  static std::string name() { return "received attention"; }
+};
+
+static_assert(ScorePolicy<LearnedScore> && ScorePolicy<RecallError> && ScorePolicy<Novelty> && ScorePolicy<ReceivedAttention>);
 
 /// Per key/value head, the `Size` far keys of the highest score stay raw and are read by softmax like near ones; of
 /// equals, the earlier one.  A layer may give its heads less (`cache_sizes`).

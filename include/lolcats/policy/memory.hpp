@@ -54,13 +54,22 @@ template <MemoryPolicy M>
 inline constexpr bool caches = (M::Cache::size > 0);
 
 namespace detail {
-template <class C>
-inline constexpr bool scored_by_projection = false;
-template <Index Size, ScorePolicy S>
-inline constexpr bool scored_by_projection<Cache<Size, S>> = S::input == ScoreInput::hidden;
+template <class C, ScoreInput Input>
+inline constexpr bool scored_by = false;
+template <Index Size, ScorePolicy S, ScoreInput Input>
+inline constexpr bool scored_by<Cache<Size, S>, Input> = S::input == Input;
 }  // namespace detail
-/// Does it score keys by a projection of the layer's input?
+/// What does it score keys by: a projection of the layer's input, other keys, recalled values, or the window's queries?
 template <MemoryPolicy M>
-inline constexpr bool projects_scores = detail::scored_by_projection<typename M::Cache>;
+inline constexpr bool projects_scores = detail::scored_by<typename M::Cache, ScoreInput::hidden>;
+template <MemoryPolicy M>
+inline constexpr bool compares_keys = detail::scored_by<typename M::Cache, ScoreInput::keys>;
+template <MemoryPolicy M>
+inline constexpr bool recalls_values = detail::scored_by<typename M::Cache, ScoreInput::recall>;
+template <MemoryPolicy M>
+inline constexpr bool counts_attention = detail::scored_by<typename M::Cache, ScoreInput::attention>;
+/// Is the score of a key known when it is read?
+template <MemoryPolicy M>
+inline constexpr bool scored_when_read = projects_scores<M> || compares_keys<M>;
 
 }  // namespace lolcats

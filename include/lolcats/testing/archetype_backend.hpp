@@ -16,6 +16,7 @@
 #include <lolcats/ops/lerp/lerp.hpp>
 #include <lolcats/ops/linear/linear.hpp>
 #include <lolcats/ops/lora_linear/lora_linear.hpp>
+#include <lolcats/ops/novelty/novelty.hpp>
 #include <lolcats/ops/rms_norm/rms_norm.hpp>
 #include <lolcats/ops/rope/rope.hpp>
 #include <lolcats/ops/squared_error/squared_error.hpp>
@@ -205,6 +206,11 @@ struct AttentionWeightsKernel<testing::ArchetypeBackend, Map, W, M> : testing::A
   template <class F>
   static void visit(const B&, const Problem&, F&&) {}  // F may be local to its caller
   static void largest(const B&, const Problem&, std::span<const int> begins, std::span<float> to);
+};
+
+template <>
+struct NoveltyKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
+  static void forward(const B&, In k, Index heads, const Sequences&, std::span<double* const> sums, View<float> y);
 };
 
 template <>

@@ -57,7 +57,7 @@ struct AttentionCase {
     if constexpr (has_mixing<A>) all["window_factors"] = Shape{1, heads.queries, 1, 1};
     if constexpr (decays<MemoryOf<A>>) all["gate_bias"] = Shape{1, key_maps(), 1, 1};
     if constexpr (Gate::input != GateInput::none) all["gate"] = Shape{rows, key_maps()};
-    if constexpr (projects_scores<MemoryOf<A>>) all["score"] = Shape{rows, heads.keys};
+    if constexpr (scored_when_read<MemoryOf<A>>) all["score"] = Shape{rows, heads.keys};
     if constexpr (caches<MemoryOf<A>>) all["cache_sizes"] = Shape{1, heads.keys, 1, 1};
     if constexpr (given) {
       all["query_features"] = Shape{rows, heads.queries * projected};

@@ -112,8 +112,25 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
       constexpr Index sinks = sinks_of<typename A::Window>;
       for (Index g = 0; g < G; ++g) {
         for (Index j = 0; j < e.length; ++j) {
-          if constexpr (projects_scores<MemoryOf<A>>) {
+          if constexpr (scored_when_read<MemoryOf<A>>) {
             scores[at(g)][at(j)] = c.in.at("score")[at((e.row + j) * G + g)];
+          } else if constexpr (counts_attention<MemoryOf<A>>) {
+            Index queries = 0;
+            for (Index i = j; i < e.length && c.window.begin(i) <= j; ++i, ++queries) {
+              for (Index h = g * (H / G); h < (g + 1) * (H / G); ++h) {
+                double own = 0, all = 0;
+                for (Index other = 0; other <= i; ++other) {
+                  if (other >= sinks && other < c.window.begin(i)) continue;
+                  double s = 0;
+                  for (Index d = 0; d < D; ++d) s += n.q[at((i * H + h) * D + d)] * n.k[at((other * G + g) * D + d)];
+                  const double weight = std::exp(s / std::sqrt(static_cast<double>(D)));
+                  all += weight;
+                  if (other == j) own = weight;
+                }
+                scores[at(g)][at(j)] += own / all;
+              }
+            }
+            scores[at(g)][at(j)] /= static_cast<double>(std::max<Index>(1, queries));
           } else {
             for (Index h = g * (H / G); h < (g + 1) * (H / G); ++h) {
               std::vector<double> recalled(at(D), 0.0);

@@ -151,7 +151,7 @@ class TransferTask {
             const auto compare = [&]<class Policy>(std::type_identity<Policy>, const auto& attention) {
               if constexpr (has_maps<Policy>) {
                 const Loss<B> entropy = weight_cross_entropy<Policy>(
-                    tape_, qkv.q, qkv.k, b.batch.sequences, attention.heads(), attention.weights(tape_, qkv), attention.window(),
+                    tape_, qkv.q, qkv.k, b.batch.sequences, attention.heads(), attention.weights(tape_, qkv, b.batch.sequences), attention.window(),
                     checkpoint_window(config.sliding_window),
                     share * options_.xent_factor / heads);
                 loss = add(tape_, loss, entropy);

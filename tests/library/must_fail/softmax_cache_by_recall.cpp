@@ -1,5 +1,5 @@
 // Without feature maps there are no sums to recall values from.
-// expected: projects_scores
+// expected: recalls_values
 #include <lolcats/policy/attention.hpp>
 #include <lolcats/policy/feature_map/hedgehog.hpp>
 

@@ -62,6 +62,14 @@ void policies_page(const Llama<Cpu<float>>& teacher, std::uint64_t seed) {
   student.choose_attention({1, 0, 0, 1});                        // and now layer 1, too; what stays keeps its maps
 }
 
+template <int>
+void memories_page(const Llama<Cpu<float>>& teacher, const std::filesystem::path& folder) {
+  using Plain = Llama<Cpu<float>, Hybrid<Hedgehog<64>, Terraced<64>>, Lora<8>>;
+  using WithCache = Llama<Cpu<float>, Hybrid<Hedgehog<64>, Terraced<64>, Kept<512, RecallError>>, Lora<8>>;
+  auto student = load_linearized<Plain>(teacher, folder);
+  auto recalling = load_with_cache<WithCache>(teacher, folder);  // or convert<WithCache>(student)
+}
+
 #ifdef LOLCATS_WITH_MPI
 template <class Student>
 void scale_page(Student& student, const DataSet& train, const DataSet& valid) {

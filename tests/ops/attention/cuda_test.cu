@@ -91,6 +91,7 @@ TEST_CASE("gates: fixed, learned, of keys and projected, per query head and per 
 TEST_CASE("a cache beside a window and sinks, by given scores") {
   check_general<Softmax<Sinks<4, Sliding<>>, Kept<6, LearnedScore>>>(Sinks<4, Sliding<>>(10));
   check_general<Softmax<Terraced<>, Kept<70, LearnedScore>>>(Terraced<>(8), {.lengths = {65, 200, 300}});
+  check_general<Softmax<Sinks<4, Sliding<>>, Kept<6, Novelty>>>(Sinks<4, Sliding<>>(10));
 }
 
 TEST_CASE("a gate that forgets all with every token") {

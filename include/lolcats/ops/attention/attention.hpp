@@ -35,7 +35,7 @@ struct AttentionWeights {
   Weight<B> gate_bias{};     // (H) or (G) in any shape
   Var<B> gate{};             // (M, H) or (M, G), where the gate has an input
   /// Of a memory with a cache, per key/value head:
-  Var<B> score{};            // (M, G), where a projection scores keys; constants
+  Var<B> score{};            // (M, G), where keys are scored when they are read; constants
   Weight<B> cache_sizes{};   // (G) in any shape, at most the size of the cache; null: all have that
 };
 
@@ -68,6 +68,10 @@ struct AttentionProblem {
 ///   explain(problem)                                               a sentence: which it takes, and why
 template <Backend B, class Map, Window W, MemoryPolicy M>
 struct AttentionKernel;
+
+/// Can a backend compute it?  One that refuses policies says so here.
+template <Backend B, class Map, Window W, MemoryPolicy M>
+inline constexpr bool has_attention_kernel = true;
 
 /// Where the backward pass puts gradients of its inputs; unwanted ones have null views.  Gradients of the weights go to
 /// the weights themselves.
@@ -136,7 +140,7 @@ void check_attention(const Shape& q, const Shape& k, const Shape& v, const Seque
       check_shape("attention", "gate", w.gate.shape(), Shape{rows, sums});
     }
   }
-  if constexpr (projects_scores<MemoryOf<A>>) {
+  if constexpr (scored_when_read<MemoryOf<A>>) {
     require<ShapeError>(static_cast<bool>(w.score), "attention: score is missing, expected shape ({}, {})", rows, heads.keys);
     check_shape("attention", "score", w.score.shape(), Shape{rows, heads.keys});
   }

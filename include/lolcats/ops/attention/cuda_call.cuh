@@ -3,9 +3,17 @@
 
 #include <lolcats/ops/attention/cuda_features.cuh>
 #include <lolcats/ops/attention/cuda_forward.cuh>
+#include <lolcats/ops/attention/fused.hpp>
 #include <lolcats/tape/tape.hpp>
 
 #include <algorithm>
+
+namespace lolcats {
+
+template <class T, class Map, Window W, MemoryPolicy M>
+inline constexpr bool has_attention_kernel<Cuda<T>, Map, W, M> = hopper::takes_cache<Map, W, M>;
+
+}  // namespace lolcats
 
 namespace lolcats::general {
 
@@ -22,7 +30,7 @@ class Call {
   static constexpr bool given = std::is_same_v<Map, GivenFeatures>;
   static constexpr bool gated = far && decays<M>;
   static constexpr bool cached = caches<M>;
-  static_assert(!cached || (!far && projects_scores<M>), "on a GPU, a cache stands beside softmax alone");
+  static_assert(has_attention_kernel<B, Map, W, M>, "on a GPU, a cache stands beside softmax alone, and its keys are scored when they are read");
   static constexpr int sinks = static_cast<int>(sinks_of<W>);
 
   Call(const B& backend, const AttentionProblem<B, W>& problem) : backend_(backend), p_(problem) {}

@@ -4,6 +4,7 @@
 #include <lolcats/ops/attention/eigen_cache.hpp>
 #include <lolcats/ops/attention/eigen_features.hpp>
 #include <lolcats/ops/attention/eigen_gate.hpp>
+#include <lolcats/ops/attention/eigen_received.hpp>
 
 #include <cmath>
 #include <vector>
@@ -70,20 +71,6 @@ struct Head {
   }
   bool keeps(const KeptKey& key, Index i) const { return key.from <= q_position + i && q_position + i < key.until; }
 };
-
-/// The rows of one head over extent e, of x (M, heads * size).
-template <class T>
-ConstRows<T> rows_of_head(View<const T> x, const Extent& e, Index head, Index size) {
-  return rows(x.data + e.row * x.cols() + head * size, e.length, size, x.cols());
-}
-
-/// The window's begin for `count` queries from `position` on.
-template <class W>
-std::vector<Index> begins_of(const W& window, Index position, Index count) {
-  std::vector<Index> begins(static_cast<std::size_t>(count));
-  for (Index i = 0; i < count; ++i) begins[static_cast<std::size_t>(i)] = window.begin(position + i);
-  return begins;
-}
 
 /// The sums over far keys in someone's memory: S (F, D) and z (F).
 template <class T>
@@ -174,9 +161,17 @@ CachePlan sequence_cache(const AttentionProblem<Cpu<T>, W>& p, const Extent& e, 
     for (; j < std::min(p.window.begin(n), e.length); ++j) leaves.push_back(n);
   }
   std::vector<double> scores;
-  if constexpr (projects_scores<M>) {
+  if constexpr (scored_when_read<M>) {
     const View<const T> all = p.weights.score.value();
     for (Index j = sinks; j < e.length; ++j) scores.push_back(static_cast<double>(all.data[(e.row + j) * all.cols() + g]));
+  } else if constexpr (counts_attention<M>) {
+    std::vector<double> received(static_cast<std::size_t>(e.length), 0.0);
+    const auto k = rows_of_head(p.k, e, g, p.heads.size);
+    add_received_attention(p, e, g, 0, k, 0, k.topRows(std::min(sinks, e.length)), received.data());
+    for (std::size_t i = 0; i < leaves.size(); ++i) {
+      const Index j = sinks + static_cast<Index>(i);
+      scores.push_back(mean_received(received[static_cast<std::size_t>(j)], j, leaves[i]));
+    }
   } else if (!leaves.empty()) {
     RecallInputs<T> x;
     const Index count = static_cast<Index>(leaves.size());

@@ -22,6 +22,7 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
       const Index n = item / heads.keys;
       const Index g = item % heads.keys;
       Slot& slot = *slots[static_cast<std::size_t>(n)];
+      if constexpr (counts_attention<M>) receive(p, n, g, slot);
       const Beside beside = rows_beside(p, n, g, slot);
       for (Index h = g * heads.group(); h < (g + 1) * heads.group(); ++h) read(p, n, h, slot, beside, y);
       if constexpr (caches<M>) store_cache(slot, beside, g);
@@ -88,9 +89,11 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
         return static_cast<T>(M::Gate::log_decay(eigen::gate_input<typename M::Gate>(p, row, s)));
       });
     }
-    if constexpr (projects_scores<M>) {
+    if constexpr (scored_when_read<M>) {
       const View<const T> score = p.weights.score.value();
       append_numbers(slot.scores, p.heads.keys, [&](Index row, Index g) { return score.data[row * score.cols() + g]; });
+    } else if constexpr (counts_attention<M>) {  // what they have received so far
+      append_numbers(slot.scores, p.heads.keys, [](Index, Index) { return T(0); });
     }
     if constexpr (sinks > 0) append_sinks(p, e, slot);
     if (move) slot.begin = 0;
@@ -221,7 +224,7 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
       for (Index c = 0; c < cached; ++c) {
         beside.scores.push_back(static_cast<double>(slot.cache_scores.data()[slot.cache_begins[static_cast<std::size_t>(g)] + c]));
       }
-      const std::vector<double> fresh = scores_of(p, g, slot, beside, cached, leaving);
+      const std::vector<double> fresh = scores_of(p, g, slot, beside, cached, leaves);
       beside.scores.insert(beside.scores.end(), fresh.begin(), fresh.end());
       beside.plan = eigen::plan_cache(beside.scores, cached, leaves, slot.places(g), slot.length, end);
       for (auto* rows : {&beside.plan.far, &beside.plan.left}) {
@@ -233,12 +236,31 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     return beside;
   }
 
+  /// Adds to the scores of the kept keys of key/value head g what they receive from the new queries.
+  static void receive(const AttentionProblem<B, W>& p, Index n, Index g, Slot& slot) {
+    const Extent& e = (*p.sequences)[n];
+    const eigen::ConstRows<T> k = kept(slot, slot.keys, g, slot.length - slot.first + e.length);
+    eigen::RowMatrix<T> sink_k;
+    if (const Index read = std::min(sinks, slot.length + e.length); read > 0) {
+      const Index size = p.heads.size;
+      sink_k = eigen::rows(static_cast<const T*>(slot.sink_keys.data()) + g * sinks * size, read, size, size);
+    }
+    eigen::add_received_attention(p, e, g, slot.length, k, slot.first, sink_k,
+                                  slot.scores.data() + g * slot.scores.shape()[1] + slot.begin);
+  }
+
+  /// Of the keys that leave the window in this call, when `leaves` says.
   static std::vector<double> scores_of(const AttentionProblem<B, W>& p, Index g, const Slot& slot, const Beside& beside,
-                                       Index cached, Index leaving) {
+                                       Index cached, const std::vector<Index>& leaves) {
+    const Index leaving = static_cast<Index>(leaves.size());
     std::vector<double> scores;
-    if constexpr (projects_scores<M>) {
-      const T* ring = slot.scores.data() + g * slot.scores.shape()[1] + slot.begin + std::max<Index>(0, sinks - slot.first);
-      for (Index i = 0; i < leaving; ++i) scores.push_back(static_cast<double>(ring[i]));
+    if constexpr (!recalls_values<M>) {
+      const Index first = std::max(slot.first, sinks);
+      const T* ring = slot.scores.data() + g * slot.scores.shape()[1] + slot.begin + first - slot.first;
+      for (Index i = 0; i < leaving; ++i) {
+        const double score = static_cast<double>(ring[i]);
+        scores.push_back(counts_attention<M> ? eigen::mean_received(score, first + i, leaves[static_cast<std::size_t>(i)]) : score);
+      }
     } else if constexpr (FeatureMap<Map>) {
       eigen::RecallInputs<T> x;
       x.v = beside.v.bottomRows(cached + leaving);

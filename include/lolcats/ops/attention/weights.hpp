@@ -23,7 +23,7 @@ template <AttentionPolicy A, Backend B, class F>
 void visit_attention_weights(const B& backend, View<const Scalar<B>> q, View<const Scalar<B>> k, const Sequences& sequences,
                              const Heads& heads, const AttentionWeights<B>& weights, typename A::Window window, F&& f,
                              std::type_identity_t<View<const Scalar<B>>> v = {}) {
-  require<ShapeError>(v || !caches<MemoryOf<A>> || projects_scores<MemoryOf<A>>,
+  require<ShapeError>(v || !recalls_values<MemoryOf<A>>,
                       "visit_attention_weights: v is missing, which {} scores keys by", A::name());
   if (!v) v = k;
   detail::check_attention<A>(q.shape, k.shape, v.shape, sequences, heads, weights);
