@@ -4,6 +4,7 @@
 #include <lolcats/ops/arg_max/eigen.hpp>
 #include <lolcats/ops/attention/eigen.hpp>
 #include <lolcats/ops/attention/eigen_state.hpp>
+#include <lolcats/ops/concat/eigen.hpp>
 #include <lolcats/ops/cross_entropy/eigen.hpp>
 #include <lolcats/ops/divergence/eigen.hpp>
 #include <lolcats/ops/dropout/eigen.hpp>
@@ -14,4 +15,5 @@
 #include <lolcats/ops/lora_linear/eigen.hpp>
 #include <lolcats/ops/rms_norm/eigen.hpp>
 #include <lolcats/ops/rope/eigen.hpp>
+#include <lolcats/ops/softmax/eigen.hpp>
 #include <lolcats/ops/swiglu/eigen.hpp>
