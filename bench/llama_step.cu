@@ -3,6 +3,7 @@
 // Random weights, made on the card.  What is timed are whole updates (support/update.hpp).  Prints a line of JSON per stage and
 // student.  With --gpus N every GPU has --batch rows, and before the line for all comes one for each of them alone, at the same time.
 #include "support/cuda_model.cuh"
+#include "support/program.hpp"
 #include "support/shapes.hpp"
 #include "support/timed_communicator.cuh"
 #include "support/update.hpp"
@@ -87,9 +88,11 @@ void run(const std::string& stage_name, const Options& o, double rate, lolcats::
   measure<Student>(model, stage_name, o, rate, communicator, alone);
 }
 
-Options parse(int argc, char** argv) {
+}  // namespace
+
+int main(int argc, char** argv) {
   Options o;
-  CLI::App app{"Times training steps of a Llama with random weights on a GPU; one line of JSON each."};
+  CLI::App app{"Times training steps of a Llama with random weights on a GPU; one line of JSON each.", "bench_llama_step"};
   app.add_option("--shape", o.shape, fmt::format("{}", fmt::join(shape_names, ", ")))->capture_default_str();
   app.add_option("--layers", o.layers, "instead of the shape's")->check(CLI::PositiveNumber);
   app.add_option("--stage", o.stages, "transfer, finetune, pretrain; several")->check(CLI::IsMember(stages))->capture_default_str();
@@ -100,19 +103,7 @@ Options parse(int argc, char** argv) {
   app.add_flag("--recompute", o.recompute, "run every layer again in the backward pass instead of keeping its activations");
   app.add_option("--warmup", o.warmup, "updates before the clock starts")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--repeats", o.repeats, "updates to take the median of")->check(CLI::PositiveNumber)->capture_default_str();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
-  }
-  return o;
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  const Options o = parse(argc, argv);
-  try {
+  return run_program(app, argc, argv, [&] {
     const auto place = lolcats::place_from_environment();
     if (o.gpus > 1 && !place) {
       return lolcats::launch_ranks(o.gpus, [](Index rank, int status) { fmt::print(stderr, "bench_llama_step: rank {} ended with status {}\n", rank, status); });
@@ -128,8 +119,6 @@ int main(int argc, char** argv) {
         lolcats::visit_student(student, [&](auto entry) { run<decltype(entry)>(stage, o, rate, *communicator); }, Students{});
       }
     }
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_llama_step: {}\n", error.what());
-    return 1;
-  }
+    return 0;
+  });
 }
