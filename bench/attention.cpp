@@ -5,6 +5,7 @@
 // Prints a line of JSON for every policy, pass and length.
 #include "support/flops.hpp"
 #include "support/measure.hpp"
+#include "support/program.hpp"
 
 #include <lolcats/lolcats.hpp>
 
@@ -95,32 +96,19 @@ void run_all(const Options& o, Policies<A...>) {
   (lengths(std::type_identity<A>{}), ...);
 }
 
-Options parse(int argc, char** argv) {
+}  // namespace
+
+int main(int argc, char** argv) {
   Options o;
-  CLI::App app{"Times the attention operation alone; one line of JSON for every policy, pass and length."};
+  CLI::App app{"Times the attention operation alone; one line of JSON for every policy, pass and length.", "bench_attention"};
   app.add_option("--shape", o.shape, "small: 8 query heads, 4 key/value heads of 8; large: 8 and 2 of 128")
       ->check(CLI::IsMember({"small", "large"}))->capture_default_str();
   app.add_option("--length", o.lengths, "tokens per sequence; several")->check(CLI::Range(2, 1 << 20))->capture_default_str();
   app.add_option("--tokens", o.tokens, "tokens per call, over all sequences")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--warmup", o.warmup, "calls before the clock starts")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--repeats", o.repeats, "calls to take the median of")->check(CLI::PositiveNumber)->capture_default_str();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
-  }
-  return o;
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  const Options o = parse(argc, argv);
-  try {
+  return run_program(app, argc, argv, [&] {
     if (o.shape == "small") run_all(o, Small{});
     else run_all(o, Large{});
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_attention: {}\n", error.what());
-    return 1;
-  }
+  });
 }

@@ -17,6 +17,7 @@
 // `floor` is the share of the time that the least arithmetic at 745 TFLOP/s, or the least traffic at 4.2 TB/s, would take:
 // what an H200 reaches in large products and in copies.
 #include "support/cuda_timing.cuh"
+#include "support/program.hpp"
 
 #include <lolcats/ops/attention/hopper/backward.cuh>
 #include <lolcats/ops/attention/hopper/forward.cuh>
@@ -222,11 +223,11 @@ void run(const std::vector<std::string>& ops, const std::vector<Shape2>& given, 
 
 }  // namespace
 
-int main(int count, char** arguments) {
+int main(int argc, char** argv) {
   std::vector<std::string> ops{"hybrid", "students", "softmax"}, shapes;
   Index head = 128, window = 0;
   int repeats = 20;
-  CLI::App app{"Times attention on the GPU"};
+  CLI::App app{"Times attention on the GPU", "bench_attention_cuda"};
   app.add_option("--op", ops, "what to time")
       ->check(CLI::IsMember({"hybrid", "students", "softmax", "sinks", "decode"}))
       ->capture_default_str();
@@ -234,11 +235,5 @@ int main(int count, char** arguments) {
   app.add_option("--window", window, "keys that softmax sees; 0: all")->capture_default_str();
   app.add_option("--repeats", repeats)->capture_default_str();
   app.add_option("shapes", shapes, "sequences x tokens, as 8x1024");
-  CLI11_PARSE(app, count, arguments);
-  try {
-    run(ops, parse(shapes), head, window, repeats);
-  } catch (const Error& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return 1;
-  }
+  return bench::run_program(app, argc, argv, [&] { run(ops, parse(shapes), head, window, repeats); });
 }

@@ -8,13 +8,12 @@ The two take turns, so that both meet the same machine.  Ends with status 1 if a
 20 times PyTorch for a step of finetuning, 0.7 of that speed for a step of transfer.
 """
 import argparse
-import json
 import os
 import pathlib
 import statistics
 import sys
 
-from support.tables import machine, run, table
+from support.tables import machine, program_in, run, table, write_lines
 
 here = pathlib.Path(__file__).resolve().parent
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -27,9 +26,7 @@ parser.add_argument("--peer-repeats", type=int, default=2, help="updates of PyTo
 parser.add_argument("--json", type=pathlib.Path, help="file for all lines")
 options = parser.parse_args()
 
-program = next((p for p in [options.build / "bench" / "bench_step", options.build / "bench_step"] if p.exists()), None)
-if program is None:
-    sys.exit(f"no bench_step in {options.build}; build it with: cmake --workflow --preset bench")
+program = program_in(options.build, "bench_step")
 os.environ["OMP_NUM_THREADS"] = str(options.threads)
 
 lines = []
@@ -37,8 +34,7 @@ for _ in range(options.rounds):
     lines += run([program, "--stage", "finetune", "transfer", "--repeats", options.repeats])
     lines += run([options.python, here / "peers.py", "--stage", "finetune", "transfer", "--repeats", options.peer_repeats,
                   "--threads", options.threads])
-if options.json:
-    options.json.write_text("".join(json.dumps(line) + "\n" for line in lines))
+write_lines(options.json, lines)
 
 
 def of(stage, ours, field="tokens_per_second"):

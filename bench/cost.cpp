@@ -4,6 +4,7 @@
 // what was measured.  Prints a line of JSON.
 #include "support/cost.hpp"
 #include "support/measure.hpp"
+#include "support/program.hpp"
 #include "support/shapes.hpp"
 
 #include <CLI/CLI.hpp>
@@ -15,7 +16,7 @@ int main(int argc, char** argv) {
   std::string name = "llama3-70b";
   Work work;
   Rates rates;
-  CLI::App app{"What linearizing a model would cost, from its sizes and measured rates; a line of JSON."};
+  CLI::App app{"What linearizing a model would cost, from its sizes and measured rates; a line of JSON.", "bench_cost"};
   app.add_option("--shape", name, fmt::format("{}", fmt::join(shape_names, ", ")))->capture_default_str();
   app.add_option("--gpus", work.gpus, "that share the work")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--block", work.block, "layers of a block of stage 1")->check(CLI::PositiveNumber)->capture_default_str();
@@ -29,8 +30,7 @@ int main(int argc, char** argv) {
   app.add_option("--stream-rate", rates.stream, "bytes/s of the teacher's stream, between host memory and the card")->capture_default_str();
   app.add_option("--upload-rate", rates.upload, "bytes/s from host memory to the card")->capture_default_str();
   app.add_option("--gather-rate", rates.gather, "bytes/s from other cards of the host")->capture_default_str();
-  try {
-    app.parse(argc, argv);
+  return run_program(app, argc, argv, [&] {
     const CostModel model(shape(name), rates);
     const auto json = [](const StageCost& cost) {
       return Json{{"hours", cost.seconds / 3600},        {"seconds", cost.seconds},       {"seconds_waiting", cost.waiting},
@@ -40,10 +40,5 @@ int main(int argc, char** argv) {
     const Json line = {{"bench", "cost"}, {"model_shape", name}, {"gpus", work.gpus}, {"block", work.block}, {"tokens", work.tokens},
            {"weights", model.weights()}, {"transfer", json(model.transfer(work))}, {"finetune", json(model.finetune(work))}};
     print(line);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_cost: {}\n", error.what());
-    return 1;
-  }
+  });
 }

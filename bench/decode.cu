@@ -3,6 +3,7 @@
 // Random weights and prompts.  A step reads one token per sequence and chooses the most likely next ones, as `generate` does.
 // The floor at batch 1 is one reading of the weights.  Prints a line of JSON per student, batch and context.
 #include "support/cuda_model.cuh"
+#include "support/program.hpp"
 #include "support/shapes.hpp"
 
 #include <lolcats/model/zoo.hpp>
@@ -64,9 +65,11 @@ void run(const char* student, Model& model, Index batch, Index context, const Op
   print(line);
 }
 
-Options parse(int argc, char** argv) {
+}  // namespace
+
+int main(int argc, char** argv) {
   Options o;
-  CLI::App app{"Times decoding steps of a Llama with random weights on a GPU; one line of JSON each."};
+  CLI::App app{"Times decoding steps of a Llama with random weights on a GPU; one line of JSON each.", "bench_decode"};
   app.add_option("--shape", o.shape, "llama3-8b, llama3.2-1b or tiny")->capture_default_str();
   app.add_option("--layers", o.layers, "instead of the shape's")->check(CLI::PositiveNumber);
   app.add_option("--student", o.students, "hedgehog64-terraced64, softmax; several")->capture_default_str();
@@ -75,19 +78,7 @@ Options parse(int argc, char** argv) {
   app.add_flag("--merge", o.merge, "add the adapters to the weights first, as examples/generate does");
   app.add_option("--chunk", o.chunk, "tokens of a sequence that the prefill reads at once")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--steps", o.steps, "steps to take the median of")->check(CLI::PositiveNumber)->capture_default_str();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
-  }
-  return o;
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  const Options o = parse(argc, argv);
-  try {
+  return run_program(app, argc, argv, [&] {
     lolcats::LlamaConfig config = shape(o.shape);
     if (o.layers > 0) config.layers = o.layers;
     for (const auto& student : o.students) {
@@ -99,8 +90,5 @@ int main(int argc, char** argv) {
         }
       }, Students{});
     }
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_decode: {}\n", error.what());
-    return 1;
-  }
+  });
 }

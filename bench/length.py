@@ -8,14 +8,13 @@ machine does only adds to it.  Ends with status 1 if a linear or hybrid attentio
 costs over 1.15 times its cheapest, in time or in memory per token.
 """
 import argparse
-import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 
-from support.tables import machine, run, table
+from support.tables import machine, program_in, run, table, write_lines
 
 here = pathlib.Path(__file__).resolve().parent
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -30,17 +29,14 @@ parser.add_argument("--json", type=pathlib.Path, help="file for all lines")
 parser.add_argument("--svg", type=pathlib.Path, help="file for the curve (default: docs/results/cpu_length.svg; needs gnuplot)")
 options = parser.parse_args()
 
-program = next((p for p in [options.build / "bench" / "bench_step", options.build / "bench_step"] if p.exists()), None)
-if program is None:
-    sys.exit(f"no bench_step in {options.build}; build it with: cmake --workflow --preset bench")
+program = program_in(options.build, "bench_step")
 os.environ["OMP_NUM_THREADS"] = str(options.threads)
 
 lines = []
 for _ in range(options.rounds):
     lines += run([program, "--stage", options.stage, "--student", "all", "--tokens", options.tokens, "--repeats", options.repeats,
                   "--warmup", 1, "--length", *options.lengths])
-if options.json:
-    options.json.write_text("".join(json.dumps(line) + "\n" for line in lines))
+write_lines(options.json, lines)
 
 students = list(dict.fromkeys(x["student"] for x in lines))
 

@@ -5,6 +5,7 @@
 // With --shard-base the GPUs share the base out (train/sharded_base.hpp): there is no line for one alone, and all layers have the same
 // weights, which are made once.
 #include "support/cuda_model.cuh"
+#include "support/program.hpp"
 #include "support/shapes.hpp"
 #include "support/timed_communicator.cuh"
 #include "support/update.hpp"
@@ -109,9 +110,11 @@ void run(const std::string& stage_name, const Options& o, double rate, lolcats::
   measure<Student>(model, stage_name, o, rate, communicator, alone);
 }
 
-Options parse(int argc, char** argv) {
+}  // namespace
+
+int main(int argc, char** argv) {
   Options o;
-  CLI::App app{"Times training steps of a Llama with random weights on a GPU; one line of JSON each."};
+  CLI::App app{"Times training steps of a Llama with random weights on a GPU; one line of JSON each.", "bench_llama_step"};
   app.add_option("--shape", o.shape, fmt::format("{}", fmt::join(shape_names, ", ")))->capture_default_str();
   app.add_option("--layers", o.layers, "instead of the shape's")->check(CLI::PositiveNumber);
   app.add_option("--stage", o.stages, "transfer, finetune, pretrain; several")->check(CLI::IsMember(stages))->capture_default_str();
@@ -123,19 +126,7 @@ Options parse(int argc, char** argv) {
   app.add_flag("--shard-base", o.shard_base, "share the base out between the GPUs; layers are run again in the backward pass");
   app.add_option("--warmup", o.warmup, "updates before the clock starts")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--repeats", o.repeats, "updates to take the median of")->check(CLI::PositiveNumber)->capture_default_str();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
-  }
-  return o;
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  const Options o = parse(argc, argv);
-  try {
+  return run_program(app, argc, argv, [&] {
     const auto place = lolcats::place_from_environment();
     if (o.gpus > 1 && !place) {
       return lolcats::launch_ranks(o.gpus, [](Index rank, int status) { fmt::print(stderr, "bench_llama_step: rank {} ended with status {}\n", rank, status); });
@@ -151,8 +142,6 @@ int main(int argc, char** argv) {
         lolcats::visit_student(student, [&](auto entry) { run<decltype(entry)>(stage, o, rate, *communicator); }, Students{});
       }
     }
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_llama_step: {}\n", error.what());
-    return 1;
-  }
+    return 0;
+  });
 }

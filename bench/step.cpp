@@ -2,6 +2,7 @@
 //
 // The model has the sizes of stories260K and random weights; what is timed are whole updates (support/update.hpp).  Prints a
 // line of JSON for every stage, student and length.
+#include "support/program.hpp"
 #include "support/update.hpp"
 
 #include <CLI/CLI.hpp>
@@ -77,9 +78,11 @@ void run(const std::string& stage_name, Index length, const Options& o, double r
   print(line);
 }
 
-Options parse(int argc, char** argv) {
+}  // namespace
+
+int main(int argc, char** argv) {
   Options o;
-  CLI::App app{"Times training steps of a model with the sizes of stories260K; one line of JSON each."};
+  CLI::App app{"Times training steps of a model with the sizes of stories260K; one line of JSON each.", "bench_step"};
   app.add_option("--stage", o.stages, "transfer, finetune (the adapter), pretrain (all base weights); several, or all")->capture_default_str();
   app.add_option("--student", o.students, "names of the zoo, several, or all")->capture_default_str();
   app.add_option("--length", o.lengths, "tokens per row; several")->check(CLI::Range(2, 1 << 20))->capture_default_str();
@@ -87,24 +90,12 @@ Options parse(int argc, char** argv) {
   app.add_option("--tokens", o.tokens, "instead of --batch: as many rows as make so many tokens")->check(CLI::PositiveNumber);
   app.add_option("--warmup", o.warmup, "updates before the clock starts")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--repeats", o.repeats, "updates to take the median of")->check(CLI::PositiveNumber)->capture_default_str();
-  try {
-    app.parse(argc, argv);
+  return run_program(app, argc, argv, [&] {
     if (o.students == std::vector<std::string>{"all"}) o.students = lolcats::student_names(Students{});
     if (o.stages == std::vector<std::string>{"all"}) o.stages = {"transfer", "finetune", "pretrain"};
     for (const auto& stage : o.stages) {
       if (!stages.contains(stage)) throw CLI::ValidationError("--stage", stage + " is unknown");
     }
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
-  }
-  return o;
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  const Options o = parse(argc, argv);
-  try {
     const double rate = product_rate(product_sizes(model_sizes()), 4096);
     for (const auto& student : o.students) {
       for (const auto& stage : o.stages) {
@@ -113,8 +104,5 @@ int main(int argc, char** argv) {
         }
       }
     }
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_step: {}\n", error.what());
-    return 1;
-  }
+  });
 }

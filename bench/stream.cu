@@ -4,6 +4,7 @@
 // them.  Residuals lie in host memory.  Prints a line of JSON.  With --check the same is done with the whole model on the card, and
 // a second line says by how much losses and maps differ.
 #include "support/cuda_model.cuh"
+#include "support/program.hpp"
 #include "support/shapes.hpp"
 #include "support/update.hpp"
 
@@ -100,9 +101,11 @@ void run(const Options& o) {
   lolcats::require<lolcats::Error>(loss < 1e-2, "the losses differ by {}, expected less than 1e-2", loss);
 }
 
-Options parse(int argc, char** argv) {
+}  // namespace
+
+int main(int argc, char** argv) {
   Options o;
-  CLI::App app{"Times stage 1 of a Llama with random weights in host memory, a block of layers on the GPU at a time; a line of JSON."};
+  CLI::App app{"Times stage 1 of a Llama with random weights in host memory, a block of layers on the GPU at a time; a line of JSON.", "bench_stream"};
   app.add_option("--shape", o.shape, fmt::format("{}", fmt::join(shape_names, ", ")))->capture_default_str();
   app.add_option("--layers", o.layers, "instead of the shape's")->check(CLI::PositiveNumber);
   app.add_option("--block", o.block, "layers of a block")->check(CLI::PositiveNumber)->capture_default_str();
@@ -112,22 +115,7 @@ Options parse(int argc, char** argv) {
   app.add_option("--micro-batch", o.micro_batch, "rows of a forward pass; 0: all")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--length", o.length, "tokens per row")->check(CLI::Range(2, 1 << 20))->capture_default_str();
   app.add_flag("--check", o.check, "compare with the whole model on the GPU");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
-  }
-  return o;
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  const Options o = parse(argc, argv);
-  try {
+  return run_program(app, argc, argv, [&] {
     run(o);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_stream: {}\n", error.what());
-    return 1;
-  }
+  });
 }

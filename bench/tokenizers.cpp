@@ -2,6 +2,7 @@
 //
 // Prints a line of JSON per file.  bench/compare_tokenizers.py runs it beside Hugging Face's `tokenizers` on the same texts.
 #include "support/measure.hpp"
+#include "support/program.hpp"
 
 #include <lolcats/io/file.hpp>
 #include <lolcats/tokenizer/open.hpp>
@@ -18,12 +19,11 @@ int main(int argc, char** argv) {
   std::string tokenizer_path;
   std::vector<std::string> files;
   Index repeats = 5;
-  CLI::App app{"Times the encoding of text files, whose lines are encoded one by one; a line of JSON each."};
+  CLI::App app{"Times the encoding of text files, whose lines are encoded one by one; a line of JSON each.", "bench_tokenizers"};
   app.add_option("--tokenizer", tokenizer_path, "a folder or a file")->required();
   app.add_option("--text", files, "text files, or several")->required();
   app.add_option("--repeats", repeats, "runs to take the median of")->check(CLI::PositiveNumber)->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-  try {
+  return run_program(app, argc, argv, [&] {
     const auto tokenizer = lolcats::open_tokenizer(tokenizer_path);
     for (const std::string& name : files) {
       const std::string text = lolcats::read_text(name);
@@ -46,10 +46,7 @@ int main(int argc, char** argv) {
                 {"threads", lolcats::max_threads()}};
       line.update(samples.json());
       line["megabytes_per_second"] = 1e-6 * static_cast<double>(text.size()) / samples.median();
-      fmt::print("{}\n", line.dump());
+      print(line);
     }
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_tokenizers: {}\n", error.what());
-    return 1;
-  }
+  });
 }

@@ -18,6 +18,20 @@ def run(command):
     return lines
 
 
+def program_in(build, name):
+    """The benchmark `name` of a build folder."""
+    found = next((path for path in [build / "bench" / name, build / name] if path.exists()), None)
+    if found is None:
+        sys.exit(f"no {name} in {build}; build it with: cmake --workflow --preset bench")
+    return found
+
+
+def write_lines(path, lines):
+    """Lines of JSON into a file, if there is a path."""
+    if path:
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
 def table(header, rows):
     """A markdown table; all columns but the first are numbers."""
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]

@@ -5,6 +5,7 @@
 // 0.0014 in the highest, a window lowers it in every bin (0.0015 to 0.0007), and it grows with the layer: 0.0075 in
 // the last one, near 0 in the first four, with a window 0.0017 and less.  Look for: perplexity follows error, over all
 // variants; the window removes error; the last layers have most of it.
+#include "support/palette.hpp"
 #include "support/study.hpp"
 
 #include <lolcats/eval/attention_entropy.hpp>
@@ -24,7 +25,7 @@ struct Runs {
   }
   /// A point for each share and seed.
   static Curve points(const Ablation& all) {
-    Curve curve{A::name()};
+    Curve curve{.label = A::name(), .style = style_of(A::name())};
     for (const std::string& name : {None::name(), Some::name(), All::name()}) {
       for (const AblationRow* row : all.of(name)) {
         curve.x.push_back(1000 * row->number("mse"));
@@ -107,10 +108,11 @@ int main(int argc, char** argv) {
     study.draw(scatter);
     const auto plot = [&](const std::string& curve, const std::string& title, const std::string& x_label) {
       LinePlot lines{.title = title, .x_label = x_label, .y_label = "mean squared error"};
-      lines.curves = {curve_of("linear, untrained maps", all.band<Pure::None>(curve + "_swapped")),
-                      curve_of("linear, transferred", all.band<Pure::All>(curve + "_transferred")),
-                      curve_of("window and linear, untrained maps", all.band<Blend::None>(curve + "_swapped")),
-                      curve_of("window and linear, transferred", all.band<Blend::All>(curve + "_transferred"))};
+      const std::string pure = Pure::All::Attention::name(), blend = Blend::All::Attention::name();
+      lines.curves = {curve_of("linear, untrained maps", all.band<Pure::None>(curve + "_swapped"), style_of(pure, true)),
+                      curve_of("linear, transferred", all.band<Pure::All>(curve + "_transferred"), style_of(pure)),
+                      curve_of("window and linear, untrained maps", all.band<Blend::None>(curve + "_swapped"), style_of(blend, true)),
+                      curve_of("window and linear, transferred", all.band<Blend::All>(curve + "_transferred"), style_of(blend))};
       return lines;
     };
     study.draw(plot("layers", "Attention error by layer", "layer"), "layers");

@@ -3,6 +3,7 @@
 // The paper, Llama 3 8B, Alpaca perplexity: without transfer 1539 (T2R) and 2448 (Hedgehog) before finetuning, 16.05 and
 // 9.02 after it; with transfer 79 and 61 before, 4.11 and 3.90 after.  Look for: transfer beats none for every map, at 0
 // and at the end, at the same number of updates in both stages together; Hedgehog ends below T2R.
+#include "support/palette.hpp"
 #include "support/study.hpp"
 
 using namespace examples;
@@ -27,7 +28,8 @@ void study_maps(Study& study, MapList<Map...>) {
                 .y_label = "validation perplexity", .log_y = true};
   // Finetuning after a transfer starts where that ended.
   const auto add = [&]<class V>(std::type_identity<V>, const std::string& label, Index transfer_updates) {
-    plot.curves.push_back(curve_of(label, perplexity_band(all.band<V>("finetune_loss"), transfer_updates)));
+    plot.curves.push_back(curve_of(label, perplexity_band(all.band<V>("finetune_loss"), transfer_updates),
+                                   style_of(V::Attention::name(), transfer_updates == 0)));
   };
   (add(std::type_identity<Transferred<Map>>{}, Map::name() + ", transfer", study.procedure.transfer.max_updates), ...);
   (add(std::type_identity<Untransferred<Map>>{}, Map::name() + ", none", 0), ...);

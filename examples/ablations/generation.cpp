@@ -6,6 +6,7 @@
 //
 // What the maps have learned changes neither, so nothing is trained.  Each point reads a context, then times single
 // steps behind it.
+#include "support/palette.hpp"
 #include "support/study.hpp"
 
 #include <lolcats/generate/generate.hpp>
@@ -15,7 +16,7 @@ using namespace examples;
 /// Of decoding states.  A model whose states would not fit has run out of memory.
 constexpr double megabytes = 256;
 /// Tokens of a context that are read at once.  Room for them stays in the state, so a tile's worth is enough.
-constexpr Index chunk = 64;
+constexpr Index prefill_chunk = 64;
 
 struct Point {
   Index batch, context;
@@ -25,7 +26,7 @@ struct Point {
 /// Bytes of the states of one sequence after `context` tokens.
 template <class Model>
 double state_bytes(Model& model, const std::vector<Index>& text, Index context) {
-  Reader<Model> reader(model, 1, chunk);
+  Reader<Model> reader(model, 1, prefill_chunk);
   reader.read_greedily({{text.begin(), text.begin() + static_cast<std::ptrdiff_t>(context)}});
   return static_cast<double>(reader.state().bytes());
 }
@@ -44,7 +45,7 @@ Ablation measure(const Study& study, const std::vector<Point>& points) {
     row.group = point.text();
     row.variant = Model::Attention::name();
     row.recipe = {{"backend", std::string(Device::name())}, {"batch", fmt::format("{}", point.batch)},
-                  {"context", fmt::format("{}", point.context)}, {"prefill_chunk", fmt::format("{}", chunk)},
+                  {"context", fmt::format("{}", point.context)}, {"prefill_chunk", fmt::format("{}", prefill_chunk)},
                   {"budget_mebibytes", fmt::format("{}", megabytes)}, {"seconds", "median of up to 64 steps"}};
     const double one = state_bytes(model, text, point.context);
     row.set("state_bytes", one);
@@ -54,7 +55,7 @@ Ablation measure(const Study& study, const std::vector<Point>& points) {
       row.status = fmt::format("out of memory: {} sequences of {} tokens take {:.0f} MiB of {}", point.batch, point.context,
                                row.number("total_megabytes"), megabytes);
     } else {
-      Reader<Model> reader(model, point.batch, chunk);
+      Reader<Model> reader(model, point.batch, prefill_chunk);
       const std::vector<Index> prompt(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(point.context));
       auto next = reader.read_greedily(TokenLists(static_cast<std::size_t>(point.batch), prompt));
       std::vector<double> seconds;  // of steps; their median is that of an undisturbed machine
@@ -96,7 +97,7 @@ int main(int argc, char** argv) {
 
     const std::vector<std::string> names{Softmax<>::name(), Hedgehogs::name(), Pure::name()};
     const auto curve = [&](const std::string& name, const std::vector<Index>& xs, bool by_batch, const char* number) {
-      Curve line{name};
+      Curve line{.label = name, .style = style_of(name)};
       for (const Index x : xs) {
         line.x.push_back(static_cast<double>(x));
         line.y.push_back(all.statistic(name, number, by_batch ? Point{x, context}.text() : Point{batch, x}.text()).mean);

@@ -3,6 +3,7 @@
 // On the built-in corpus a fact returns 10 to 400 tokens after it was last said, so the accuracy of its value, by
 // distance, shows what a student remembers.  On other texts the targets are tokens that end a repetition of five tokens.
 // Look for: near perfect recall inside the window, and how fast it falls beyond.
+#include "support/palette.hpp"
 #include "support/study.hpp"
 
 #include <lolcats/eval/recall.hpp>
@@ -61,8 +62,8 @@ void study_recall(Study& study, AttentionList<A...>) {
   measure(study.teacher, teacher);
   LinePlot plot{.title = "Recall by distance", .x_label = "tokens since the fact was last said (lower end of the bin)",
                 .y_label = "share of facts recalled", .log_x = true};
-  plot.curves.push_back({"teacher", teacher.series[0].x, teacher.series[0].y, {}, {}});
-  (plot.curves.push_back(curve_of(A::name(), all.band<Variant<A>>("recall"))), ...);
+  plot.curves.push_back({"teacher", teacher.series[0].x, teacher.series[0].y, {}, {}, style_of(Softmax<>::name(), true)});
+  (plot.curves.push_back(curve_of(A::name(), all.band<Variant<A>>("recall"), style_of(A::name()))), ...);
   study.draw(plot);
 
   using Window = Variant<Hybrid<Hedgehog<rank>, Terraced<64>>>;

@@ -134,6 +134,8 @@
 #include <lolcats/ops/attention/fused.hpp>
 #include <lolcats/ops/attention/state.hpp>
 #include <lolcats/ops/attention/weights.hpp>
+#include <lolcats/ops/concat/concat.hpp>
+#include <lolcats/ops/concat/eigen.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
 #include <lolcats/ops/cross_entropy/eigen.hpp>
 #include <lolcats/ops/divergence/divergence.hpp>
@@ -160,6 +162,8 @@
 #include <lolcats/ops/rope/eigen.hpp>
 #include <lolcats/ops/rope/rope.hpp>
 #include <lolcats/ops/rope/table.hpp>
+#include <lolcats/ops/softmax/eigen.hpp>
+#include <lolcats/ops/softmax/softmax.hpp>
 #include <lolcats/ops/squared_error/eigen.hpp>
 #include <lolcats/ops/squared_error/squared_error.hpp>
 #include <lolcats/ops/swiglu/eigen.hpp>

@@ -118,6 +118,31 @@ TEST_CASE("changes of a procedure") {
         "softmax + lora<2, qkvo>, maps trained in both stages, 7 finetuning updates");
 }
 
+namespace {
+template <class Like>
+struct CalledLike : Control {
+  static std::string name() { return Like::name(); }
+};
+struct OtherSoftmax : Softmax<> {};
+struct OtherLora : Lora<2> {};
+template <class A, class P>
+struct Called : Variant<A, P> {
+  static std::string name() { return "by another name"; }
+};
+}  // namespace
+
+TEST_CASE("ablate: two types under one name are refused before any work, one type twice is not") {
+  const Fixture f;
+  CHECK_THROWS_WITH_AS((ablate<Sharp, CalledLike<Sharp>>(f.teacher, f.train, f.valid, short_procedure())),
+                       "ablate: two different variants are called 'hybrid<hedgehog<2>, terraced<3>> + lora<2, qkvo>', expected a name for each",
+                       ConfigError);
+  CHECK_THROWS_WITH_AS((lolcats::detail::require_own_names<Control, Called<OtherSoftmax, Lora<2>>>()),
+                       "ablate: two different attentions are called 'softmax', expected a name for each", ConfigError);
+  CHECK_THROWS_WITH_AS((lolcats::detail::require_own_names<Control, Called<Softmax<>, OtherLora>>()),
+                       "ablate: two different adapters are called 'lora<2, qkvo>', expected a name for each", ConfigError);
+  CHECK_NOTHROW((lolcats::detail::require_own_names<Sharp, Control, ValuesOnly, Untransferred, Control>()));
+}
+
 TEST_CASE("ablate: a row holds what the stages give when they are run by hand") {
   Fixture f;
   const auto all = ablate<Sharp, Untransferred, Control>(f.teacher, f.train, f.valid, short_procedure(), {.seeds = {3}});

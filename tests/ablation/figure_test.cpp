@@ -159,6 +159,8 @@ TEST_CASE("scripts: the numbers as they are, without those that an axis cannot s
   CHECK(has(script, "$points0 << end\n1 2\n2 4\nend\n"));  // no logarithm of 0
   CHECK(has(script, " dt 1 lw 2 lc rgb '#8C8C8C' title 'c7'"));
   CHECK(has(script, " dt 2 lw 2 lc rgb '#0072B2' title 'c8'"));  // colours come again, dashes do not
+  lines.curves[0].style = 8;  // whatever its place
+  CHECK(has(lolcats::detail::line_script(lines), " dt 2 lw 2 lc rgb '#0072B2' title 'c0'"));
 
   const std::string bar = lolcats::detail::bar_script(bars());
   CHECK(has(bar, "$bars0 << end\n-0.2 1 0.9 1.1 1\nend\n"));  // place, value, whisker from and to, number

@@ -38,6 +38,7 @@ void over_the_archetype(const LlamaConfig& config, const DataSet& text) {
 void others(Tape<B>& tape, Var<B> x, Weight<B> w, const Sequences& sequences, const Heads& heads, const AttentionWeights<B>& weights) {
   using A = Hybrid<Hedgehog<8>, Terraced<64>>;
   feature_map<Hedgehog<8>>(tape, x, w, {}, 2);
+  concat(tape, softmax(tape, exp(tape, multiply(tape, x, x)), 2), x, 2);
   lerp(tape, x, x, w);
   novelty(tape, x, sequences, 2);
   weight_cross_entropy<A>(tape, x, x, sequences, heads, weights, Terraced<64>(), Sliding<>(8), 1.0);

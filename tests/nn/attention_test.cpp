@@ -2,9 +2,13 @@
 
 #include <lolcats/ops/attention/eigen.hpp>
 #include <lolcats/ops/attention/eigen_state.hpp>
+#include <lolcats/ops/concat/eigen.hpp>
+#include <lolcats/ops/elementwise/eigen.hpp>
 #include <lolcats/ops/feature_map/eigen.hpp>
 #include <lolcats/ops/feature_map/feature_map.hpp>
+#include <lolcats/ops/softmax/eigen.hpp>
 #include <lolcats/policy/feature_map/hedgehog.hpp>
+#include <lolcats/policy/feature_map/identity.hpp>
 #include <lolcats/policy/feature_map/modifiers.hpp>
 #include <lolcats/testing/gradient_check.hpp>
 
@@ -18,8 +22,9 @@ namespace {
 
 using B = Cpu<double>;
 using Start = StartedBy<Hedgehog<3>, NormalStart>;
+using Projection = StartedBy<Identity<3>, NormalStart>;
 
-/// Hedgehog again, composed of a tape operation: the fused map is its reference.
+/// Hedgehog again, composed of tape operations: the fused map is its reference.
 struct ComposedHedgehog {
   static std::string name() { return "composed_hedgehog"; }
 
@@ -28,9 +33,11 @@ struct ComposedHedgehog {
    public:
     Layer() = default;
     Layer(const Device& backend, const Heads& heads, Index count, std::uint64_t seed)
-        : map_(FeatureMapLayer<Device, Start>(backend, count, heads.size, seed, 0)) {}
+        : map_(backend, count, heads.size, seed, 0) {}
     Var<Device> operator()(Tape<Device>& tape, Var<Device> x, Heads heads) const {
-      return feature_map<Start>(tape, x, map_.weight(), map_.bias(), x.cols() / heads.size);
+      const Index count = x.cols() / heads.size;
+      const auto z = feature_map<Projection>(tape, x, map_.weight(), {}, count);
+      return concat(tape, softmax(tape, z, count), softmax(tape, scale(tape, z, -1.0), count), count);
     }
     template <class F>
     void visit_maps(const std::string& at, F&& f) {
@@ -38,7 +45,7 @@ struct ComposedHedgehog {
     }
 
    private:
-    FeatureMapLayer<Device, Start> map_;
+    FeatureMapLayer<Device, Projection> map_;
   };
 };
 static_assert(ComposedFeatureMap<ComposedHedgehog, B>);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <lolcats/ops/arg_max/arg_max.hpp>
+#include <lolcats/ops/concat/concat.hpp>
+#include <lolcats/ops/concat/naive.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
 #include <lolcats/ops/cross_entropy/naive.hpp>
 #include <lolcats/ops/divergence/divergence.hpp>
@@ -24,6 +26,8 @@
 #include <lolcats/ops/rms_norm/rms_norm.hpp>
 #include <lolcats/ops/rope/naive.hpp>
 #include <lolcats/ops/rope/rope.hpp>
+#include <lolcats/ops/softmax/naive.hpp>
+#include <lolcats/ops/softmax/softmax.hpp>
 #include <lolcats/ops/squared_error/naive.hpp>
 #include <lolcats/ops/squared_error/squared_error.hpp>
 #include <lolcats/ops/swiglu/naive.hpp>
@@ -57,12 +61,53 @@ void check_elementwise() {
         [](Tape<B>& tape, Vars<B> x, Weights<B>) { return add(tape, x[0], x[1]); },
         [](Numbers a) { return naive::add(a[0], a[1]); }));
     CHECK(check_operation<B>(
+        {{Shape{rows, cols}}, {Shape{rows, cols}}},
+        [](Tape<B>& tape, Vars<B> x, Weights<B>) { return multiply(tape, x[0], x[1]); },
+        [](Numbers a) { return naive::multiply(a[0], a[1]); }));
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}}}, [](Tape<B>& tape, Vars<B> x, Weights<B>) { return multiply(tape, x[0], x[0]); },
+        [](Numbers a) { return naive::multiply(a[0], a[0]); }));
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}}}, [](Tape<B>& tape, Vars<B> x, Weights<B>) { return exp(tape, x[0]); },
+        [](Numbers a) { return naive::exp(a[0]); }));
+    CHECK(check_operation<B>(
         {{Shape{rows, cols}}}, [](Tape<B>& tape, Vars<B> x, Weights<B>) { return scale(tape, x[0], -2.5); },
         [](Numbers a) { return naive::scale(a[0], -2.5); }));
     CHECK(check_operation<B>(
         {{Shape{rows, cols}, false, 1.0, 1.0}},  // a mean of one: relative error means something
         [](Tape<B>& tape, Vars<B> x, Weights<B>) { return sum(tape, x[0]); },
         [](Numbers a) { return std::vector{naive::sum(a[0])}; }));
+  }
+}
+
+template <Backend B>
+void check_softmax() {
+  for (const auto& [rows, heads, size] : {std::array<Index, 3>{1, 1, 1}, {3, 2, 63}, {64, 3, 2}, {65, 5, 65}, {700, 1, 64}}) {
+    CAPTURE(rows);
+    CAPTURE(size);
+    CHECK(check_operation<B>(
+        {{Shape{rows, heads * size}, false, 2.0}},
+        [heads = heads](Tape<B>& tape, Vars<B> x, Weights<B>) { return softmax(tape, x[0], heads); },
+        [size = size](Numbers a) { return naive::softmax(a[0], static_cast<std::size_t>(size)); }));
+  }
+}
+
+template <Backend B>
+void check_concat() {
+  // rows, heads, columns of a head on the left and on the right
+  for (const auto& [rows, heads, left, right] :
+       {std::array<Index, 4>{1, 1, 1, 1}, {3, 2, 63, 1}, {64, 3, 2, 5}, {65, 5, 13, 64}, {700, 1, 64, 64}}) {
+    CAPTURE(rows);
+    CAPTURE(left);
+    const auto a = static_cast<std::size_t>(left), b = static_cast<std::size_t>(right);
+    CHECK(check_operation<B>(
+        {{Shape{rows, heads * left}}, {Shape{rows, heads * right}}},
+        [heads = heads](Tape<B>& tape, Vars<B> x, Weights<B>) { return concat(tape, x[0], x[1], heads); },
+        [&](Numbers n) { return naive::concat(n[0], n[1], a, b); }));
+    CHECK(check_operation<B>(
+        {{Shape{rows, heads * left}}},
+        [heads = heads](Tape<B>& tape, Vars<B> x, Weights<B>) { return concat(tape, x[0], x[0], heads); },
+        [&](Numbers n) { return naive::concat(n[0], n[0], a, a); }));
   }
 }
 

@@ -2,6 +2,7 @@
 #include "checks.hpp"
 
 #include <lolcats/ops/arg_max/cuda.cuh>
+#include <lolcats/ops/concat/cuda.cuh>
 #include <lolcats/ops/cross_entropy/cuda.cuh>
 #include <lolcats/ops/divergence/cuda.cuh>
 #include <lolcats/ops/dropout/cuda.cuh>
@@ -13,6 +14,7 @@
 #include <lolcats/ops/novelty/cuda.cuh>
 #include <lolcats/ops/rms_norm/cuda.cuh>
 #include <lolcats/ops/rope/cuda.cuh>
+#include <lolcats/ops/softmax/cuda.cuh>
 #include <lolcats/ops/squared_error/cuda.cuh>
 #include <lolcats/ops/swiglu/cuda.cuh>
 #include <lolcats/testing/gpu.cuh>
@@ -25,6 +27,8 @@ using namespace lolcats::testing;
     if (have_gpu()) check_##operation<B>();                                                  \
   }
 LOLCATS_CHECK_ON_GPU(elementwise)
+LOLCATS_CHECK_ON_GPU(softmax)
+LOLCATS_CHECK_ON_GPU(concat)
 LOLCATS_CHECK_ON_GPU(linear)
 LOLCATS_CHECK_ON_GPU(lora_linear)
 LOLCATS_CHECK_ON_GPU(embedding)

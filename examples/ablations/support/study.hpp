@@ -20,6 +20,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -178,10 +179,9 @@ BarSeries bars_of(std::string label, const Ablation& all, const char* number = "
 }
 
 /// A curve of a plot: mean over seeds, and a band from the lowest to the highest.
-inline Curve curve_of(std::string label, const Ablation::Band& band) {
+inline Curve curve_of(std::string label, const Ablation::Band& band, std::optional<std::size_t> style = {}) {
   const bool several = band.low != band.high;
-  return {std::move(label), band.x, band.y, several ? band.low : std::vector<double>{},
-          several ? band.high : std::vector<double>{}};
+  return {std::move(label), band.x, band.y, several ? band.low : std::vector<double>{}, several ? band.high : std::vector<double>{}, style};
 }
 
 }  // namespace examples

@@ -20,7 +20,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <type_traits>
+#include <typeindex>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -54,6 +57,24 @@ struct MeasureNothing {
 };
 
 namespace detail {
+
+template <class... Named>
+void require_own_name_each(std::string_view what) {
+  std::map<std::string, std::type_index> owners;
+  const auto add = [&](const std::string& name, std::type_index type) {
+    const auto [owner, fresh] = owners.emplace(name, type);
+    require<ConfigError>(fresh || owner->second == type, "ablate: two different {} are called '{}', expected a name for each", what, name);
+  };
+  (add(Named::name(), typeid(Named)), ...);
+}
+
+/// Refuses types that call themselves the same: rows, maps and saved states are found by names.
+template <AblationVariant... Variants>
+void require_own_names() {
+  require_own_name_each<Variants...>("variants");
+  require_own_name_each<typename Variants::Attention...>("attentions");
+  require_own_name_each<typename Variants::Adapter...>("adapters");
+}
 
 /// What stage 1 leaves behind: maps and gamma, and what was found out so far.
 template <Backend B>
@@ -274,12 +295,14 @@ class AblationRun {
 /// Nothing is trained twice: all share the teacher's weights, variants that differ in stage 2 only share their maps,
 /// and with a store a longer run goes on from a shorter one.  A loss that is not finite ends its variant, not the
 /// study, and so does a variant that this teacher or this data cannot have: the row's status says why.
-/// Errors of files and of the device end the study, and so does `stop`; a later call goes on.
+/// Errors of files and of the device end the study, and so does `stop`; a later call goes on.  Two variants, attentions or
+/// adapters of different types under one name are a ConfigError, before any work.
 template <AblationVariant... Variants, LlamaModel Teacher, TrainingData Train, TrainingData Validation,
           class Measure = MeasureNothing>
 Ablation ablate(const Teacher& teacher, const Train& train, const Validation& validation,
                 const Procedure& procedure = {}, const AblationOptions& options = {}, const Measure& measure = {}) {
   static_assert(sizeof...(Variants) > 0, "a study has at least one variant");
+  detail::require_own_names<Variants...>();
   using Context = detail::AblationContext<Teacher, Train, Validation>;
   Context context{teacher, train, validation, procedure, options};
   const auto total = static_cast<Index>(sizeof...(Variants) * options.seeds.size());

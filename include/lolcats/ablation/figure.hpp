@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -23,7 +24,10 @@ struct Curve {
   std::string label;
   std::vector<double> x = {}, y = {};
   std::vector<double> low = {}, high = {};
+  std::optional<std::size_t> style = {};  // a colour and dash of the palette; by place where it is unset
 };
+/// Styles from here on are the colours again, dashed.
+inline constexpr std::size_t palette_size = 8;
 
 struct LinePlot {
   std::string title, x_label, y_label;
@@ -76,7 +80,7 @@ inline std::string gnuplot_string(std::string_view text) {
 }
 
 /// Colours that colour-blind readers tell apart (Okabe and Ito, without their yellow).
-inline constexpr std::array<std::string_view, 8> curve_colors{"#0072B2", "#D55E00", "#009E73", "#CC79A7",
+inline constexpr std::array<std::string_view, palette_size> curve_colors{"#0072B2", "#D55E00", "#009E73", "#CC79A7",
                                                               "#E69F00", "#56B4E9", "#000000", "#8C8C8C"};
 inline std::string_view curve_color(std::size_t i) { return curve_colors[i % curve_colors.size()]; }
 /// Beyond the eighth colour the dashes change.
@@ -178,6 +182,7 @@ inline std::string line_script(const LinePlot& p) {
   std::set<double> places;
   for (std::size_t i = 0; i < p.curves.size(); ++i) {
     const Curve& c = p.curves[i];
+    const std::size_t style = c.style.value_or(i);
     const bool banded = !c.low.empty() || !c.high.empty();
     check_lengths(c.label, c.x.size(), "as many as in x", {{"y", c.y.size()}});
     if (banded) check_lengths(c.label, c.x.size(), "as many as in x", {{"low", c.low.size()}, {"high", c.high.size()}});
@@ -197,7 +202,7 @@ inline std::string line_script(const LinePlot& p) {
     }
     const std::string title = c.label.empty() ? "notitle" : "title " + gnuplot_string(c.label);
     if (count == 0) {  // a run that diverged at once keeps its place in the legend
-      lines += fmt::format("NaN with lines lw 2 lc rgb '{}' title {}, ", curve_color(i),
+      lines += fmt::format("NaN with lines lw 2 lc rgb '{}' title {}, ", curve_color(style),
                            gnuplot_string(c.label + " (nothing finite)"));
       continue;
     }
@@ -206,14 +211,14 @@ inline std::string line_script(const LinePlot& p) {
       data += fmt::format("$band{} << end\n{}end\n", i, band);
       bands +=
           fmt::format("$band{} using 1:2:3 with filledcurves fc rgb '{}' fs transparent solid 0.18 noborder notitle, ",
-                      i, curve_color(i));
+                      i, curve_color(style));
     }
     const std::string marks = fmt::format("pt {} ps {}", 5 + i % 5 * 2, p.markers_only ? 1.0 : 0.7);
     lines += fmt::format("$points{} using 1:2 with {} lw 2 lc rgb '{}' {}, ", i,
                          p.markers_only
                              ? "points " + marks
-                             : fmt::format("{} dt {}", count <= 24 ? "linespoints " + marks : "lines", curve_dash(i)),
-                         curve_color(i), title);
+                             : fmt::format("{} dt {}", count <= 24 ? "linespoints " + marks : "lines", curve_dash(style)),
+                         curve_color(style), title);
   }
   std::string script =
       data + frame(p.title, p.x_label, p.y_label) + x_range.command("x", p.log_x) + y_range.command("y", p.log_y);

@@ -4,6 +4,7 @@
 #include <lolcats/ops/arg_max/eigen.hpp>
 #include <lolcats/ops/attention/eigen.hpp>
 #include <lolcats/ops/attention/eigen_state.hpp>
+#include <lolcats/ops/concat/eigen.hpp>
 #include <lolcats/ops/cross_entropy/eigen.hpp>
 #include <lolcats/ops/divergence/eigen.hpp>
 #include <lolcats/ops/dropout/eigen.hpp>
@@ -15,4 +16,5 @@
 #include <lolcats/ops/rms_norm/eigen.hpp>
 #include <lolcats/ops/novelty/eigen.hpp>
 #include <lolcats/ops/rope/eigen.hpp>
+#include <lolcats/ops/softmax/eigen.hpp>
 #include <lolcats/ops/swiglu/eigen.hpp>

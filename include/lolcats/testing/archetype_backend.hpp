@@ -7,6 +7,7 @@
 #include <lolcats/ops/arg_max/arg_max.hpp>
 #include <lolcats/ops/attention/state.hpp>
 #include <lolcats/ops/attention/weights.hpp>
+#include <lolcats/ops/concat/concat.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
 #include <lolcats/ops/divergence/divergence.hpp>
 #include <lolcats/ops/dropout/dropout.hpp>
@@ -19,6 +20,7 @@
 #include <lolcats/ops/novelty/novelty.hpp>
 #include <lolcats/ops/rms_norm/rms_norm.hpp>
 #include <lolcats/ops/rope/rope.hpp>
+#include <lolcats/ops/softmax/softmax.hpp>
 #include <lolcats/ops/squared_error/squared_error.hpp>
 #include <lolcats/ops/swiglu/swiglu.hpp>
 #include <lolcats/ops/weight_cross_entropy/weight_cross_entropy.hpp>
@@ -123,6 +125,10 @@ struct ElementwiseKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
   template <class T>
   static void add(const B&, View<const T> a, View<const T> b, View<T> y);
   template <class T>
+  static void multiply(const B&, View<const T> a, View<const T> b, Sink<T> y);
+  template <class T>
+  static void exp(const B&, View<const T> x, View<T> y);
+  template <class T>
   static void accumulate(const B&, View<const T> x, double factor, Sink<T> y);
   template <class T>
   static void sum(const B&, View<const T> x, double factor, View<double> y);
@@ -183,7 +189,8 @@ struct ArgMaxKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
   static void forward(const B&, In x, View<std::int32_t> column);
 };
 
-// ---- What only some programs ask for: distillation, gates of heads, other losses of stage 1, pictures of attention. -----
+// ---- What only some programs ask for: distillation, gates of heads, other losses of stage 1, pictures of attention,
+// composed maps. ---------------------------------------------------------------------------------------------------------
 
 template <>
 struct DivergenceKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
@@ -218,6 +225,18 @@ struct LerpKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
   static void forward(const B&, In start, In end, In weights, View<float> y);
   static void gradients(const B&, In dy, In weights, Out dstart, Out dend);
   static void weight_gradient(const B&, In dy, In start, In end, View<double> dweights);
+};
+
+template <>
+struct SoftmaxKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
+  static void forward(const B&, In x, View<float> y);
+  static void backward(const B&, In dy, In y, Out dx);
+};
+
+template <>
+struct ConcatKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
+  static void forward(const B&, In a, In b, View<float> y);
+  static void backward(const B&, In dy, Out da, Out db);
 };
 
 template <FeatureMap M>

@@ -204,6 +204,7 @@ class BackwardOfHeads {
                    static_cast<int>(F()), dots_.data());
       if constexpr (std::is_same_v<T, bf16>) {
         launch_correct_rows(call_.stream(), near_, plan_.query_tiles, delta_.data(), dots_.data());
+        // dphi_q was computed with the rounded delta; gamma needs its dots only, which are corrected already.
         if (needs_.q || needs_.query_map || sinks_.query_features.gradient) sum_dphi_q();
       }
       if (needs_.factors) {

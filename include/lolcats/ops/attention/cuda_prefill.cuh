@@ -46,6 +46,7 @@ class Prefill {
     if (!fresh_) pack(segments);
     if (!attend_fused(y)) attend(segments, y);
     store(segments);
+    // New slots share the arrays that were large enough; the others go with the old slots.  step() moves these two on.
     for (std::size_t n = 0; n < after_.size(); ++n) {
       after_[n].length = slots_[n]->length;
       after_[n].first = slots_[n]->first;
@@ -82,6 +83,7 @@ class Prefill {
       const Extent& e = (*problem_.sequences)[static_cast<Index>(n)];
       const Slot& slot = *slots_[n];
       const Index kept = slot.length - slot.first;
+      // Keys of a segment: sinks, cached keys, kept keys, new keys; queries begin behind `offset` of them.
       Segment s;
       s.q_row = static_cast<int>(e.row);
       s.k_row = fresh_ ? s.q_row : packed_rows;
@@ -123,6 +125,7 @@ class Prefill {
   /// Where kept rows are, and where they will be.
   void upload_rings() {
     std::vector<Ring<T>> before, after;
+    // The key at position p of a sequence is in row p % capacity; rows below `from` are not kept.
     const auto ring = [](Array<B>& x, T* sink_rows, Index position, Index from) {
       const Index held = x ? x.shape()[0] : 0;
       return Ring<T>{.rows = x.data(),
@@ -210,6 +213,7 @@ class Prefill {
       std::vector<hopper::Resumed> resumed;
       for (std::size_t n = 0; n < plan_.segments.size(); ++n) {
         const Segment& s = plan_.segments[n];
+        // Fused kernels derive windows from places in the segment, which must give the near keys that positions give.
         if (!hopper::sees_the_same(p_.window, slots_[n]->first - s.apart, s.offset, s.keys)) return false;
         extents.push_back({s.k_row, s.keys, 0});
         resumed.push_back({.query_row = s.q_row - s.offset,
@@ -231,7 +235,7 @@ class Prefill {
   /// The same by the general ones.
   void attend(const Segments& segments, View<T> y) {
     const Index F = call_.features(), D = p_.heads.size;
-    std::vector<float*> pointers;
+    std::vector<float*> pointers;  // S of every slot, then z of every slot
     for (Slot& s : after_) pointers.push_back(s.sums.data());
     for (Slot& s : after_) pointers.push_back(s.normalizer.data());
     backend_.upload(pointers.data(), slot_pointers_.data(), static_cast<Index>(pointers.size()));

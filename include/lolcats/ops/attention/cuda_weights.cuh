@@ -44,6 +44,7 @@ __device__ __forceinline__ void weight_block(float* weights, float* a, float* b,
   const int first_begin = f.begins[q_row], last_begin = f.begins[q_row + count - 1];
   const bool some_near = f.near && (first_begin < block + keys || block < f.sinks || f.cached);
   const bool some_far = p.phi_q && block < last_begin;
+  // With a cache, key c of the block stays near for the queries before until[c * heads].
   const int* const until = f.cached.of(static_cast<std::int64_t>(s.k_row) + block, f.heads.key_head(head));
   if (some_near) {
     row_products<T>(weights, a, b, f.queries(f.q, head, q_row), 0, count, f.keys(f.k, f.heads.key_head(head), s.k_row),
@@ -52,6 +53,7 @@ __device__ __forceinline__ void weight_block(float* weights, float* a, float* b,
   if (some_far)
     row_products<T>(far, a, b, p.query_features(q_row, head), 0, count, p.key_features(s.k_row, head), block, keys);
   __syncthreads();
+  // Of this thread's row, as columns of the block: near keys from lo, none from hi on, sinks before `sinks`.
   int lo = 0, hi = 0, sinks = 0;
   double here = 0;
   float largest = 0, inverse = 0;
@@ -66,6 +68,7 @@ __device__ __forceinline__ void weight_block(float* weights, float* a, float* b,
   }
   const float gamma = gamma_of(f.window_factors, h), beta = f.affine ? 1.0F - gamma : 1.0F;
   const float scale = rsqrtf(static_cast<float>(f.heads.size));
+  // far: beta phi_q . phi_k e^(G_n - G_j) / den; near: gamma e^(q . k / sqrt(D) - max) / den, with max and den of the forward pass.
   for_row([&](int c) {
     float& at = weights[row * tile_stride + c];
     if (c >= hi) {
@@ -90,6 +93,7 @@ __global__ void __launch_bounds__(tile_threads) tile_weights(WeightInputs<T> p, 
   float* weights = far + tile_floats;
   const Segment s = p.forward.segments[segment];
   const int head = static_cast<int>(blockIdx.y), count = min(tile, s.queries - first);
+  // `all` keys are not in the future of the tile's last query: the matrix of a tile is (count, all), packed.
   const int all = s.offset + first + count, block = static_cast<int>(blockIdx.x) * tile, keys = min(tile, all - block);
   weight_block(weights, a, b, far, p, s, head, first, count, block, keys);
   for (int i = static_cast<int>(threadIdx.x); i < count * tile; i += tile_threads) {
@@ -109,11 +113,11 @@ __global__ void __launch_bounds__(tile_threads) largest_weights(WeightInputs<T> 
   const Segment s = p.forward.segments.find(static_cast<int>(blockIdx.x), &Segment::key_tile);
   const int head = static_cast<int>(blockIdx.y), column = static_cast<int>(threadIdx.x);
   const int block = (static_cast<int>(blockIdx.x) - s.key_tile) * tile, keys = min(tile, s.keys - block);
-  float most = 0;
+  float most = 0;  // of this thread's column; a block meets all queries from its own keys on, so nothing is added up elsewhere
   for (int first = block; first < s.queries; first += tile) {
     const int count = min(tile, s.queries - first);
     const int* const begin = begins + s.q_row + first;
-    if (begin[count - 1] <= block) continue;
+    if (begin[count - 1] <= block) continue;  // begins never decrease: the last query's decides for the tile
     weight_block(weights, a, b, far, p, s, head, first, count, block, keys);
     for (int r = 0; column < keys && r < count; ++r) {
       if (block + column < begin[r]) most = fmaxf(most, weights[r * tile_stride + column]);
@@ -146,6 +150,7 @@ class WeightPass {
     running_ = space_.template add<double>(rows * call_.gate_sums());
     space_.allocate();
     const Shape shape{rows, H};
+    // A forward pass for its row statistics alone: no y is written.
     general::forward<Map, M>(
         backend, p, View<T>{},
         AttentionStatistics<B>{{largest_.data(), shape}, {inverse_.data(), shape}, {largest_at_.data(), shape}});
@@ -204,7 +209,7 @@ struct AttentionWeightsKernel<Cuda<T>, Map, W, M> {
     if (p.sequences->count() == 0) return;
     const general::WeightPass<T, Map, W, M> pass(backend, p);
     const Index H = p.heads.queries;
-    const Index most = H * general::tile * p.sequences->longest();
+    const Index most = H * general::tile * p.sequences->longest();  // a tile of queries at a time: O(N), not O(N^2) of memory
     cuda::Scratch<float> device(most, backend.stream());
     std::vector<float> host(static_cast<std::size_t>(most));
     for (Index n = 0; n < p.sequences->count(); ++n) {

@@ -19,8 +19,8 @@ struct AttentionKernel<Cpu<T>, Map, W, M> {
     backend.zero(y.data, y.size());  // rows outside every sequence
     for_groups(p, [&](Index n, Index g) {
       const Extent& e = (*p.sequences)[n];
-      Columns key_phi;
-      const eigen::CachePlan plan = eigen::sequence_cache<Map, M>(p, e, g);
+      Columns key_phi;  // (far keys, F), computed once where the group's query heads share a key map
+      const eigen::CachePlan plan = eigen::sequence_cache<Map, M>(p, e, g);  // one for the query heads of the group
       for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {
         const auto head = eigen::sequence_head<Map, M>(p, e, h, plan);
         if (h == g * p.heads.group() || !shares_key_features(p)) key_phi = eigen::all_features(head.key_features.get(), head.far_v.rows());
@@ -53,11 +53,12 @@ struct AttentionKernel<Cpu<T>, Map, W, M> {
         const auto head = eigen::sequence_head<Map, M>(p, e, h, plan);
         eigen::HeadGradients<T> to;
         to.q = head_data(sinks.q.gradient, p.heads.size, h, e);
-        to.k = head_data(sinks.k.gradient, p.heads.size, g, e);
+        to.k = head_data(sinks.k.gradient, p.heads.size, g, e);  // added to by all query heads of the group, in turn
         to.v = head_data(sinks.v.gradient, p.heads.size, g, e);
         if constexpr (std::is_same_v<Map, GivenFeatures>) {
           const Index features = head.query_features->count();
           to.query_features.x = head_data(sinks.query_features.gradient, features, h, e);
+          // Given features of keys stand for a query head or for its group; their width tells.
           const Index key_head = sinks.key_features.gradient.cols() == p.heads.queries * features ? h : g;
           to.key_features.x = head_data(sinks.key_features.gradient, features, key_head, e);
         } else if constexpr (!std::is_same_v<Map, NoMap>) {
@@ -66,7 +67,7 @@ struct AttentionKernel<Cpu<T>, Map, W, M> {
           to.key_features = {to.k, key_map.at(n, key_head), key_bias.at(n, key_head)};
         }
         to.window_factor = factors.at(n, h);
-        std::vector<double> decay;
+        std::vector<double> decay;  // dG of every token, in double: a sum over all later tokens follows
         if (decays<M> && (w.gate_bias.trained() || sinks.gate.gradient)) {
           decay.assign(static_cast<std::size_t>(e.length), 0.0);
           to.decay = &decay;
@@ -87,7 +88,7 @@ struct AttentionKernel<Cpu<T>, Map, W, M> {
   static void pull_gate(const Problem& p, const Extent& e, Index s, const std::vector<double>& decay, const Sink<T>& gate,
                         T* bias) {
     using Gate = typename M::Gate;
-    double sum = 0, bias_sum = 0;
+    double sum = 0, bias_sum = 0;  // G_n = sum over j <= n of log a_j, so d log a_j = sum over n >= j of dG_n
     for (Index i = e.length; i-- > 0;) {
       sum += decay[static_cast<std::size_t>(i)];
       const double dz = sum * Gate::slope(eigen::gate_input<Gate>(p, e.row + i, s));

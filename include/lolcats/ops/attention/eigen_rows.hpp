@@ -30,7 +30,7 @@ struct RowTile {
   friend RowTile operator-(const RowTile& a, const PerRow<T>& b) { return {a.values.colwise() - b.values}; }
   friend RowTile operator*(const RowTile& a, const PerRow<T>& b) { return {a.values.colwise() * b.values}; }
   friend RowTile operator/(const RowTile& a, const PerRow<T>& b) {
-    return {a.values.colwise() * b.values.inverse().eval()};
+    return {a.values.colwise() * b.values.inverse().eval()};  // one division per row, not per entry
   }
 
   friend RowTile operator+(const RowTile& a, double c) { return {a.values + static_cast<T>(c)}; }

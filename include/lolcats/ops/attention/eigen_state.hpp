@@ -25,8 +25,9 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
       if constexpr (counts_attention<M>) receive(p, n, g, slot);
       const Beside beside = rows_beside(p, n, g, slot);
       for (Index h = g * heads.group(); h < (g + 1) * heads.group(); ++h) read(p, n, h, slot, beside, y);
-      if constexpr (caches<M>) store_cache(slot, beside, g);
+      if constexpr (caches<M>) store_cache(slot, beside, g);  // behind all readers of the old one
     });
+    // Keys before the next query's window are given up: their rows stay in the buffer until it moves.
     for (Index n = 0; n < sequences; ++n) {
       Slot& slot = *slots[static_cast<std::size_t>(n)];
       slot.length += (*p.sequences)[n].length;
@@ -55,7 +56,7 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     const bool move = slot.begin + needed > capacity || capacity > 8 * needed;
     const auto extend = [&](Tensor<T>& buffer, View<const T> x, Index heads) {
       const Index size = x.cols() / heads, before = capacity * size;
-      Tensor<T> target = move && resize ? Tensor<T>(Shape{heads, 2 * needed, size}) : buffer;
+      Tensor<T> target = move && resize ? Tensor<T>(Shape{heads, 2 * needed, size}) : buffer;  // (heads, capacity, size)
       const Index after = target.shape()[1] * size;
       for (Index g = 0; g < heads; ++g) {
         T* const to = target.data() + g * after;
@@ -100,7 +101,7 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     if constexpr (caches<M>) {
       if (slot.cache_begins.empty()) append_cache(p, slot);
     }
-    if (far && !slot.sums) {
+    if (far && !slot.sums) {  // S (states, F, D) and z (states, F) of the keys that have left the window
       const Index features = given ? count_given(p) : count(p.weights.query_map);
       slot.sums = Tensor<T>(Shape{states(p, features), features, p.heads.size});
       slot.normalizer = Tensor<T>(Shape{states(p, features), features});
@@ -141,6 +142,7 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     const T* logs = slot.decays.data() + s * slot.decays.shape()[1] + slot.begin;
     std::vector<double> sums(static_cast<std::size_t>(keys));
     double sum = 0;
+    // Forwards from there for new tokens, whose G is at most 0, and backwards for kept keys, whose G is at least 0.
     for (Index j = kept; j < keys; ++j) sums[static_cast<std::size_t>(j)] = sum += static_cast<double>(logs[j]);
     sum = 0;
     for (Index j = kept; j-- > 0;) {
@@ -201,6 +203,7 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
     std::vector<Index> leaves;  // when the keys that leave do so
     if constexpr (caches<M>) {
       cached = std::min(slot.places(g), std::max<Index>(0, slot.first - sinks));
+      // Key j leaves when a query at `at` is the first whose window begins behind it.
       for (Index at = slot.length, j = std::max(slot.first, sinks); at <= end; ++at) {
         for (; j < std::min(p.window.begin(at), end); ++j) leaves.push_back(at);
       }
@@ -226,7 +229,9 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
       }
       const std::vector<double> fresh = scores_of(p, g, slot, beside, cached, leaves);
       beside.scores.insert(beside.scores.end(), fresh.begin(), fresh.end());
+      // Cached keys compete again with those that leave now, by their scores; who loses is folded into S and z.
       beside.plan = eigen::plan_cache(beside.scores, cached, leaves, slot.places(g), slot.length, end);
+      // The plan counts from the first cached key, rows of k from the first sink.
       for (auto* rows : {&beside.plan.far, &beside.plan.left}) {
         for (Index& row : *rows) row += beside.sinks;
       }
@@ -262,7 +267,7 @@ struct AttentionStateKernel<Cpu<T>, Map, W, M> {
         scores.push_back(counts_attention<M> ? eigen::mean_received(score, first + i, leaves[static_cast<std::size_t>(i)]) : score);
       }
     } else if constexpr (FeatureMap<Map>) {
-      eigen::RecallInputs<T> x;
+      eigen::RecallInputs<T> x;  // how badly S and z of each head recall the value of a key
       x.v = beside.v.bottomRows(cached + leaving);
       const eigen::RowMatrix<T> k = beside.k.bottomRows(cached + leaving);
       for (Index h = g * p.heads.group(); h < (g + 1) * p.heads.group(); ++h) {

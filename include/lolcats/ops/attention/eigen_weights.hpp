@@ -25,7 +25,8 @@ void tile_weights(Kind kind, const Head<T>& head, const Columns<T>& key_phi, Ind
     const Index far_end = std::min(head.far_end(last - 1), key_phi.rows());
     RowMatrix<T> weights = RowMatrix<T>::Zero(tile, far_end);
     add_product(weights, phi, key_phi.topRows(far_end).transpose(), head.beta);
-    if (!head.decay.empty()) decay_pairs(head, first, tile, 0, far_end, weights);
+    if (!head.decay.empty()) decay_pairs(head, first, tile, 0, far_end, weights);  // times e^(G_n - G_j)
+    // A row ends where its query's own window begins; with a cache, far keys are a list and go back to their columns.
     for (Index i = 0; i < tile; ++i) {
       for (Index j = head.far_begin(); j < std::min(far_end, head.far_end(first + i)); ++j) {
         p(i, head.far.empty() ? j : head.far[static_cast<std::size_t>(j)]) = weights(i, j);
@@ -57,6 +58,7 @@ void tile_weights(Kind kind, const Head<T>& head, const Columns<T>& key_phi, Ind
       for_near([&](Index, T score) { largest = std::max(largest, score); });
       for_near([&](Index j, T score) { p(i, j) = head.gamma * std::exp(score - largest); });
     }
+    // The largest near weight is gamma, so only a denominator of far keys alone needs a floor.
     inverse(i) = T(1) / (p.row(i).sum() + (near ? T(0) : static_cast<T>(linear_epsilon)));
   }
 }

@@ -1,4 +1,4 @@
-// Sums and scalar multiples on CUDA.
+// Arithmetic of elements on CUDA.
 #pragma once
 
 #include <lolcats/backend/cuda.cuh>
@@ -17,6 +17,12 @@ Output<T> output(const Sink<T>& sink) {
 
 struct AddElements {
   __device__ void operator()(Index, const float* x, float* y) const { y[0] = x[0] + x[1]; }
+};
+struct MultiplyElements {
+  __device__ void operator()(Index, const float* x, float* y) const { y[0] = x[0] * x[1]; }
+};
+struct ExpElements {
+  __device__ void operator()(Index, const float* x, float* y) const { y[0] = expf(x[0]); }
 };
 struct ScaleElements {
   float factor;
@@ -44,6 +50,18 @@ struct ElementwiseKernel<Cuda<T>> {
   }
 
   template <class U>
+  static void multiply(const B& backend, View<const U> a, View<const U> b, Sink<U> y) {
+    cuda::transform("multiply", backend.stream(), a.size(), cuda::Inputs<U, 2>{{a.data, b.data}},
+                    cuda::Outputs<U, 1>{{cuda::output(y)}}, cuda::MultiplyElements{});
+  }
+
+  template <class U>
+  static void exp(const B& backend, View<const U> x, View<U> y) {
+    cuda::transform("exp", backend.stream(), x.size(), cuda::Inputs<U, 1>{{x.data}}, cuda::Outputs<U, 1>{{{y.data, false}}},
+                    cuda::ExpElements{});
+  }
+
+  template <class U>
   static void accumulate(const B& backend, View<const U> x, double factor, Sink<U> y) {
     cuda::transform("accumulate", backend.stream(), x.size(), cuda::Inputs<U, 1>{{x.data}},
                     cuda::Outputs<U, 1>{{cuda::output(y)}}, cuda::ScaleElements{static_cast<float>(factor)});
@@ -59,7 +77,6 @@ struct ElementwiseKernel<Cuda<T>> {
     cuda::transform("fill", backend.stream(), x.gradient.size(), cuda::Inputs<U, 0>{},
                     cuda::Outputs<U, 1>{{cuda::output(x)}}, cuda::FillElements{value.data, static_cast<float>(factor)});
   }
-
 };
 
 }  // namespace lolcats

@@ -1,9 +1,10 @@
-// Sums and scalar multiples on the CPU.
+// Arithmetic of elements on the CPU.
 #pragma once
 
 #include <lolcats/backend/cpu.hpp>
 #include <lolcats/ops/elementwise/elementwise.hpp>
 
+#include <algorithm>
 #include <vector>
 
 namespace lolcats {
@@ -30,6 +31,15 @@ void put(Destination&& destination, const Expression& expression, bool add) {
   }
 }
 
+/// f(m, first, last) for each row m of a matrix and its elements, in parallel.
+template <class T, class F>
+void for_rows(View<T> x, F&& f) {
+  const Index cols = x.cols();
+  parallel_ranges(x.rows(), std::max<Index>(1, element_grain / std::max<Index>(1, cols)), [&](Index begin, Index end) {
+    for (Index m = begin; m < end; ++m) f(m, m * cols, (m + 1) * cols);
+  });
+}
+
 /// The sum of f(first, last) over blocks that cover [0, count), added in double and in order: the same on any number
 /// of threads.  Blocks are short, so that a sum of floats inside one loses little.
 template <class F>
@@ -53,6 +63,18 @@ struct ElementwiseKernel<Cpu<T>> {
   static void add(const Cpu<T>&, View<const T> a, View<const T> b, View<T> y) {
     parallel_ranges(y.size(), eigen::element_grain, [&](Index first, Index last) {
       eigen::elements(y, first, last) = eigen::elements(a, first, last) + eigen::elements(b, first, last);
+    });
+  }
+
+  static void multiply(const Cpu<T>&, View<const T> a, View<const T> b, Sink<T> y) {
+    parallel_ranges(a.size(), eigen::element_grain, [&](Index first, Index last) {
+      eigen::put(eigen::elements(y.gradient, first, last), eigen::elements(a, first, last) * eigen::elements(b, first, last), y.add);
+    });
+  }
+
+  static void exp(const Cpu<T>&, View<const T> x, View<T> y) {
+    parallel_ranges(x.size(), eigen::element_grain, [&](Index first, Index last) {
+      eigen::elements(y, first, last) = eigen::elements(x, first, last).exp();
     });
   }
 

@@ -1,6 +1,7 @@
-// Sums and scalar multiples as plain loops in double: what every backend must reproduce.
+// Arithmetic of elements as plain loops in double: what every backend must reproduce.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <vector>
 
@@ -10,6 +11,20 @@ namespace lolcats::naive {
 inline std::vector<double> add(const std::vector<double>& a, const std::vector<double>& b) {
   std::vector<double> y(a.size());
   for (std::size_t i = 0; i < a.size(); ++i) y[i] = a[i] + b[i];
+  return y;
+}
+
+/// a * b.
+inline std::vector<double> multiply(const std::vector<double>& a, const std::vector<double>& b) {
+  std::vector<double> y(a.size());
+  for (std::size_t i = 0; i < a.size(); ++i) y[i] = a[i] * b[i];
+  return y;
+}
+
+/// e^x.
+inline std::vector<double> exp(const std::vector<double>& x) {
+  std::vector<double> y(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) y[i] = std::exp(x[i]);
   return y;
 }
 

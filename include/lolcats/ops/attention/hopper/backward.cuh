@@ -58,12 +58,12 @@ class BackwardPass {
     const bool key_maps = w.key_map.trained() || w.key_bias.trained();
     const bool maps = key_maps || w.query_map.trained() || w.query_bias.trained() || w.window_factors.trained();
     const bool keys = sinks_.k.gradient || sinks_.v.gradient;
-    launch_walk<Side::keys, Map, D>(a_, stream_);
+    launch_walk<Side::keys, Map, D>(a_, stream_);  // S and z before each tile, for all that queries want
     if (keys || sinks_.q.gradient) pull_queries();
     if (maps) pull_maps<Side::queries>(w.query_map, w.query_bias);
     if (W::has_near && w.window_factors.trained()) pull_factors();
     if (keys || key_maps) {
-      launch_walk<Side::queries, Map, D>(a_, stream_);
+      launch_walk<Side::queries, Map, D>(a_, stream_);  // R and r behind each tile, in the same memory
       if (keys) pull_keys();
       if (key_maps) pull_maps<Side::keys>(w.key_map, w.key_bias);
     }

@@ -85,7 +85,7 @@ __device__ __forceinline__ void pull_keys(const TileArguments<W>& a, KeysShared<
         pin(z.x);
         release(shared.weight_empty);
         add_bias<Map>(z, a.key_bias, a.key_map_head(head));
-        pack_features<Map>(z, phi);
+        pack_features<Map>(z, phi);  // dv += R^T phi: R of the tiles behind, then the mixed tiles' own pairs
         drop_sinks<W>(phi, tile, warp);
 #pragma unroll 1
         for (int part = 0; part < partners.state_parts(); ++part) {
@@ -125,6 +125,7 @@ __device__ __forceinline__ void pull_keys(const TileArguments<W>& a, KeysShared<
           release_pair();
         }
       } else {
+        // dphi = R v - r, and dz = pullback(z, dphi) goes through the map only once, at the end.
         constexpr bool early = f == 64;                           // there are registers for z beside dphi and scores
         auto dphi = Fragment<F>::from([](int) { return 0.0F; });  // (64, F)
         if (early) project();
@@ -146,7 +147,7 @@ __device__ __forceinline__ void pull_keys(const TileArguments<W>& a, KeysShared<
 #pragma unroll 1
         for (int t = partners.mixed_begin; t < partners.mixed_end; ++t) {
           const std::byte* const features = wait_for_pair(t, true);
-          Fragment<tile_rows> g;  // (64, 64)
+          Fragment<tile_rows> g;  // (64, 64), keys by queries: v . dy - delta where far, else 0; 1 / den is in phi_q
           wgmma_fence();
           issue_product<D>(g, inputs.v, features + Sizes::phi_bytes, false);
           wgmma_commit();

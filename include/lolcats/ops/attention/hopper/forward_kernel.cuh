@@ -16,7 +16,7 @@ __device__ __forceinline__ void producer_role(ForwardMemory<S>& memory, const Te
   if (lane_id() != 0) return;
   const int warp = static_cast<int>(threadIdx.x / 32) % warps;
   const int g = h / p.group;
-  const int first = ::max(walk.begin - S::lag, 0);
+  const int first = ::max(walk.begin - S::lag, 0);  // the tile before the chunk, where windows reach into it
   if (warp == 0) {
     memory.weights_full.arrive_expecting(2 * decltype(memory.query_map)::bytes);
     memory.key_map.load(maps.key_map, p.key_map_head(h) * S::D, 0, memory.weights_full);
@@ -98,7 +98,7 @@ __global__ __launch_bounds__(forward_threads,
     producer_role<S>(memory, maps, p, walk, h);
   } else if (warpgroup == 2) {
     grow_registers<state_registers>();
-    const float* initial = nullptr;
+    const float* initial = nullptr;  // S and z of the chunks before, or of a slot
     if (!walk.first || p.resumed) initial = p.record(walk.chunk, walk.sequence, h, S::state_floats);
     state_role<S>(memory, walk, initial);
   } else {
