@@ -1,5 +1,6 @@
-// A study of one's own: a new feature map and a new window against Hedgehog, each one type more in a list.
+// A study of one's own: a new feature map and a new window against Hedgehog, each one type more in a list; on the GPU, too.
 #include "support/corpus.hpp"
+#include "support/device.hpp"
 #include "support/program.hpp"
 
 #include <lolcats/lolcats.hpp>
@@ -22,7 +23,7 @@ struct Stepped {  // the latest 32 keys and more, moving on in steps of 8
 int main() {
   return examples::run_program("own_study", [] {
     using namespace examples;
-    auto teacher = load_llama<Cpu<float>>(built_in_teacher());
+    auto teacher = load_llama<Device>(built_in_teacher());
     const SyntheticText text = synthetic_text({.length = 256}, 32, 16);
     Procedure procedure;
     procedure.transfer.learning_rate = 0.1;

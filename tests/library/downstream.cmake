@@ -1,7 +1,8 @@
 # cmake -DWAY=installed|subdirectory -DSOURCE= -DBUILD= -DWORK= -DCOMPILER= -DGENERATOR= -DPREFIX_PATH= -DOPTIMIZATION=
 #       -DLAUNCHER= -P downstream.cmake
 #
-# Builds and runs tests/downstream, a project of its own, against an installed copy or with lolcats as a subdirectory.
+# Builds and runs tests/downstream, a project of its own, against an installed copy or with lolcats as a subdirectory, which
+# FetchContent adds.
 cmake_minimum_required(VERSION 3.25)
 
 file(REMOVE_RECURSE "${WORK}")

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace lolcats {
@@ -22,16 +23,16 @@ namespace lolcats {
 /// The file is untrusted and checked in full when it is opened: counts, lengths, types, keys and names that appear
 /// twice, and that each tensor lies aligned inside of the file and overlaps no other.  Nothing is allocated that the
 /// file's own size does not justify.  Arrays of arrays are refused.  Tensors of types that are not decoded here may lie
-/// in the file; reading one is the error.  Shapes are row-major, so GGUF's dimensions in reverse.
+/// in the file; reading one is the error.  Tensors have GGUF's names; shapes are row-major, so its dimensions in reverse.
 /// Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 /// Errors: FileError, FormatError naming file and key or tensor, got and expected.
-class Gguf {
+class Gguf : public StoredTensors {
  public:
   explicit Gguf(const std::filesystem::path& path) : Gguf(std::make_shared<const MappedFile>(path)) {}
 
   /// Reads from memory, which `owner` keeps alive (without an owner: the caller).  `name` stands in messages.
   Gguf(std::span<const std::byte> bytes, std::string name, std::shared_ptr<const void> owner = nullptr)
-      : name_(std::move(name)), owner_(std::move(owner)), file_(bytes) {
+      : StoredTensors(std::move(name), std::move(owner)), file_(bytes) {
     parse();
   }
 
@@ -40,9 +41,6 @@ class Gguf {
     return bytes.size() >= 4 && std::memcmp(bytes.data(), "GGUF", 4) == 0;
   }
 
-  /// The file as messages name it.
-  const std::string& name() const { return name_; }
-  const std::shared_ptr<const void>& owner() const { return owner_; }
   Index version() const { return version_; }
 
   bool has(std::string_view key) const { return values_.contains(key); }
@@ -113,25 +111,6 @@ class Gguf {
   bool boolean(std::string_view key, bool absent) const { return has(key) ? boolean(key) : absent; }
   std::string text(std::string_view key, std::string absent) const { return has(key) ? text(key) : absent; }
 
-  /// All tensors under GGUF's names, in ascending order.
-  const std::map<std::string, TensorInfo, std::less<>>& tensors() const { return tensors_; }
-  bool contains(std::string_view name) const { return tensors_.contains(name); }
-  /// Errors: FormatError if there is no such tensor.
-  const TensorInfo& info(std::string_view name) const {
-    const auto found = tensors_.find(name);
-    require<FormatError>(found != tensors_.end(), "{}: tensor '{}' is missing", name_, name);
-    return found->second;
-  }
-  /// The tensor as T; see `load_stored` for what converts and what is borrowed.
-  template <class T>
-  Tensor<T> read(std::string_view name) const {
-    return load_stored<T>(info(name), name_, owner_);
-  }
-  template <class T>
-  Tensor<T> read(std::string_view name, const Shape& shape) const {
-    return load_stored<T>(info(name), name_, owner_, shape);
-  }
-
  private:
   struct Value {
     GgufType type = GgufType::U8;  // of an array: of its elements
@@ -155,36 +134,35 @@ class Gguf {
   }
   static bool is_number(GgufType type) { return is_integer(type) || type == GgufType::F32 || type == GgufType::F64; }
 
-  Index load_integer(std::string_view key, GgufType type, const std::byte* from) const {
+  /// f(value) with the number at `from`, in its own type.
+  template <class F>
+  static auto with_number(GgufType type, const std::byte* from, F&& f) {
     switch (type) {
-      case GgufType::U8: return load<std::uint8_t>(from);
-      case GgufType::I8: return load<std::int8_t>(from);
-      case GgufType::U16: return load<std::uint16_t>(from);
-      case GgufType::I16: return load<std::int16_t>(from);
-      case GgufType::U32: return load<std::uint32_t>(from);
-      case GgufType::I32: return load<std::int32_t>(from);
-      case GgufType::I64: return load<std::int64_t>(from);
-      default: break;
+      case GgufType::U8: return f(load<std::uint8_t>(from));
+      case GgufType::I8: return f(load<std::int8_t>(from));
+      case GgufType::U16: return f(load<std::uint16_t>(from));
+      case GgufType::I16: return f(load<std::int16_t>(from));
+      case GgufType::U32: return f(load<std::uint32_t>(from));
+      case GgufType::I32: return f(load<std::int32_t>(from));
+      case GgufType::I64: return f(load<std::int64_t>(from));
+      case GgufType::U64: return f(load<std::uint64_t>(from));
+      case GgufType::F32: return f(load<float>(from));
+      default: return f(load<double>(from));
     }
-    const auto value = load<std::uint64_t>(from);
-    require<FormatError>(value <= std::uint64_t{INT64_MAX}, "{}: key '{}' holds {}, expected at most 2^63 - 1", name_,
-                         shown(key), value);
-    return static_cast<Index>(value);
+  }
+
+  Index load_integer(std::string_view key, GgufType type, const std::byte* from) const {
+    return with_number(type, from, [&](auto value) {
+      if constexpr (std::is_same_v<decltype(value), std::uint64_t>) {
+        require<FormatError>(value <= std::uint64_t{INT64_MAX}, "{}: key '{}' holds {}, expected at most 2^63 - 1", name_,
+                             shown(key), value);
+      }
+      return static_cast<Index>(value);
+    });
   }
 
   static double load_number(GgufType type, const std::byte* from) {
-    switch (type) {
-      case GgufType::U8: return load<std::uint8_t>(from);
-      case GgufType::I8: return load<std::int8_t>(from);
-      case GgufType::U16: return load<std::uint16_t>(from);
-      case GgufType::I16: return load<std::int16_t>(from);
-      case GgufType::U32: return load<std::uint32_t>(from);
-      case GgufType::I32: return load<std::int32_t>(from);
-      case GgufType::I64: return static_cast<double>(load<std::int64_t>(from));
-      case GgufType::U64: return static_cast<double>(load<std::uint64_t>(from));
-      case GgufType::F32: return static_cast<double>(load<float>(from));
-      default: return load<double>(from);
-    }
+    return with_number(type, from, [](auto value) { return static_cast<double>(value); });
   }
 
   std::string describe(const Value& value) const {
@@ -373,13 +351,10 @@ class Gguf {
     return static_cast<std::uint64_t>(bytes);
   }
 
-  std::string name_;
-  std::shared_ptr<const void> owner_;
   std::span<const std::byte> file_;
   std::size_t position_ = 0;
   Index version_ = 0;
   std::map<std::string, Value, std::less<>> values_;
-  std::map<std::string, TensorInfo, std::less<>> tensors_;
 };
 
 }  // namespace lolcats

@@ -21,7 +21,7 @@ namespace lolcats {
 /// the tensors cover the data exactly, without overlaps or holes.  What a tensor's dtype can be read as is checked when
 /// it is read.
 /// Format: https://github.com/huggingface/safetensors#format.  Errors: FileError, FormatError.
-class Safetensors {
+class Safetensors : public StoredTensors {
  public:
   /// The limit of the format's reference implementation.
   static constexpr std::uint64_t longest_header = 100'000'000;
@@ -30,40 +30,16 @@ class Safetensors {
 
   /// Reads from memory, which `owner` keeps alive (without an owner: the caller).  `name` stands in messages.
   Safetensors(std::span<const std::byte> bytes, std::string name, std::shared_ptr<const void> owner = nullptr)
-      : name_(std::move(name)), owner_(std::move(owner)) {
+      : StoredTensors(std::move(name), std::move(owner)) {
     parse(bytes);
   }
 
-  /// The file as messages name it.
-  const std::string& name() const { return name_; }
-  const std::shared_ptr<const void>& owner() const { return owner_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
-  /// All tensors, by name in ascending order.
-  const std::map<std::string, TensorInfo, std::less<>>& tensors() const { return tensors_; }
   std::vector<std::string> names() const {
     std::vector<std::string> list;
     for (const auto& [name, info] : tensors_) list.push_back(name);
     return list;
-  }
-  bool contains(std::string_view name) const { return tensors_.contains(name); }
-
-  /// Errors: FormatError if there is no such tensor.
-  const TensorInfo& info(std::string_view name) const {
-    const auto found = tensors_.find(name);
-    require<FormatError>(found != tensors_.end(), "{}: tensor '{}' is missing", name_, name);
-    return found->second;
-  }
-
-  /// The tensor as T; see `load_stored` for what converts and what is borrowed.
-  template <class T>
-  Tensor<T> read(std::string_view name) const {
-    return load_stored<T>(info(name), name_, owner_);
-  }
-  /// The same, with the shape it must have.
-  template <class T>
-  Tensor<T> read(std::string_view name, const Shape& shape) const {
-    return load_stored<T>(info(name), name_, owner_, shape);
   }
 
  private:
@@ -186,9 +162,6 @@ class Safetensors {
                          covered, data.size());
   }
 
-  std::string name_;
-  std::shared_ptr<const void> owner_;
-  std::map<std::string, TensorInfo, std::less<>> tensors_;
   std::map<std::string, std::string> metadata_;
 };
 

@@ -9,11 +9,15 @@
 
 #include <bit>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace lolcats {
@@ -209,5 +213,39 @@ Tensor<T> load_stored(const TensorInfo& info, const std::string& file, const std
                       to_string(info.shape), to_string(want));
   return load_stored<T>(info, file, owner);
 }
+
+/// The tensors of one file by name, in ascending order, and what keeps their bytes alive; a copy shares these.
+class StoredTensors {
+ public:
+  /// The file as messages name it.
+  const std::string& name() const { return name_; }
+  const std::shared_ptr<const void>& owner() const { return owner_; }
+
+  const std::map<std::string, TensorInfo, std::less<>>& tensors() const { return tensors_; }
+  bool contains(std::string_view name) const { return tensors_.contains(name); }
+  /// Errors: FormatError if there is no such tensor.
+  const TensorInfo& info(std::string_view name) const {
+    const auto found = tensors_.find(name);
+    require<FormatError>(found != tensors_.end(), "{}: tensor '{}' is missing", name_, name);
+    return found->second;
+  }
+  /// The tensor as T; see `load_stored` for what converts and what is borrowed.
+  template <class T>
+  Tensor<T> read(std::string_view name) const {
+    return load_stored<T>(info(name), name_, owner_);
+  }
+  /// The same, with the shape it must have.
+  template <class T>
+  Tensor<T> read(std::string_view name, const Shape& shape) const {
+    return load_stored<T>(info(name), name_, owner_, shape);
+  }
+
+ protected:
+  StoredTensors(std::string name, std::shared_ptr<const void> owner) : name_(std::move(name)), owner_(std::move(owner)) {}
+
+  std::string name_;
+  std::shared_ptr<const void> owner_;
+  std::map<std::string, TensorInfo, std::less<>> tensors_;
+};
 
 }  // namespace lolcats
