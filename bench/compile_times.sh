@@ -30,26 +30,30 @@ if [ -z "${1:-}" ]; then
   echo "|---|---:|"
   echo "| \`lolcats::kernels\` | $(( $(measure $cpu -O3 -c "$here/cmake/compiled_kernels.cpp" -o a.o) + $(measure $cpu -c "$here/cmake/compiled.cpp" -o b.o) )) |"
   echo "| precompiled \`cmake/compiled.hpp\` | $precompiling |"
+  if [ -n "$NVCC" ]; then
+    echo "| \`lolcats::cuda_kernels\` | $(measure $gpu -DLOLCATS_COMPILED_KERNELS -c "$here/cmake/compiled.cu" -o k.o) |"
+  fi
   printf '#include <lolcats/core.hpp>\n' >core.cpp
-  echo "| \`lolcats/core.hpp\`, only read | $(measure $cpu -c core.cpp -o c.o) |"
+  echo "| \`lolcats/core.hpp\`, only read | $(measure $cpu -c core.cpp -o c.o), $(measure $cpu -DLOLCATS_COMPILED_KERNELS -c core.cpp -o c.o) with \`lolcats::kernels\` |"
   printf '#include <lolcats/lolcats.hpp>\n' >all.cpp
   echo "| \`lolcats/lolcats.hpp\`, only read | $(measure $cpu -DLOLCATS_WITH_PCRE2 -DLOLCATS_WITH_UTF8PROC -c all.cpp -o d.o) |"
 fi
 echo
-echo "| student, \`Lora<8>\` | headers alone | with \`lolcats::kernels\` | and headers precompiled | CUDA, bf16 |"
-echo "|---|---:|---:|---:|---:|"
+echo "| student, \`Lora<8>\` | headers alone | with \`lolcats::kernels\` | and headers precompiled | CUDA, bf16 | with \`lolcats::cuda_kernels\` |"
+echo "|---|---:|---:|---:|---:|---:|"
 while IFS='|' read -r name attention; do
   case "$name" in *"${1:-}"*) ;; *) continue ;; esac
   student "Cpu<float>" "$attention" "lolcats::Lora<8>" >cpu.cpp
   alone=$(measure $cpu -c cpu.cpp -o e.o)
   kernels=$(measure $cpu -DLOLCATS_COMPILED_KERNELS -c cpu.cpp -o f.o)
   precompiled=$(measure $cpu -DLOLCATS_COMPILED_KERNELS -include compiled.hpp -c cpu.cpp -o g.o)
-  cuda=
+  cuda= cuda_kernels=
   if [ -n "$NVCC" ]; then
     student "Cuda<lolcats::bf16>" "$attention" "lolcats::Lora<8>" >gpu.cu
     cuda=$(measure $gpu -c gpu.cu -o h.o)
+    cuda_kernels=$(measure $gpu -DLOLCATS_COMPILED_KERNELS -DLOLCATS_COMPILED_CUDA_KERNELS -c gpu.cu -o i.o)
   fi
-  echo "| \`$name\` | $alone | $kernels | $precompiled | $cuda |"
+  echo "| \`$name\` | $alone | $kernels | $precompiled | $cuda | $cuda_kernels |"
 done <<'STUDENTS'
 Hybrid<Hedgehog<64>, Terraced<64>>|lolcats::Hybrid<lolcats::Hedgehog<64>, lolcats::Terraced<64>>
 Hybrid<T2R<128>, Sliding<64>>|lolcats::Hybrid<lolcats::T2R<128>, lolcats::Sliding<64>>

@@ -27,3 +27,9 @@ if(LOLCATS_WITH_OPENMP)
     target_compile_options(lolcats_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${flag}>)
   endforeach()
 endif()
+
+# lolcats::cuda_kernels: for .cu units what lolcats::kernels is for .cpp units.  Compiled where it is linked, for bf16 and float.
+add_library(lolcats_cuda_kernels STATIC EXCLUDE_FROM_ALL "${CMAKE_CURRENT_LIST_DIR}/compiled.cu")
+add_library(lolcats::cuda_kernels ALIAS lolcats_cuda_kernels)
+target_link_libraries(lolcats_cuda_kernels PUBLIC lolcats_cuda lolcats_kernels)
+target_compile_definitions(lolcats_cuda_kernels INTERFACE LOLCATS_COMPILED_CUDA_KERNELS)

@@ -16,7 +16,7 @@ set_source_files_properties("${CMAKE_CURRENT_LIST_DIR}/compiled_kernels.cpp" PRO
 # lolcats_students(TARGET HEADER file [CUDA] student...): what takes long to compile about each student, in a unit of its own.
 #
 # `file` declares the students, each by a name without template arguments (mine::Student): Llama with maps and an adapter,
-# whatever the backend; CUDA makes the units *.cu.  The other units of TARGET include <TARGET_students.hpp> and call convert, explain,
+# whatever the backend; CUDA makes the units *.cu, for which TARGET links lolcats::cuda_kernels.  The other units of TARGET include <TARGET_students.hpp> and call convert, explain,
 # transfer_attention, finetune, perplexity and generate as ever: these are compiled there no more.
 set(LOLCATS_CMAKE_DIR "${CMAKE_CURRENT_LIST_DIR}" CACHE INTERNAL "")
 function(lolcats_students target)

@@ -41,11 +41,11 @@ target_link_libraries(lolcats_kernels PUBLIC lolcats_flags)
 add_library(lolcats_programs INTERFACE)
 target_link_libraries(lolcats_programs INTERFACE lolcats_flags lolcats_kernels)
 
-# cmake/compiled.hpp, precompiled, in front of the units of a target.  All targets with the same options share one of
+# cmake/compiled_programs.hpp, precompiled, in front of the units of a target.  All targets with the same options share one of
 # these headers, which belongs to `owner`; a target that is its own owner makes it, and may add headers.
 function(lolcats_precompile target owner)
   if(target STREQUAL owner)
-    target_precompile_headers(${target} PRIVATE "${PROJECT_SOURCE_DIR}/cmake/compiled.hpp" ${ARGN})
+    target_precompile_headers(${target} PRIVATE "${PROJECT_SOURCE_DIR}/cmake/compiled_programs.hpp" ${ARGN})
   else()
     target_precompile_headers(${target} REUSE_FROM ${owner})
   endif()

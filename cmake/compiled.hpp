@@ -1,40 +1,50 @@
-// What lolcats::kernels compiles once for all units of a program: cmake/compiled.cpp.
+// What lolcats::kernels compiles once for all units of a program: cmake/compiled.cpp; and lolcats::cuda_kernels for units of nvcc:
+// cmake/compiled.cu.
 //
-// Units that lolcats_students writes include it.  In our own programs CMake precompiles it and puts it in front of the units
-// of examples and benchmarks and of the tests that build models (lolcats_precompile).  The declarations below then keep a
-// unit from instantiating, again, what does not depend on a student's policies, which is half of what it would have to
-// compile.  The library knows nothing of it.
+// Units that lolcats_students writes include it.  The declarations below keep a unit from instantiating, again, what does not
+// depend on a student's policies, which is most of what it would have to compile.  The library knows nothing of it.
 //
-// Included is what most of these units train with, not the umbrella: a precompiled header saves parsing, but every unit
-// instantiates whatever templates its inline functions use.  Those of readers and tokenizers take five seconds.
+// It includes what they call and no more: a precompiled header saves parsing, but every unit instantiates whatever templates
+// its inline functions use.  Those of JSON, readers and tokenizers take seconds.
 //
 // Listed are function templates, the outermost of what calls what: members that are defined in their class are inline,
 // and would be instantiated in spite of a declaration.
 #pragma once
 
-#include <lolcats/data/dataset.hpp>
-#include <lolcats/eval/perplexity.hpp>
-#include <lolcats/eval/recall.hpp>
-#include <lolcats/generate/generate.hpp>
-#include <lolcats/model/convert.hpp>
-#include <lolcats/model/cpu.hpp>
-#include <lolcats/model/load.hpp>
-#include <lolcats/model/random.hpp>
-#include <lolcats/ops/attention/eigen_weights.hpp>
-#include <lolcats/ops/squared_error/eigen.hpp>
-#include <lolcats/ops/weight_cross_entropy/eigen.hpp>
-#include <lolcats/train/any_schedule.hpp>
-#include <lolcats/train/cpu.hpp>
-#include <lolcats/train/finetune.hpp>
-#include <lolcats/train/pretrain.hpp>
-#include <lolcats/train/resume.hpp>
-#include <lolcats/train/transfer.hpp>
+#include <lolcats/core.hpp>
+#ifdef __CUDACC__
+#include <lolcats/backend/cuda.cuh>
+#include <lolcats/model/cuda.cuh>
+#include <lolcats/ops/attention/cuda_weights.cuh>
+#include <lolcats/ops/squared_error/cuda.cuh>
+#include <lolcats/ops/weight_cross_entropy/cuda.cuh>
+#include <lolcats/train/cuda.cuh>
+#endif
 
 #ifndef LOLCATS_COMPILED
 #define LOLCATS_COMPILED extern template
 #endif
 
 #define LOLCATS_COMPILED_FOR(B)                                                                                        \
+  LOLCATS_COMPILED class Tape<B>;                                                                                      \
+  LOLCATS_COMPILED class Parameter<B>;                                                                                 \
+  LOLCATS_COMPILED class RopeTable<B>;                                                                                 \
+  LOLCATS_COMPILED struct AttentionState<B>;                                                                           \
+  LOLCATS_COMPILED class AttentionLayer<B, Softmax<>>;                                                                 \
+  LOLCATS_COMPILED class Llama<B>;                                                                                     \
+  LOLCATS_COMPILED class detail::ListedParameters<B>;                                                                  \
+  LOLCATS_COMPILED Parameters<B> detail::parameters_of(const detail::ListedParameters<B>&);                            \
+  LOLCATS_COMPILED ConstParameters<B> read_only(const Parameters<B>&);                                                 \
+  LOLCATS_COMPILED void detail::share_parameters(const ConstParameters<B>&, const Parameters<B>&,                      \
+                                                 const std::function<bool(const std::string&)>&);                      \
+  LOLCATS_COMPILED std::size_t detail::state_bytes_of_zeros(                                                           \
+      const LayerSizes&, Index, const B&,                                                                              \
+      const std::function<void(Tape<B>&, const Qkv<B>&, const Sequences&, AttentionState<B>&)>&);                      \
+  LOLCATS_COMPILED detail::LowRank<B> detail::fresh_low_rank(const B&, Index, Index, Index, std::uint64_t,             \
+                                                             std::uint64_t);                                           \
+  LOLCATS_COMPILED Var<B> detail::adapted_linear(Tape<B>&, Var<B>, const Parameter<B>&, const Parameter<B>&,           \
+                                                 const detail::LowRank<B>&, double, double);                           \
+  LOLCATS_COMPILED void detail::merge_low_rank(const B&, detail::LowRank<B>&, Parameter<B>&, double);                  \
   LOLCATS_COMPILED Var<B> add(Tape<B>&, Var<B>, Var<B>);                                                               \
   LOLCATS_COMPILED std::vector<Index> arg_max(Tape<B>&, Var<B>);                                                       \
   LOLCATS_COMPILED Var<B> attention<Softmax<>>(Tape<B>&, Var<B>, Var<B>, Var<B>, const Sequences&, const Heads&,       \
@@ -61,24 +71,29 @@
                                             const std::vector<TrainingPoint>&);                                        \
   LOLCATS_COMPILED void load_training_state(const std::filesystem::path&, const RunIdentity&, const B&, AdamW<B>&,     \
                                             ReduceOnPlateau::State&, EarlyStopping<B>&, std::vector<TrainingPoint>&);  \
-  LOLCATS_COMPILED void save_training_state(const std::filesystem::path&, const RunIdentity&, const B&,                \
-                                            const AdamW<B>&, const AnySchedule::State&, const EarlyStopping<B>&,       \
-                                            const std::vector<TrainingPoint>&);                                        \
-  LOLCATS_COMPILED void load_training_state(const std::filesystem::path&, const RunIdentity&, const B&, AdamW<B>&,     \
-                                            AnySchedule::State&, EarlyStopping<B>&, std::vector<TrainingPoint>&);      \
-  LOLCATS_COMPILED Llama<B> load_llama<Llama<B>>(Checkpoint, std::uint64_t, B);                                        \
-  LOLCATS_COMPILED Perplexity perplexity(Llama<B>&, const DataSet&, Index);                                            \
-  LOLCATS_COMPILED Recall recall_by_distance(Llama<B>&, std::span<const SyntheticDocument>, std::vector<Index>, Index)
+  LOLCATS_COMPILED TransferResult transfer_attention(AnyLlama<B>&, const DataSet&, const DataSet&,                     \
+                                                     const TransferRecipe<>&, const ProgressCallback&);                \
+  LOLCATS_COMPILED TrainingResult finetune(AnyLlama<B>&, const DataSet&, const DataSet&, const FinetuneRecipe<>&,      \
+                                           const ProgressCallback&);                                                   \
+  LOLCATS_COMPILED TrainingResult pretrain(AnyLlama<B>&, const DataSet&, const DataSet&, const PretrainRecipe<>&,      \
+                                           const ProgressCallback&);                                                   \
+  LOLCATS_COMPILED Generation generate(AnyLlama<B>&, const TokenLists&, const GenerationOptions&, const TokenCallback&);\
+  LOLCATS_COMPILED Perplexity perplexity(AnyLlama<B>&, const DataSet&, Index)
 
 namespace lolcats {
 
+#ifndef __CUDACC__
+#ifdef LOLCATS_COMPILED_KERNELS
 LOLCATS_COMPILED_FOR(Cpu<float>);
 LOLCATS_COMPILED_FOR(Cpu<double>);
 
 LOLCATS_COMPILED void check_recipe(const Recipe<ReduceOnPlateau>&);
 LOLCATS_COMPILED RunIdentity run_identity(const Recipe<ReduceOnPlateau>&, Index, const RunIdentity&);
-LOLCATS_COMPILED void check_recipe(const Recipe<AnySchedule>&);
-LOLCATS_COMPILED RunIdentity run_identity(const Recipe<AnySchedule>&, Index, const RunIdentity&);
+#endif
+#elif defined(LOLCATS_COMPILED_CUDA_KERNELS)
+LOLCATS_COMPILED_FOR(Cuda<bf16>);
+LOLCATS_COMPILED_FOR(Cuda<float>);
+#endif
 
 }  // namespace lolcats
 

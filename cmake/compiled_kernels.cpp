@@ -1,5 +1,6 @@
 // The heavy kernels of the CPU backend, compiled once for all units of our programs (LOLCATS_COMPILED_KERNELS).
 #include <lolcats/ops/attention/eigen_backward.hpp>
+#include <lolcats/ops/attention/eigen_weights.hpp>
 
 namespace lolcats::eigen {
 
@@ -18,5 +19,12 @@ LOLCATS_DEFINE_ATTENTION(float, Kind::mixed)
 LOLCATS_DEFINE_ATTENTION(double, Kind::near)
 LOLCATS_DEFINE_ATTENTION(double, Kind::far)
 LOLCATS_DEFINE_ATTENTION(double, Kind::mixed)
+
+#define LOLCATS_DEFINE_PARTS(T)                                                                        \
+  template void fold<T>(const Head<T>&, const Columns<T>&, Index, Index, FarSums<T>&);                 \
+  template void tile_weights<T>(Kind, const Head<T>&, const Columns<T>&, Index, Index, RowMatrix<T>&, \
+                                Columns<T>&, Column<T>&);
+LOLCATS_DEFINE_PARTS(float)
+LOLCATS_DEFINE_PARTS(double)
 
 }  // namespace lolcats::eigen

@@ -3,12 +3,7 @@
 // Listed are function templates, the outermost of what calls what; data sets and recipes are those that most programs have.
 #pragma once
 
-#include <lolcats/core.hpp>
-#ifdef __CUDACC__
-#include <lolcats/cuda.cuh>
-#elif defined(LOLCATS_COMPILED_KERNELS)
-#include "compiled.hpp"  // declares what lolcats::kernels holds
-#endif
+#include "compiled.hpp"
 
 #define LOLCATS_STUDENT(instance, Student)                                                                             \
   namespace lolcats {                                                                                                  \

@@ -2,7 +2,7 @@
 //
 // Half of lolcats.hpp.  Not here: the reading of checkpoints (model/load.hpp), texts and tokenizers (data/open_text.hpp,
 // tokenizer/open.hpp), benchmarks (eval/tasks/), ablations and their pictures.  JSON comes with the states of training alone,
-// whose headers are safetensors'.
+// whose headers are safetensors', and not where lolcats::kernels is linked.
 #pragma once
 
 #include <lolcats/data/dataset.hpp>

@@ -92,6 +92,7 @@
 #include <lolcats/io/stored_tensor.hpp>
 #include <lolcats/io/tensor_store.hpp>
 #include <lolcats/model/adapter_scope.hpp>
+#include <lolcats/model/any_llama.hpp>
 #include <lolcats/model/cache_sizes.hpp>
 #include <lolcats/model/convert.hpp>
 #include <lolcats/model/cpu.hpp>
@@ -113,6 +114,7 @@
 #include <lolcats/nn/fresh_parameter.hpp>
 #include <lolcats/nn/gate.hpp>
 #include <lolcats/nn/layer_loader.hpp>
+#include <lolcats/nn/listed_parameters.hpp>
 #include <lolcats/nn/mlp.hpp>
 #include <lolcats/nn/norm.hpp>
 #include <lolcats/nn/per_layer.hpp>

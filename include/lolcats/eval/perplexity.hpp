@@ -3,6 +3,7 @@
 
 #include <lolcats/data/batch.hpp>
 #include <lolcats/data/row_groups.hpp>
+#include <lolcats/model/any_llama.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
 #include <lolcats/tape/tape.hpp>
 
@@ -66,6 +67,12 @@ Perplexity perplexity(Model& model, const Data& data, Index rows = 8) {
   result.perplexity = std::exp(result.loss);
   result.mean_of_sequences = sum_of_exponentials / static_cast<double>(result.sequences);
   return result;
+}
+/// Any Llama, by code that is compiled once for all.
+template <LlamaModel Model, class Data>
+Perplexity perplexity(Model& model, const Data& data, Index rows = 8) {
+  AnyLlamaOf<Model> any(model);
+  return perplexity<AnyLlama<typename Model::Device>>(any, data, rows);
 }
 
 }  // namespace lolcats

@@ -4,6 +4,7 @@
 #include <lolcats/core/parallel.hpp>
 #include <lolcats/generate/sampler.hpp>
 #include <lolcats/generate/state.hpp>
+#include <lolcats/model/any_llama.hpp>
 #include <lolcats/ops/arg_max/arg_max.hpp>
 #include <lolcats/ops/linear/linear.hpp>
 #include <lolcats/ops/rope/table.hpp>
@@ -193,6 +194,14 @@ Generation generate(Model& model, const TokenLists& prompts, const GenerationOpt
   }
   result.state_bytes = reader.state().bytes();
   return result;
+}
+/// Any Llama, by code that is compiled once for all.
+template <LlamaModel Model>
+Generation generate(Model& model, const TokenLists& prompts, const GenerationOptions& options = {},
+                    const TokenCallback& on_token = {}) {
+  AnyLlamaOf<Model> any(model);
+  any.set_attend_step();
+  return generate<AnyLlama<typename Model::Device>>(any, prompts, options, on_token);
 }
 
 }  // namespace lolcats

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <lolcats/io/file.hpp>
-#include <lolcats/io/json.hpp>
+#include <lolcats/io/safetensors.hpp>
 #include <lolcats/io/stored_tensor.hpp>
 
 #include <algorithm>
@@ -68,16 +68,6 @@ inline void write_values(FileWriter& writer, const NamedTensor& tensor) {
         }
       },
       tensor.values);
-}
-
-/// `text` as JSON writes it.  The header is composed of such strings: a document of nlohmann::json that keeps its order
-/// costs every unit that trains a second of the compiler.
-inline std::string json_string(const std::string& text, const std::string& file) {
-  try {
-    return nlohmann::json(text).dump();
-  } catch (const nlohmann::json::exception&) {
-    fail<FormatError>("{}: a name or a metadata text is not valid UTF-8", file);
-  }
 }
 
 }  // namespace detail

@@ -1,6 +1,7 @@
 // The weights of a checkpoint by name, whatever files they lie in.
 #pragma once
 
+#include <lolcats/io/json.hpp>
 #include <lolcats/io/llama_config.hpp>
 #include <lolcats/io/safetensors.hpp>
 

@@ -3,6 +3,7 @@
 
 #include <lolcats/model/llama.hpp>
 
+#include <functional>
 #include <map>
 #include <string>
 #include <type_traits>
@@ -26,8 +27,8 @@ bool shares(const std::string& name) {
 }
 
 /// Assigns parameters of `from` to those of `to` that have the same name and satisfy `wanted`.
-template <Backend B, class F>
-void share_parameters(const ConstParameters<B>& from, const Parameters<B>& to, F&& wanted) {
+template <Backend B>
+void share_parameters(const ConstParameters<B>& from, const Parameters<B>& to, const std::function<bool(const std::string& name)>& wanted) {
   std::map<std::string, const Parameter<B>*> by_name;
   for (const auto& [name, parameter] : from) by_name[name] = parameter;
   for (const auto& [name, parameter] : to) {
@@ -69,7 +70,7 @@ Student convert(const Teacher& teacher, std::uint64_t seed = 0, const std::vecto
     const std::string layer = fmt::format("model.layers.{}.", i);
     visit_attention(teacher.layer(i).attention(), [&](const auto& from) {
       visit_attention(student.layer(i).attention(), [&](const auto& to) {
-        detail::share_parameters<B>(teacher.attention_parameters(), student.attention_parameters(), [&](const std::string& name) {
+        detail::share_parameters(teacher.attention_parameters(), student.attention_parameters(), [&](const std::string& name) {
           return name.starts_with(layer) && detail::shares<decltype(detail::policy_of(from)), decltype(detail::policy_of(to))>(name);
         });
       });
@@ -77,7 +78,7 @@ Student convert(const Teacher& teacher, std::uint64_t seed = 0, const std::vecto
   }
   if constexpr (std::is_same_v<typename Student::Adapter, typename Teacher::Adapter>) {
     if (!teacher.merged()) {
-      detail::share_parameters<B>(teacher.adapter_parameters(), student.adapter_parameters(),
+      detail::share_parameters(teacher.adapter_parameters(), student.adapter_parameters(),
                                   [](const std::string&) { return true; });
     }
   }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,18 +33,11 @@ struct StudentFacts {
 
 namespace detail {
 
-/// Of one layer by policy A, all of whose inputs are zero: kernels and states do not depend on the numbers.
-template <AttentionPolicy A, Backend B>
-AttentionFacts attention_facts(const LayerSizes& sizes, Index prompt, const B& backend) {
-  using Layer = AttentionLayer<B, A>;
-  using Map = std::conditional_t<Layer::composed, GivenFeatures, typename A::Map>;
-  using W = typename A::Window;
-  using Kernel = AttentionKernel<B, Map, W, MemoryOf<A>>;
-  Layer layer(backend, sizes.heads, sizes.sliding_window, 0, 0, sizes.width);
-  AttentionFacts facts;
-  facts.name = A::name();
-  layer.visit_maps("", [&facts](const std::string&, const Shape& shape, const auto&) { facts.map_parameters += shape.size(); });
-
+/// Gives an attention a prompt and a token, all zero, and returns the bytes of the state that is left.
+template <Backend B>
+std::size_t state_bytes_of_zeros(
+    const LayerSizes& sizes, Index prompt, const B& backend,
+    const std::function<void(Tape<B>&, const Qkv<B>&, const Sequences&, AttentionState<B>&)>& step) {
   Tape<B> tape(backend);
   AttentionState<B> state;
   constexpr Index piece = 2048;  // as generate() reads a prompt; the token behind it gives back the room that a piece took
@@ -58,21 +52,39 @@ AttentionFacts attention_facts(const LayerSizes& sizes, Index prompt, const B& b
       return tape.constant(values);
     };
     const Index keys = sizes.heads.keys * sizes.heads.size;
-    const Qkv<B> x{zeros(sizes.heads.queries * sizes.heads.size), zeros(keys), zeros(keys), zeros(sizes.width), zeros(keys)};
-    if (read == 0) {
-      if constexpr (requires(const AttentionProblem<B, W>& problem) { Kernel::explain(problem); }) {
-        facts.path = Kernel::explain({sizes.heads, &sequences, layer.window(), A::affine, x.q.value(), x.k.value(), x.v.value(),
-                                      layer.weights(tape, x, sequences)});
-      } else {
-        const std::string why = hopper::why_not_fused<Map, W, MemoryOf<A>>(sizes.heads.size);
-        facts.path = fmt::format("general, as everything on {}", B::name());
-        facts.on_hopper = why.empty() ? "fused" : "general: " + why;
-        if (!hopper::takes_cache<Map, W, MemoryOf<A>>) facts.on_hopper = fmt::format("refused: {}", hopper::taken_caches);
-      }
-    }
-    layer.step(tape, x, sequences, state);
+    step(tape, {zeros(sizes.heads.queries * sizes.heads.size), zeros(keys), zeros(keys), zeros(sizes.width), zeros(keys)}, sequences, state);
   }
-  facts.state_bytes = state.bytes();
+  return state.bytes();
+}
+
+/// Of one layer by policy A, all of whose inputs are zero: kernels and states do not depend on the numbers.
+template <AttentionPolicy A, Backend B>
+AttentionFacts attention_facts(const LayerSizes& sizes, Index prompt, const B& backend) {
+  using Layer = AttentionLayer<B, A>;
+  using Map = std::conditional_t<Layer::composed, GivenFeatures, typename A::Map>;
+  using W = typename A::Window;
+  using Kernel = AttentionKernel<B, Map, W, MemoryOf<A>>;
+  Layer layer(backend, sizes.heads, sizes.sliding_window, 0, 0, sizes.width);
+  AttentionFacts facts;
+  facts.name = A::name();
+  ListedParameters<B> maps;
+  layer.visit_maps("", maps);
+  for (const auto& [name, shape, parameter] : maps) facts.map_parameters += shape.size();
+  facts.state_bytes = state_bytes_of_zeros<B>(
+      sizes, prompt, backend, [&](Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences, AttentionState<B>& state) {
+        if (facts.path.empty()) {
+          if constexpr (requires(const AttentionProblem<B, W>& problem) { Kernel::explain(problem); }) {
+            facts.path = Kernel::explain({sizes.heads, &sequences, layer.window(), A::affine, x.q.value(), x.k.value(), x.v.value(),
+                                          layer.weights(tape, x, sequences)});
+          } else {
+            const std::string why = hopper::why_not_fused<Map, W, MemoryOf<A>>(sizes.heads.size);
+            facts.path = fmt::format("general, as everything on {}", B::name());
+            facts.on_hopper = why.empty() ? "fused" : "general: " + why;
+            if (!hopper::takes_cache<Map, W, MemoryOf<A>>) facts.on_hopper = fmt::format("refused: {}", hopper::taken_caches);
+          }
+        }
+        layer.step(tape, x, sequences, state);
+      });
   return facts;
 }
 
@@ -99,8 +111,10 @@ StudentFacts explain(const LlamaConfig& config, Index prompt = 2048, const typen
   StudentFacts facts{Student::name(), config.layers, prompt, {}, 0};
   const LayerAttention<B, typename Student::Attention>* which = nullptr;
   facts.attentions = detail::all_attention_facts(which, sizes, prompt, backend);
-  DecoderLayer<B, Softmax<>, typename Student::Adapter> layer(backend, sizes, 0, 0);
-  layer.visit_adapter("", [&](const std::string&, const Shape& shape, const auto&) { facts.adapter_parameters += config.layers * shape.size(); });
+  DecoderLayer<B, typename Student::Attention, typename Student::Adapter> layer(backend, sizes, 0, 0);
+  detail::ListedParameters<B> adapter;
+  layer.visit_adapter("", adapter);
+  for (const auto& [name, shape, parameter] : adapter) facts.adapter_parameters += config.layers * shape.size();
   return facts;
 }
 

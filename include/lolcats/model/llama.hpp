@@ -9,6 +9,7 @@
 #include <lolcats/tape/checkpoint.hpp>
 
 #include <concepts>
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -36,6 +37,26 @@ inline LayerSizes layer_sizes(const LlamaConfig& config) {
           .qk_norm = config.qk_norm};
 }
 
+namespace detail {
+
+/// Llama::hidden and AnyLlama::hidden.
+template <class Model, Backend B>
+Var<B> hidden_of(Model& model, Tape<B>& tape, std::span<const Index> tokens, const Sequences& sequences, bool recompute) {
+  require<ShapeError>(static_cast<Index>(tokens.size()) == sequences.rows(), "Llama::hidden: {} tokens, expected the {} rows of the sequences",
+                      tokens.size(), sequences.rows());
+  const RopeTable<B>& table = model.rope(sequences);
+  Var<B> x = model.embed(tape, tokens);
+  for (Index layer = 0; layer < model.layer_count(); ++layer) {
+    const auto run = [&model, layer, &sequences, &table](Tape<B>& t, Var<B> in) {
+      return model.layer(layer).forward(t, in, sequences, table);
+    };
+    x = recompute || model.layer_loader() ? checkpoint(tape, run, x) : run(tape, x);
+  }
+  return model.normalize(tape, x);
+}
+
+}  // namespace detail
+
 /// Decoder layers between an embedding and a head.  Llama<B> is the softmax teacher; A and P say how a student differs.
 ///
 /// Copying a model shares all weights (see Parameter).  Operations keep pointers to the model, so it must neither move
@@ -60,10 +81,10 @@ class Llama {
     for (Index i = 0; i < config_.layers; ++i) layers_.emplace_back(backend, sizes, i, seed);
     rope_ = RopeTable<B>(rope_frequencies(config_.rope, config_.head_dim), std::min<Index>(config_.max_position, 2048),
                          backend);
-    visit_base([&](const std::string& name, const Shape& shape, Parameter<B>& parameter) {
-      parameter = source(name, shape);
-      check_shape("Llama", name.c_str(), parameter.shape(), shape);
-    });
+    for (const auto& [name, shape, parameter] : listed_base()) {
+      *parameter = source(name, shape);
+      check_shape("Llama", name.c_str(), parameter->shape(), shape);
+    }
   }
 
   const LlamaConfig& config() const { return config_; }
@@ -72,6 +93,8 @@ class Llama {
   static std::string name() {
     return fmt::format("llama<{}, {}{}>", B::name(), A::name(), P::targets.bits ? ", " + P::name() : "");
   }
+
+  static std::string attention_name() { return A::name(); }
 
   /// The index in PerLayer of each layer's attention; empty where all layers have the one that A is.
   std::vector<Index> attention_of_layer() const {
@@ -110,18 +133,7 @@ class Llama {
   /// (M, C) after the final norm.  `recompute` keeps only the layers' inputs and runs each layer again in the backward
   /// pass, as is always done where a loader brings the layers' weights.
   Var<B> hidden(Tape<B>& tape, std::span<const Index> tokens, const Sequences& sequences, bool recompute = false) {
-    require<ShapeError>(static_cast<Index>(tokens.size()) == sequences.rows(),
-                        "Llama::hidden: {} tokens, expected the {} rows of the sequences", tokens.size(),
-                        sequences.rows());
-    const RopeTable<B>& table = rope(sequences);
-    Var<B> x = embed(tape, tokens);
-    for (const auto& layer : layers_) {
-      const auto run = [&layer, &sequences, &table](Tape<B>& t, Var<B> in) {
-        return layer.forward(t, in, sequences, table);
-      };
-      x = recompute || loader_ ? checkpoint(tape, run, x) : run(tape, x);
-    }
-    return normalize(tape, x);
+    return detail::hidden_of(*this, tape, tokens, sequences, recompute);
   }
 
   /// (M, V).  Training and evaluation use `loss`, which never forms them.
@@ -156,28 +168,25 @@ class Llama {
   }
 
   /// All weights of the checkpoint, by Hugging Face's names.  Pointers are valid until the model moves.
-  Parameters<B> base_parameters() {
-    return collect([this](auto&& f) { visit_base(f); });
-  }
+  Parameters<B> base_parameters() { return detail::parameters_of(listed_base()); }
   /// What stage 1 trains: maps and window factors, by the published names.
   Parameters<B> transfer_parameters() {
-    return collect(
-        [this](auto&& f) { visit_layers([&](auto& layer, const std::string& at) { layer.visit_maps(at, f); }); });
+    Listed list;
+    for (Index i = 0; i < layer_count(); ++i) layer(i).visit_maps(place(i), list);
+    return detail::parameters_of(list);
   }
   /// All that the attention has beyond the base: what stage 1 trains, and what is fitted (eval/fit_scores.hpp).
   Parameters<B> attention_parameters() {
-    Parameters<B> all = transfer_parameters();
-    visit_layers([&](auto& layer, const std::string& at) {
-      layer.visit_fitted(at, [&](std::string name, const Shape&, Parameter<B>& parameter) {
-        all.push_back({std::move(name), &parameter});
-      });
-    });
-    return all;
+    Listed list;
+    for (Index i = 0; i < layer_count(); ++i) layer(i).visit_maps(place(i), list);
+    for (Index i = 0; i < layer_count(); ++i) layer(i).visit_fitted(place(i), list);
+    return detail::parameters_of(list);
   }
   /// What stage 2 trains: "model.layers.0.self_attn.q_proj.lora_A.weight" and so on.
   Parameters<B> adapter_parameters() {
-    return collect(
-        [this](auto&& f) { visit_layers([&](auto& layer, const std::string& at) { layer.visit_adapter(at, f); }); });
+    Listed list;
+    for (Index i = 0; i < layer_count(); ++i) layer(i).visit_adapter(place(i), list);
+    return detail::parameters_of(list);
   }
 
   /// The same lists of a model that does not change.
@@ -210,33 +219,28 @@ class Llama {
   /// f(name, shape, parameter) for every base weight: the one list of names and shapes.
   template <class F>
   void visit_base(F&& f) {
-    embedding_.visit_base("model.embed_tokens", f);
-    visit_layers([&](auto& layer, const std::string& at) { layer.visit_base(at, f); });
-    norm_.visit_base("model.norm", f);
-    if (!config_.tied_embeddings)
-      f(std::string("lm_head.weight"), Shape{config_.vocab_size, config_.hidden_size}, head_);
+    for (const auto& [name, shape, parameter] : listed_base()) f(name, shape, *parameter);
   }
 
  private:
+  using Listed = detail::ListedParameters<B>;
+
   /// To make a list of parameters, which changes nothing.
   Llama& listed() const { return const_cast<Llama&>(*this); }
-  template <class F>
-  void visit_layers(F&& f) {
-    for (std::size_t i = 0; i < layers_.size(); ++i) f(layers_[i], fmt::format("model.layers.{}.", i));
-  }
-  template <class Visit>
-  static Parameters<B> collect(Visit&& visit) {
-    Parameters<B> list;
-    visit([&](std::string name, const Shape&, Parameter<B>& parameter) {
-      list.push_back({std::move(name), &parameter});
-    });
+  Listed listed_base() {
+    Listed list;
+    embedding_.visit_base("model.embed_tokens", list);
+    for (Index i = 0; i < layer_count(); ++i) layer(i).visit_base(place(i), list);
+    norm_.visit_base("model.norm", list);
+    if (!config_.tied_embeddings) list("lm_head.weight", Shape{config_.vocab_size, config_.hidden_size}, head_);
     return list;
   }
+  static std::string place(Index layer) { return fmt::format("model.layers.{}.", layer); }
 
   LlamaConfig config_;
   B backend_;
   Embedding<B> embedding_;
-  std::vector<DecoderLayer<B, A, P>> layers_;
+  std::deque<DecoderLayer<B, A, P>> layers_;  // which never moves one, so that no code to do so is compiled
   Norm<B> norm_;
   Parameter<B> head_;  // (V, C); empty if tied
   RopeTable<B> rope_;

@@ -49,7 +49,7 @@ class TeacherStream {
   template <class F>
   void advance(F&& visit) {
     const typename Tape<B>::Scope scope(tape_);
-    auto& layer = model_.layer(layer_);
+    auto&& layer = model_.layer(layer_);
     const Var<B> x = tape_.constant(value());
     const auto [qkv, y] = [&] {
       const typename Tape<B>::NoGradient quiet(tape_);

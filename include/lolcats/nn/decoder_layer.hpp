@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/nn/layer_loader.hpp>
+#include <lolcats/nn/listed_parameters.hpp>
 #include <lolcats/nn/mlp.hpp>
 #include <lolcats/nn/norm.hpp>
 #include <lolcats/nn/per_layer.hpp>
@@ -103,7 +104,9 @@ class DecoderLayer {
   void load() const {
     if (!loader_) return;
     auto weight = loader_->load(index_).begin();
-    const_cast<DecoderLayer*>(this)->visit_base("", [&](const std::string&, const Shape&, Parameter<B>& own) { own = *weight++; });
+    detail::ListedParameters<B> own;
+    const_cast<DecoderLayer*>(this)->visit_base("", own);
+    for (const auto& item : own) *item.parameter = *weight++;
   }
 
   LayerAttention<B, A>& attention() { return attention_; }

@@ -61,6 +61,40 @@ struct LowRank {
 };
 struct NoLowRank {};
 
+/// A fresh adapter of a projection (out, in).
+template <Backend B>
+LowRank<B> fresh_low_rank(const B& backend, Index rank, Index in, Index out, std::uint64_t stream, std::uint64_t seed) {
+  LowRank<B> fresh;
+  fresh.stream = stream;
+  Rng rng(seed, adapter_streams + stream);
+  const double bound = 1.0 / std::sqrt(static_cast<double>(in));
+  std::vector<double> a(static_cast<std::size_t>(rank * in));
+  for (double& value : a) value = rng.uniform(-bound, bound);
+  fresh.a = make_parameter(backend, Shape{rank, in}, a);
+  fresh.b = make_parameter(backend, Shape{out, rank}, std::vector<double>(static_cast<std::size_t>(out * rank), 0.0));
+  return fresh;
+}
+
+/// y (M, O) = x W^T + bias, plus scale * (mask(x) A^T) B^T where the adapter is on and not merged.
+template <Backend B>
+Var<B> adapted_linear(Tape<B>& tape, Var<B> x, const Parameter<B>& weight, const Parameter<B>& bias, const LowRank<B>& adapter, double scale,
+                      double dropout) {
+  if (!adapter.active || adapter.merged) return linear<B>(tape, x, weight, bias);
+  return lora_linear<B>(tape, x, weight, adapter.a, adapter.b, scale, dropout, adapter.stream, bias);
+}
+
+/// Puts weight + scale * B A in the place of the weight.
+template <Backend B>
+void merge_low_rank(const B& backend, LowRank<B>& adapter, Parameter<B>& weight, double scale) {
+  if (adapter.merged) return;
+  std::vector<double> a(static_cast<std::size_t>(adapter.a.size())), b(static_cast<std::size_t>(adapter.b.size()));
+  backend.to_host(adapter.a.value().data, a.data(), adapter.a.size());
+  backend.to_host(adapter.b.value().data, b.data(), adapter.b.size());
+  Parameter<B> sum = add_low_rank(backend, weight.value(), a, b, adapter.a.shape()[0], scale);
+  adapter.original = std::exchange(weight, std::move(sum));
+  adapter.merged = true;
+}
+
 }  // namespace detail
 
 /// y (M, O) = x (M, I) W^T, plus a bias (O) where the checkpoint has one, plus (Alpha / Rank) (mask(x) A^T) B^T where
@@ -79,24 +113,13 @@ class Projection {
   Projection(const B& backend, Index in, Index out, Index layer, std::uint64_t seed, bool biased = false)
       : in_(in), out_(out), biased_(biased) {
     if constexpr (adapted) {
-      low_rank_.stream = detail::projection_stream(layer, Which);
-      Rng rng(seed, detail::adapter_streams + low_rank_.stream);
-      const double bound = 1.0 / std::sqrt(static_cast<double>(in));
-      std::vector<double> a(static_cast<std::size_t>(P::rank * in));
-      for (double& value : a) value = rng.uniform(-bound, bound);
-      low_rank_.a = detail::make_parameter(backend, Shape{P::rank, in}, a);
-      const std::vector<double> b(static_cast<std::size_t>(out * P::rank), 0.0);
-      low_rank_.b = detail::make_parameter(backend, Shape{out, P::rank}, b);
+      low_rank_ = detail::fresh_low_rank(backend, P::rank, in, out, detail::projection_stream(layer, Which), seed);
     }
   }
 
   Var<B> operator()(Tape<B>& tape, Var<B> x) const {
-    if constexpr (adapted) {
-      if (low_rank_.active && !low_rank_.merged) {
-        return lora_linear<B>(tape, x, weight_, low_rank_.a, low_rank_.b, scale(), P::dropout, low_rank_.stream, bias_);
-      }
-    }
-    return linear<B>(tape, x, weight_, bias_);
+    if constexpr (adapted) return detail::adapted_linear(tape, x, weight_, bias_, low_rank_, scale(), P::dropout);
+    else return linear<B>(tape, x, weight_, bias_);
   }
 
   /// f(name, shape, parameter) for the base weight and the bias.
@@ -123,10 +146,7 @@ class Projection {
   /// Puts W + (Alpha / Rank) B A in the place of W, in storage of its own; `unmerge` puts W back.
   void merge([[maybe_unused]] const B& backend) {
     if constexpr (adapted) {
-      if (low_rank_.merged) return;
-      Parameter<B> sum = merged_weight(backend);
-      low_rank_.original = std::exchange(weight_, std::move(sum));
-      low_rank_.merged = true;
+      detail::merge_low_rank(backend, low_rank_, weight_, scale());
     }
   }
   void unmerge() {
@@ -138,13 +158,6 @@ class Projection {
 
  private:
   static constexpr double scale() { return P::rank ? P::alpha / static_cast<double>(P::rank) : 0; }
-
-  Parameter<B> merged_weight(const B& backend) const {
-    std::vector<double> a(static_cast<std::size_t>(P::rank * in_)), b(static_cast<std::size_t>(out_ * P::rank));
-    backend.to_host(low_rank_.a.value().data, a.data(), P::rank * in_);
-    backend.to_host(low_rank_.b.value().data, b.data(), out_ * P::rank);
-    return detail::add_low_rank(backend, weight_.value(), a, b, P::rank, scale());
-  }
 
   Index in_ = 0, out_ = 0;
   bool biased_ = false;

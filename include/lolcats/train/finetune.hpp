@@ -66,13 +66,20 @@ TrainingResult finetune(Model& model, const Train& data, const Validation& valid
                                          recipe.recompute, recipe.distillation, &detail::communicator_of(recipe));
   auto loop = detail::loop_recipe(recipe, "finetune");
   loop.optimizer.rates = std::move(rates);
-  loop.inputs["model"] = Model::name() + detail::places_of(model);
+  loop.inputs["model"] = model.name() + detail::places_of(model);
   if (detail::is_identified(loop)) {
     detail::add_model(loop.inputs, model);
     detail::add_input(loop.inputs, "maps", [&] { return fingerprint_of(model.backend(), model.attention_parameters()); });
     detail::add_data(loop.inputs, data, validation);
   }
   return train(model.backend(), trained.parameters(), data, task, loop, progress);
+}
+/// Any Llama, by code that is compiled once for all.
+template <LlamaModel Model, TrainingData Train, TrainingData Validation, Schedule S = ReduceOnPlateau>
+TrainingResult finetune(Model& model, const Train& data, const Validation& validation,
+                        const FinetuneRecipe<S>& recipe = {}, const ProgressCallback& progress = {}) {
+  AnyLlamaOf<Model> any(model);
+  return finetune<AnyLlama<typename Model::Device>>(any, data, validation, recipe, progress);
 }
 
 }  // namespace lolcats

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <lolcats/data/batch.hpp>
-#include <lolcats/policy/per_layer.hpp>
+#include <lolcats/model/any_llama.hpp>
 #include <lolcats/tape/tape.hpp>
 #include <lolcats/train/data_parallel.hpp>
 #include <lolcats/train/loop.hpp>
@@ -39,9 +39,9 @@ auto loop_recipe(const StageRecipe& from, std::string stage) {
 
 /// Where a model's layers differ in their attention, which has which; as part of an identity.
 template <class Model>
-std::string places_of([[maybe_unused]] const Model& model) {
-  if constexpr (PerLayerPolicy<typename Model::Attention>) return fmt::format(", layers {}", fmt::join(model.attention_of_layer(), " "));
-  else return "";
+std::string places_of(const Model& model) {
+  const std::vector<Index> places = model.attention_of_layer();
+  return places.empty() ? "" : fmt::format(", layers {}", fmt::join(places, " "));
 }
 
 /// A stage that evaluates needs rows to evaluate on.

@@ -47,12 +47,19 @@ TrainingResult pretrain(Model& model, const Train& data, const Validation& valid
   NextTokenTask<Model, Validation> task(model, validation, recipe.micro_batch > 0 ? recipe.micro_batch : recipe.batch,
                                         recipe.recompute, &detail::communicator_of(recipe));
   auto loop = detail::loop_recipe(recipe, "pretrain");
-  loop.inputs["model"] = Model::name();
+  loop.inputs["model"] = model.name();
   if (detail::is_identified(loop)) {
     detail::add_config(loop.inputs, model.config());
     detail::add_data(loop.inputs, data, validation);
   }
   return train(model.backend(), trained.parameters(), data, task, loop, progress);
+}
+/// Any Llama, by code that is compiled once for all.
+template <LlamaModel Model, TrainingData Train, TrainingData Validation, Schedule S = Cosine>
+TrainingResult pretrain(Model& model, const Train& data, const Validation& validation,
+                        const PretrainRecipe<S>& recipe = {}, const ProgressCallback& progress = {}) {
+  AnyLlamaOf<Model> any(model);
+  return pretrain<AnyLlama<typename Model::Device>>(any, data, validation, recipe, progress);
 }
 
 }  // namespace lolcats

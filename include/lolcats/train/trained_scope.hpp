@@ -17,7 +17,7 @@ class TrainedScope {
 
   /// Throws ConfigError naming the stage if there is nothing to train.
   TrainedScope(Model& model, Parameters<B> parameters, const char* stage) : parameters_(std::move(parameters)) {
-    require<ConfigError>(!parameters_.empty(), "{}: {} has no parameters that this stage trains", stage, Model::name());
+    require<ConfigError>(!parameters_.empty(), "{}: {} has no parameters that this stage trains", stage, model.name());
     for (const Parameters<B>& all :
          {model.base_parameters(), model.transfer_parameters(), model.adapter_parameters()}) {
       for (const auto& [name, parameter] : all) parameter->freeze();

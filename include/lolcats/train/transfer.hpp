@@ -89,7 +89,7 @@ class BlockTransfer {
   RunIdentity inputs(bool identified) const {
     RunIdentity inputs = recipe_.inputs;
     // Not the adapter, which is off: students that differ in it share the maps.
-    inputs["attention"] = Model::Attention::name() + places_of(student_);
+    inputs["attention"] = student_.attention_name() + places_of(student_);
     if (!identified) return inputs;
     add_model(inputs, student_);
     // What the attention has beside the parameters that are trained, such as scores that were fitted.
@@ -231,6 +231,14 @@ TransferResult transfer_attention(Model& student, const Train& data, const Valid
     transfer.train_block(block, inputs, checkpoint, result);
   }
   return result;
+}
+/// Any Llama, by code that is compiled once for all.
+template <LlamaModel Model, TrainingData Train, TrainingData Validation, Schedule S = ReduceOnPlateau>
+TransferResult transfer_attention(Model& student, const Train& data, const Validation& validation,
+                                  const TransferRecipe<S>& recipe = {}, const ProgressCallback& progress = {}) {
+  AnyLlamaOf<Model> any(student);
+  detail::set_weight_cross_entropy(any, student);
+  return transfer_attention<AnyLlama<typename Model::Device>>(any, data, validation, recipe, progress);
 }
 
 }  // namespace lolcats

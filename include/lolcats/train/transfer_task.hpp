@@ -9,7 +9,6 @@
 #include <lolcats/train/residual_file.hpp>
 
 #include <optional>
-#include <type_traits>
 
 namespace lolcats {
 
@@ -35,13 +34,53 @@ inline constexpr bool compares_weights = FeatureMap<typename A::Map>;
 template <AttentionPolicy... A>
 inline constexpr bool compares_weights<PerLayer<A...>> = ((!has_maps<A> || FeatureMap<typename A::Map>) && ...);
 
+/// Can those of a model?
+template <LlamaModel Model>
+bool can_compare_weights(const Model&) {
+  return compares_weights<typename Model::Attention>;
+}
+template <Backend B>
+bool can_compare_weights(const AnyLlama<B>& model) {
+  return static_cast<bool>(model.weight_cross_entropy);
+}
+
+/// The cross-entropy of a layer's weights of attention and the teacher's, summed over rows and heads, times `scale`; null for a
+/// layer without maps.
+template <LlamaModel Model, Backend B>
+Loss<B> weight_cross_entropy_of(const Model& model, Index layer, Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences, double scale) {
+  Loss<B> loss;
+  if constexpr (compares_weights<typename Model::Attention>) {
+    visit_attention(model.layer(layer).attention(), [&](const auto& attention) {
+      using Policy = decltype(policy_of(attention));
+      if constexpr (has_maps<Policy>) {
+        loss = weight_cross_entropy<Policy>(tape, x.q, x.k, sequences, attention.heads(), attention.weights(tape, x, sequences), attention.window(),
+                                            checkpoint_window(model.config().sliding_window), scale);
+      }
+    });
+  }
+  return loss;
+}
+template <Backend B>
+Loss<B> weight_cross_entropy_of(const AnyLlama<B>& model, Index layer, Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences, double scale) {
+  return model.weight_cross_entropy(layer, tape, x, sequences, scale);
+}
+
+/// Gives `any` the weights of `model`, where they can be compared.
+template <LlamaModel Model>
+void set_weight_cross_entropy(AnyLlama<typename Model::Device>& any, const Model& model) {
+  using B = typename Model::Device;
+  if constexpr (compares_weights<typename Model::Attention>) {
+    any.weight_cross_entropy = [&model](Index layer, Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences, double scale) {
+      return weight_cross_entropy_of(model, layer, tape, x, sequences, scale);
+    };
+  }
+}
+
 /// The loss of layers [first, last), and its gradient layer by layer.
 template <class Model, TrainingData Validation>
 class TransferTask {
  public:
   using B = typename Model::Device;
-  using A = typename Model::Attention;
-  static constexpr bool weights_can_be_compared = compares_weights<A>;
 
   struct Options {
     Index first = 0, last = 0;  // layers
@@ -59,9 +98,9 @@ class TransferTask {
   TransferTask(Model& model, const Validation& validation, const Options& options, const Residuals& residuals)
       : model_(model), validation_{validation}, options_(options), residuals_(residuals), tape_(model.backend()) {
     if (options_.learns.empty()) options_.learns.assign(static_cast<std::size_t>(layers()), true);
-    require<ConfigError>(options.xent_factor == 0 || weights_can_be_compared,
+    require<ConfigError>(options.xent_factor == 0 || can_compare_weights(model),
                          "transfer: xent_factor is {}, expected 0 for {}, whose map is composed of operations",
-                         options.xent_factor, A::name());
+                         options.xent_factor, model.attention_name());
   }
 
   Index supervised(const TransferBatch& b) const { return b.batch.sequences.tokens(); }
@@ -146,23 +185,10 @@ class TransferTask {
         const Var<B> predicted = layer.attend(tape_, qkv, b.batch.sequences);
         const Loss<B> squared = squared_error(tape_, predicted, target.value(), share / entries);
         Loss<B> loss = lolcats::scale(tape_, squared, options_.mse_factor);
-        if constexpr (weights_can_be_compared) {
-          if (options_.xent_factor != 0) {
-            const auto compare = [&]<class Policy>(std::type_identity<Policy>, const auto& attention) {
-              if constexpr (has_maps<Policy>) {
-                const Loss<B> entropy = weight_cross_entropy<Policy>(
-                    tape_, qkv.q, qkv.k, b.batch.sequences, attention.heads(), attention.weights(tape_, qkv, b.batch.sequences), attention.window(),
-                    checkpoint_window(config.sliding_window),
-                    share * options_.xent_factor / heads);
-                loss = add(tape_, loss, entropy);
-              }
-            };
-            if constexpr (PerLayerPolicy<A>) {
-              visit_attention(layer.attention(), [&](const auto& attention) { compare(std::type_identity<decltype(policy_of(attention))>{}, attention); });
-            } else {
-              compare(std::type_identity<A>{}, layer.attention());
-            }
-          }
+        if (options_.xent_factor != 0) {
+          const Loss<B> entropy =
+              weight_cross_entropy_of(model_, index, tape_, qkv, b.batch.sequences, share * options_.xent_factor / heads);
+          if (entropy) loss = add(tape_, loss, entropy);
         }
         if (backward) tape_.backward(loss);
         Real<B>* const at = losses_.data() + (index - options_.first);

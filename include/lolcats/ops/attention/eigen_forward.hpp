@@ -225,6 +225,8 @@ LOLCATS_DECLARE(double, Kind::near)
 LOLCATS_DECLARE(double, Kind::far)
 LOLCATS_DECLARE(double, Kind::mixed)
 #undef LOLCATS_DECLARE
+extern template void fold<float>(const Head<float>&, const Columns<float>&, Index, Index, FarSums<float>&);
+extern template void fold<double>(const Head<double>&, const Columns<double>&, Index, Index, FarSums<double>&);
 #endif
 
 }  // namespace lolcats::eigen

@@ -63,6 +63,14 @@ void tile_weights(Kind kind, const Head<T>& head, const Columns<T>& key_phi, Ind
   }
 }
 
+#ifdef LOLCATS_COMPILED_KERNELS
+#define LOLCATS_DECLARE(T) \
+  extern template void tile_weights<T>(Kind, const Head<T>&, const Columns<T>&, Index, Index, RowMatrix<T>&, Columns<T>&, Column<T>&);
+LOLCATS_DECLARE(float)
+LOLCATS_DECLARE(double)
+#undef LOLCATS_DECLARE
+#endif
+
 }  // namespace eigen
 
 template <class T, class Map, Window W, MemoryPolicy M>
