@@ -16,13 +16,13 @@ struct NoveltyKernel<Cpu<T>> {
     const Index size = k.cols() / heads;
     parallel_for(sequences.count() * heads, [&](Index item) {
       const Index n = item / heads, g = item % heads;
-      using Column = Eigen::Matrix<T, Eigen::Dynamic, 1>;
+      using Vector = Eigen::Matrix<T, Eigen::Dynamic, 1>;
       std::vector<T> nothing;
       if (sums.empty()) nothing.assign(static_cast<std::size_t>(size), T(0));
-      Eigen::Map<Column> sum(sums.empty() ? nothing.data() : sums[static_cast<std::size_t>(n)] + g * size, size);
+      Eigen::Map<Vector> sum(sums.empty() ? nothing.data() : sums[static_cast<std::size_t>(n)] + g * size, size);
       const Extent& e = sequences[n];
       for (Index t = e.row; t < e.row + e.length; ++t) {
-        const Eigen::Map<const Column> key(k.data + t * k.cols() + g * size, size);
+        const Eigen::Map<const Vector> key(k.data + t * k.cols() + g * size, size);
         const T length = key.norm(), both = length * sum.norm();
         y.data[t * heads + g] = both > T(0) ? T(1) - key.dot(sum) / both : T(1);
         if (length > T(0)) sum += key / length;
