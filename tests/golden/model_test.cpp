@@ -122,6 +122,7 @@ struct FileModel {
   const LlamaConfig& config() const { return base.config(); }
   B backend() const { return {}; }
   static std::string name() { return "file"; }
+  static std::string attention_name() { return A::name(); }
   Index layer_count() const { return base.layer_count(); }
   auto& layer(Index i) { return layers[static_cast<std::size_t>(i)]; }
   Var<B> embed(Tape<B>& tape, std::span<const Index> tokens) { return base.embed(tape, tokens); }
@@ -174,6 +175,21 @@ struct Text {
     supervised = static_cast<double>(batch.supervised());
   }
 };
+
+/// What attention transfer asks of a model besides (train/transfer_task.hpp).
+template <class A, class B, class P>
+bool can_compare_weights(const FileModel<A, B, P>&) {
+  return detail::compares_weights<A>;
+}
+template <class A, class B, class P>
+Loss<B> weight_cross_entropy_of(FileModel<A, B, P>& model, Index layer, Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences, double scale) {
+  if constexpr (!detail::compares_weights<A>) return {};
+  else {
+    const auto& attention = model.layer(layer).attention();
+    return weight_cross_entropy<A>(tape, x.q, x.k, sequences, attention.heads(), attention.weights(tape, x, sequences), attention.window(),
+                                   checkpoint_window(model.config().sliding_window), scale);
+  }
+}
 
 template <class A, class B>
 void check_student(Fixture& f, const Text& text, const std::string& kind, const typename A::Window& window) {
