@@ -413,6 +413,10 @@ TEST_CASE("mpi: no rank has more of a shared base than its part, two layers and 
   CHECK(base->gathered_bytes() == (3 + 3) * layer);  // two passes
   Student whole_model = tiny::student<Student>();
   CHECK(got.loss == perplexity(whole_model, data, 2).loss);
+  // There and back: the last two layers are there at the turn, and what comes next is below.
+  const std::size_t before = base->gathered_bytes();
+  for (const Index at : {0, 1, 2, 2, 1, 0}) base->load(at);
+  CHECK(base->gathered_bytes() - before == 4 * layer);
   CHECK(fingerprint_of_base(model, false) == fingerprint_of_base(whole_model, false));
   CHECK(fingerprint_of_base(model, true) == fingerprint_of_base(whole_model, true));
 

@@ -22,7 +22,7 @@ namespace {
 
 using B = Cpu<double>;
 using Start = StartedBy<Hedgehog<3>, NormalStart>;
-using Projection = StartedBy<Identity<3>, NormalStart>;
+using Started = StartedBy<Identity<3>, NormalStart>;
 
 /// Hedgehog again, composed of tape operations: the fused map is its reference.
 struct ComposedHedgehog {
@@ -36,7 +36,7 @@ struct ComposedHedgehog {
         : map_(backend, count, heads.size, seed, 0) {}
     Var<Device> operator()(Tape<Device>& tape, Var<Device> x, Heads heads) const {
       const Index count = x.cols() / heads.size;
-      const auto z = feature_map<Projection>(tape, x, map_.weight(), {}, count);
+      const auto z = feature_map<Started>(tape, x, map_.weight(), {}, count);
       return concat(tape, softmax(tape, z, count), softmax(tape, scale(tape, z, -1.0), count), count);
     }
     template <class F>
@@ -45,7 +45,7 @@ struct ComposedHedgehog {
     }
 
    private:
-    FeatureMapLayer<Device, Projection> map_;
+    FeatureMapLayer<Device, Started> map_;
   };
 };
 static_assert(ComposedFeatureMap<ComposedHedgehog, B>);
