@@ -34,6 +34,14 @@ Mpi& ranks() {
   return mpi;
 }
 
+/// A new folder that all ranks see.
+std::filesystem::path common_folder(const char* name) {
+  const std::filesystem::path folder = ranks().broadcast((std::filesystem::temp_directory_path() / fmt::format("{}_{}", name, ::getpid())).string());
+  if (ranks().leads()) std::filesystem::create_directories(folder);
+  ranks().barrier();
+  return folder;
+}
+
 /// Rows of 11, 2 and 7 tokens, of which every fourth row predicts its last token alone.
 DataSet uneven(Index rows) {
   const DataSet plain = tiny::data(rows, {11, 2, 7});
@@ -323,10 +331,7 @@ TEST_CASE("mpi: fewer rows than ranks are refused") {
 }
 
 TEST_CASE("mpi: one rank that is asked to stop stops all, and all go on with the same bits; rank 0 alone tells") {
-  const std::string name = ranks().broadcast((std::filesystem::temp_directory_path() / fmt::format("lolcats_mpi_{}", ::getpid())).string());
-  const std::filesystem::path folder = name;
-  if (ranks().leads()) std::filesystem::create_directories(folder);
-  ranks().barrier();
+  const std::filesystem::path folder = common_folder("lolcats_mpi");
   const DataSet data = uneven(12), valid = uneven(5);
   auto recipe = Settings{6, 0, &ranks()}.recipe<FinetuneRecipe<>>();
   Index told = 0, asked = 0;
@@ -428,10 +433,7 @@ TEST_CASE("mpi: no rank has more of a shared base than its part, two layers and 
 }
 
 TEST_CASE("mpi: a run over a shared base goes on from its state, over a whole base, too") {
-  const std::string name = ranks().broadcast((std::filesystem::temp_directory_path() / fmt::format("lolcats_mpi_sharded_{}", ::getpid())).string());
-  const std::filesystem::path folder = name;
-  if (ranks().leads()) std::filesystem::create_directories(folder);
-  ranks().barrier();
+  const std::filesystem::path folder = common_folder("lolcats_mpi_sharded");
   const DataSet data = uneven(12), valid = uneven(5);
   auto recipe = Settings{6, 0, &ranks()}.recipe<FinetuneRecipe<>>();
   const Outcome whole = run_finetune(data, valid, recipe);
