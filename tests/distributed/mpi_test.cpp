@@ -15,6 +15,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
@@ -262,15 +263,19 @@ TEST_CASE("mpi: ranks share out what is scored") {
   LanguageModelOf<Student> alone(model);
   SharedLanguageModel shared(alone, ranks());
   CHECK(shared.batch_tokens() == ranks().size() * alone.batch_tokens());
-  std::vector<Continuation> list;  // contexts that several share, some too short to be kept, and one alone
-  for (Index i = 0; i < 23; ++i) {
-    list.push_back({tiny::data(1, {11, 2, 7})[0].tokens, {i % 5, (3 * i) % 7}});
+  std::vector<Continuation> list;  // contexts that several share, more of them than ranks, and some too short to be kept
+  const std::vector<Index> text = tiny::data(1, {11, 2, 7})[0].tokens;
+  for (Index i = 0; i < 48; ++i) {
+    list.push_back({text, {i % 5, (3 * i) % 7}});
     list.back().context.resize(static_cast<std::size_t>(i % 4 == 3 ? 2 : 9 - i % 3));
+    list.back().context.front() = i % 8;
   }
+  for (Index token = 0; token < model.config().vocab_size; ++token) list.push_back({text, {token}});  // of which one is the most likely
   for (const Index batch_tokens : {1, 40, 1000}) {  // a sequence at a time leaves ranks without one
     const ReadingOptions options{.batch_tokens = batch_tokens, .shared_from = 7, .greedy = true};
     const auto want = log_likelihoods(alone, list, options), got = log_likelihoods(shared, list, options);
     REQUIRE(got.size() == want.size());
+    CHECK(std::ranges::count(want, true, &Likelihood::greedy) > 0);
     std::vector<double> numbers;
     for (std::size_t i = 0; i < got.size(); ++i) {
       CHECK(std::abs(got[i].log_likelihood - want[i].log_likelihood) < 1e-12);
