@@ -72,6 +72,9 @@ struct WindowSliding128 : Method<Softmax<Sliding<128>>> {
 };
 
 // Windows with attention sinks, alone and beside far keys; far keys that a cache keeps, or that fade.
+struct Sinks4Sliding60 : Method<Softmax<Sinks<4, Sliding<60>>>> {
+  static constexpr std::string_view name = "sinks4-sliding60";
+};
 struct Sinks4Sliding124 : Method<Softmax<Sinks<4, Sliding<124>>>> {
   static constexpr std::string_view name = "sinks4-sliding124";
 };
@@ -86,6 +89,9 @@ struct Sinks4Sliding124Kept384 : Method<Softmax<Sinks<4, Sliding<124>>, Kept<384
 };
 struct Sinks4Sliding124Kept1920 : Method<Softmax<Sinks<4, Sliding<124>>, Kept<1920, LearnedScore>>> {  // all of 2,048 tokens
   static constexpr std::string_view name = "sinks4-sliding124-kept1920";
+};
+struct Sinks4Sliding28Kept1920 : Method<Softmax<Sinks<4, Sliding<28>>, Kept<1920, LearnedScore>>> {
+  static constexpr std::string_view name = "sinks4-sliding28-kept1920";
 };
 struct Hedgehog64Sinks4Terraced64 : Method<Hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>>> {
   static constexpr std::string_view name = "hedgehog64-sinks4-terraced64";
@@ -121,8 +127,9 @@ struct MethodList {};
 using Zoo = MethodList<zoo::Hedgehog8Linear, zoo::Hedgehog8Sliding16, zoo::Hedgehog8Terraced64, zoo::T2R16Linear,
                        zoo::T2R16Terraced64, zoo::Hedgehog64Linear, zoo::Hedgehog64Terraced64, zoo::Hedgehog64Sliding64,
                        zoo::T2R128Linear, zoo::T2R128Terraced64, zoo::SoftmaxControl, zoo::WindowTerraced64,
-                       zoo::WindowSliding128, zoo::Sinks4Sliding124, zoo::Sinks4Sliding252, zoo::Sinks4Sliding508,
-                       zoo::Sinks4Sliding124Kept384, zoo::Sinks4Sliding124Kept1920, zoo::Hedgehog64Sinks4Terraced64, zoo::Hedgehog64Sinks4Terraced64Decay,
+                       zoo::WindowSliding128, zoo::Sinks4Sliding60, zoo::Sinks4Sliding124, zoo::Sinks4Sliding252, zoo::Sinks4Sliding508,
+                       zoo::Sinks4Sliding124Kept384, zoo::Sinks4Sliding124Kept1920, zoo::Sinks4Sliding28Kept1920,
+                       zoo::Hedgehog64Sinks4Terraced64, zoo::Hedgehog64Sinks4Terraced64Decay,
                        zoo::Hedgehog8Terraced64Kept128, zoo::Hedgehog64Terraced64Kept512, zoo::Hedgehog8Terraced64OrSoftmax, zoo::Hedgehog64Sinks4Terraced64OrSoftmax,
                        zoo::Sinks4Sliding124OrSoftmax>;
 
