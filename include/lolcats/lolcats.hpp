@@ -136,10 +136,14 @@
 #include <lolcats/ops/attention/fused.hpp>
 #include <lolcats/ops/attention/state.hpp>
 #include <lolcats/ops/attention/weights.hpp>
+#include <lolcats/ops/blend/blend.hpp>
+#include <lolcats/ops/blend/eigen.hpp>
 #include <lolcats/ops/concat/concat.hpp>
 #include <lolcats/ops/concat/eigen.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
 #include <lolcats/ops/cross_entropy/eigen.hpp>
+#include <lolcats/ops/delta_rule/delta_rule.hpp>
+#include <lolcats/ops/delta_rule/eigen.hpp>
 #include <lolcats/ops/divergence/divergence.hpp>
 #include <lolcats/ops/divergence/eigen.hpp>
 #include <lolcats/ops/dropout/dropout.hpp>

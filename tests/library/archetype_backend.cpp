@@ -40,6 +40,8 @@ void others(Tape<B>& tape, Var<B> x, Weight<B> w, const Sequences& sequences, co
   feature_map<Hedgehog<8>>(tape, x, w, {}, 2);
   concat(tape, softmax(tape, exp(tape, multiply(tape, x, x)), 2), x, 2);
   lerp(tape, x, x, w);
+  blend(tape, x, x, w);
+  delta_rule<ProjectedGate>(tape, x, x, x, x, w, sequences, heads);
   novelty(tape, x, sequences, 2);
   weight_cross_entropy<A>(tape, x, x, sequences, heads, weights, Terraced<64>(), Sliding<>(8), 1.0);
   visit_attention_weights<A>(tape.backend(), x.value(), x.value(), sequences, heads, weights, Terraced<64>(), [](auto&&...) {});

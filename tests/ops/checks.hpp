@@ -2,10 +2,14 @@
 #pragma once
 
 #include <lolcats/ops/arg_max/arg_max.hpp>
+#include <lolcats/ops/blend/blend.hpp>
+#include <lolcats/ops/blend/naive.hpp>
 #include <lolcats/ops/concat/concat.hpp>
 #include <lolcats/ops/concat/naive.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
 #include <lolcats/ops/cross_entropy/naive.hpp>
+#include <lolcats/ops/delta_rule/delta_rule.hpp>
+#include <lolcats/ops/delta_rule/naive.hpp>
 #include <lolcats/ops/divergence/divergence.hpp>
 #include <lolcats/ops/divergence/naive.hpp>
 #include <lolcats/ops/dropout/dropout.hpp>
@@ -350,6 +354,115 @@ void check_lerp() {
         {{Shape{rows, cols}}, {Shape{rows, cols}}, {Shape{count}, true}},
         [](Tape<B>& tape, Vars<B> x, Weights<B> w) { return lerp(tape, x[0], x[1], w[0]); },
         [&](Numbers a) { return naive::lerp(a[0], a[1], a[2], static_cast<std::size_t>(cols)); }));
+  }
+}
+
+template <Backend B>
+void check_blend() {
+  for (const auto& [rows, size, heads] : {std::array<Index, 3>{1, 1, 1}, {3, 63, 1}, {64, 1, 3}, {65, 13, 5}, {700, 192, 3}}) {
+    const Index cols = size * heads;
+    CAPTURE(rows);
+    CAPTURE(cols);
+    CHECK(check_operation<B>(
+        {{Shape{rows, cols}}, {Shape{rows, cols}}, {Shape{1, heads, 1, 1}, true, 2.0}},
+        [](Tape<B>& tape, Vars<B> x, Weights<B> w) { return blend(tape, x[0], x[1], w[0]); },
+        [&](Numbers a) { return naive::blend(a[0], a[1], a[2], static_cast<std::size_t>(cols)); }));
+  }
+}
+
+/// The delta rule of each sequence on its own, by ProjectedGate or, without bias, NoGate; rows outside are zero.  `states` receives
+/// where each ends.
+inline std::vector<double> delta_reference(Numbers a, const Sequences& sequences, const naive::DeltaSizes& sizes,
+                                           std::vector<std::vector<double>>* states = nullptr) {
+  const auto [H, G, N, F, D] = sizes;
+  std::vector<double> y(static_cast<std::size_t>(sequences.rows()) * H * D, 0.0);
+  for (const Extent& e : sequences.extents()) {
+    const auto first = static_cast<std::size_t>(e.row), length = static_cast<std::size_t>(e.length);
+    const auto rows = [&](const std::vector<double>& x, std::size_t cols) {
+      return std::vector(x.begin() + static_cast<std::ptrdiff_t>(first * cols), x.begin() + static_cast<std::ptrdiff_t>((first + length) * cols));
+    };
+    std::vector<double> rates(length * N, 1.0), state(N * F * D, 0.0);
+    for (std::size_t i = 0; a.size() > 3 && i < rates.size(); ++i) {
+      rates[i] = std::pow(1 + std::exp(-a[3][first * N + i] - a[4][i % N]), -1.0 / 16);  // sigmoid(z)^(1/16)
+    }
+    const auto part = naive::delta_rule(rows(a[0], H * F), rows(a[1], N * F), rows(a[2], G * D), rates, sizes, state);
+    std::copy(part.begin(), part.end(), y.begin() + static_cast<std::ptrdiff_t>(first * H * D));
+    if (states) states->push_back(state);
+  }
+  return y;
+}
+
+template <Backend B>
+void check_delta_rule() {
+  struct Case {
+    Heads heads;
+    Index states, features, rows;
+  };
+  // Several states of a value head, several query heads of a state, both and neither; more rows of S than tokens and the other way.
+  for (const auto& [heads, states, features, rows] :
+       {Case{{1, 1, 1}, 1, 2, 8}, Case{{2, 1, 5}, 1, 3, 9}, Case{{2, 1, 3}, 2, 63, 75}, Case{{4, 2, 65}, 2, 3, 75},
+        Case{{6, 3, 64}, 6, 33, 40}, Case{{3, 3, 63}, 3, 64, 70}, Case{{2, 1, 65}, 1, 65, 75}, Case{{1, 1, 130}, 1, 129, 20}}) {
+    CAPTURE(heads.size);
+    CAPTURE(features);
+    const Sequences sequences(rows, {{1, 3, 0}, {5, rows - 6, 0}});
+    const naive::DeltaSizes sizes{static_cast<std::size_t>(heads.queries), static_cast<std::size_t>(heads.keys),
+                                  static_cast<std::size_t>(states), static_cast<std::size_t>(features), static_cast<std::size_t>(heads.size)};
+    const Argument q{Shape{rows, heads.queries * features}}, k{Shape{rows, states * features}}, v{Shape{rows, heads.keys * heads.size}};
+    // A bias around -20 makes for rates from 0.1 to 0.6.
+    CHECK(check_operation<B>(
+        {q, k, v, {Shape{rows, states}, false, 4.0}, {Shape{1, states, 1, 1}, true, 4.0, -20.0}},
+        [&](Tape<B>& tape, Vars<B> x, Weights<B> w) { return delta_rule<ProjectedGate>(tape, x[0], x[1], x[2], x[3], w[0], sequences, heads); },
+        [&](Numbers a) { return delta_reference(a, sequences, sizes); }));
+    CHECK(check_operation<B>(
+        {q, k, v},
+        [&](Tape<B>& tape, Vars<B> x, Weights<B>) { return delta_rule<NoGate>(tape, x[0], x[1], x[2], {}, {}, sequences, heads); },
+        [&](Numbers a) { return delta_reference(a, sequences, sizes); }));
+  }
+}
+
+/// From states and to them, in pieces of any length: as in one pass, and as the reference.
+template <Backend B>
+void check_delta_rule_states() {
+  const B backend;
+  Rng rng(9);
+  const double tolerance = std::is_same_v<Scalar<B>, bf16> ? 1e-2 : std::is_same_v<Scalar<B>, float> ? 2e-5 : 1e-12;
+  const Heads heads{4, 2, 65};
+  const Index rows = 75;
+  for (const auto& [states, features] : {std::array<Index, 2>{2, 1}, {4, 1}, {2, 63}, {4, 65}, {2, 130}}) {
+    CAPTURE(features);
+    const Sequences whole(rows, {{1, 3, 0}, {5, 69, 0}});
+    const auto q = normal<B>(Shape{rows, heads.queries * features}, rng), k = normal<B>(Shape{rows, states * features}, rng);
+    const auto v = normal<B>(Shape{rows, heads.keys * heads.size}, rng), gate = normal<B>(Shape{rows, states}, rng, 4.0);
+    const auto bias = normal<B>(Shape{states}, rng, 4.0, -20.0);
+    std::vector<std::vector<double>> numbers, ends;
+    for (const auto& x : {q, k, v, gate, bias}) numbers.push_back(host(backend, x.view()));
+    const naive::DeltaSizes sizes{4, 2, static_cast<std::size_t>(states), static_cast<std::size_t>(features), 65};
+    const auto want = delta_reference(numbers, whole, sizes, &ends);
+
+    Tape<B> tape;
+    poison(tape);
+    const auto run = [&](const Sequences& sequences, std::span<Real<B>* const> at) {
+      return host(backend, delta_rule<ProjectedGate>(tape, tape.variable(q.view()), tape.constant(k.view()), tape.constant(v.view()),
+                                                     tape.constant(gate.view()), Weight<B>{bias.view(), {}}, sequences, heads, at)
+                               .value());
+    };
+    CHECK(close(want, run(whole, {}), tolerance));
+    const Index size = states * features * heads.size;
+    auto kept = array<B, Real<B>>(Shape{2, size}, std::vector<double>(static_cast<std::size_t>(2 * size), 0.0));
+    const std::array<Real<B>*, 2> at{kept.data() + size, kept.data()};  // in any order
+    std::vector<double> pieces(want.size(), 0.0);
+    const std::size_t records = tape.records();
+    for (const Sequences& piece : {Sequences(rows, {{1, 2, 0}, {5, 40, 0}}), Sequences(rows, {{3, 1, 2}, {45, 1, 40}})}) {
+      const auto got = run(piece, at);
+      for (std::size_t i = 0; i < got.size(); ++i) pieces[i] += got[i];  // zero outside the extents
+    }
+    const std::array<Real<B>*, 1> second{kept.data()};
+    const auto got = run(Sequences(rows, {{46, 28, 41}}), second);
+    for (std::size_t i = 0; i < got.size(); ++i) pieces[i] += got[i];
+    CHECK(tape.records() == records);
+    CHECK(close(want, pieces, tolerance));
+    ends[1].insert(ends[1].end(), ends[0].begin(), ends[0].end());
+    CHECK(close(ends[1], host(backend, kept.view()), std::is_same_v<Real<B>, float> ? 2e-5 : 1e-12));
   }
 }
 

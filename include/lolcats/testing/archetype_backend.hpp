@@ -7,8 +7,10 @@
 #include <lolcats/ops/arg_max/arg_max.hpp>
 #include <lolcats/ops/attention/state.hpp>
 #include <lolcats/ops/attention/weights.hpp>
+#include <lolcats/ops/blend/blend.hpp>
 #include <lolcats/ops/concat/concat.hpp>
 #include <lolcats/ops/cross_entropy/cross_entropy.hpp>
+#include <lolcats/ops/delta_rule/delta_rule.hpp>
 #include <lolcats/ops/divergence/divergence.hpp>
 #include <lolcats/ops/dropout/dropout.hpp>
 #include <lolcats/ops/elementwise/elementwise.hpp>
@@ -225,6 +227,20 @@ struct LerpKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
   static void forward(const B&, In start, In end, In weights, View<float> y);
   static void gradients(const B&, In dy, In weights, Out dstart, Out dend);
   static void weight_gradient(const B&, In dy, In start, In end, View<double> dweights);
+};
+
+template <>
+struct BlendKernel<testing::ArchetypeBackend> : testing::ArchetypeKernel {
+  static void forward(const B&, In near, In far, In factors, View<float> y);
+  static void gradients(const B&, In dy, In factors, Out dnear, Out dfar);
+  static void factor_gradient(const B&, In dy, In near, In far, In factors, View<double> dfactors);
+};
+
+template <GatePolicy R>
+struct DeltaRuleKernel<testing::ArchetypeBackend, R> : testing::ArchetypeKernel {
+  using Problem = DeltaRuleProblem<B>;
+  static void forward(const B&, const Problem&, std::span<double* const> states, const DeltaRuleRecord<B>&, View<float> y);
+  static void backward(const B&, const Problem&, const DeltaRuleRecord<B>&, In dy, const DeltaRuleSinks<B>&);
 };
 
 template <>
