@@ -122,6 +122,7 @@
 #include <lolcats/ops/arg_max/arg_max.hpp>
 #include <lolcats/ops/arg_max/eigen.hpp>
 #include <lolcats/ops/attention/attention.hpp>
+#include <lolcats/ops/attention/correcting.hpp>
 #include <lolcats/ops/attention/eigen.hpp>
 #include <lolcats/ops/attention/eigen_backward.hpp>
 #include <lolcats/ops/attention/eigen_cache.hpp>

@@ -42,6 +42,9 @@ void others(Tape<B>& tape, Var<B> x, Weight<B> w, const Sequences& sequences, co
   lerp(tape, x, x, w);
   blend(tape, x, x, w);
   delta_rule<ProjectedGate>(tape, x, x, x, x, w, sequences, heads);
+  AttentionState<B> state;
+  attention_step<Hybrid<Hedgehog<8>, Terraced<64>, DeltaRule<>>>(tape, attention<Linear<Hedgehog<8>, DeltaRule<>>>(tape, x, x, x, sequences, heads, weights),
+                                                                x, x, sequences, heads, state, weights);
   novelty(tape, x, sequences, 2);
   weight_cross_entropy<A>(tape, x, x, sequences, heads, weights, Terraced<64>(), Sliding<>(8), 1.0);
   visit_attention_weights<A>(tape.backend(), x.value(), x.value(), sequences, heads, weights, Terraced<64>(), [](auto&&...) {});

@@ -134,6 +134,19 @@ TEST_CASE("each attention of PerLayer is explained, and the words say all of it"
             fmt::format("  adapter         {} numbers for stage 2\n", 5 * 2 * 184));
 }
 
+TEST_CASE("a memory that corrects is explained beside its window") {
+  using Window = Llama<Cpu<double>, Softmax<Sliding<4>>>;
+  using Student = Llama<Cpu<double>, Hybrid<Hedgehog<4>, Sliding<4>, KeyMapsPerGroup, DeltaRule<>>>;
+  const std::string memory = "by the delta rule's own kernels";
+  const AttentionFacts a = explain<Student>(plan(), 9).attentions.at(0), window = explain<Window>(plan(), 9).attentions.at(0);
+  CHECK(a.path == "window: general, as everything on cpu<double>; memory: " + memory);
+  CHECK(a.on_hopper == "window: general: heads of 6, fused kernels take 64 or 128; memory: " + memory);
+  CHECK(a.state_bytes == window.state_bytes + sizeof(double) * 2 * 8 * 6);  // S (2, 8, 6)
+  CHECK(a.map_parameters == (4 + 2) * 6 * 4 + 4 + 2 * (10 + 1));            // maps, gammas, and a rate of the input for each S
+  using Alone = Llama<Cpu<double>, Linear<Hedgehog<4>, DeltaRule<NoGate>>>;
+  CHECK(explain<Alone>(plan(), 9).attentions.at(0).path == memory);
+}
+
 TEST_CASE("sizes that cannot be explained") {
   LlamaConfig config = plan();
   config.head_dim = 7;

@@ -24,6 +24,9 @@ using lolcats::testing::same;
 namespace {
 using Gated = Llama<Cpu<double>, Hybrid<Hedgehog<4>, Sinks<1, Sliding<3>>, Decay<ProjectedGate>>>;
 using OfKeys = Llama<Cpu<double>, Linear<Hedgehog<4>, Decay<KeyGate>, KeyMapsPerGroup>>;
+using Corrected = Llama<Cpu<double>, Hybrid<Hedgehog<4>, Sinks<1, Sliding<3>>, DeltaRule<>>>;
+using CorrectedAlone = Llama<Cpu<double>, Linear<Hedgehog<4>, DeltaRule<>, KeyMapsPerGroup>>;
+using Mixed = Llama<Cpu<double>, PerLayer<Softmax<>, Corrected::Attention>, Lora<2>>;
 using Cached = Llama<Cpu<double>, Softmax<Sinks<1, Sliding<3>>, Kept<4, LearnedScore>>>;
 using Novel = Llama<Cpu<double>, Softmax<Sinks<1, Sliding<3>>, Kept<4, Novelty>>>;
 using Received = Llama<Cpu<double>, Hybrid<Hedgehog<4>, Sinks<1, Sliding<3>>, Kept<4, ReceivedAttention>>, Lora<2>>;
@@ -70,13 +73,13 @@ CountedRows random_rows(Index count, Index length) {
 }
 }  // namespace
 
-TEST_CASE_TEMPLATE("decoding is a pass over the whole sequence, from any prefill", Model, Gated, OfKeys, Cached, Novel, Received) {
+TEST_CASE_TEMPLATE("decoding is a pass over the whole sequence, from any prefill", Model, Gated, OfKeys, Corrected, CorrectedAlone, Mixed, Cached, Novel, Received) {
   Model model = filled<Model>();
   const auto want = logits_of(model, tokens, Sequences::rectangular(1, 25));
   for (const Index prefill : {1, 2, 7, 24}) CHECK(close(want, decoded_logits_of(model, tokens, prefill), 1e-10));
 }
 
-TEST_CASE_TEMPLATE("checkpoints carry gates, scores and sizes", Model, Gated, OfKeys, Cached, Novel) {
+TEST_CASE_TEMPLATE("checkpoints carry gates, scores and sizes", Model, Gated, OfKeys, Corrected, Mixed, Cached, Novel) {
   const auto folder = std::filesystem::temp_directory_path() / fmt::format("lolcats_memory_test_{}", ::getpid());
   Model model = filled<Model>();
   if constexpr (std::is_same_v<Model, Cached>) model.layer(1).attention().set_cache_sizes(Cpu<double>{}, {2, 0});
@@ -211,6 +214,22 @@ TEST_CASE("stage 1 trains what a gate learns") {
   }
   CHECK(names == std::vector<std::string>{"model.layers.0.self_attn.memory_gate.bias", "model.layers.0.self_attn.memory_gate.weight",
                                           "model.layers.1.self_attn.memory_gate.bias", "model.layers.1.self_attn.memory_gate.weight"});
+}
+
+TEST_CASE("a memory that corrects: its rate is trained, its mix starts with the window, and another mix's gamma stays behind") {
+  Gated gated = filled<Gated>();
+  Corrected model = convert<Corrected>(gated);
+  std::vector<std::string> names;
+  for (const auto& [name, parameter] : model.transfer_parameters()) {
+    if (!name.starts_with("model.layers.1.")) continue;
+    names.push_back(name.substr(std::string("model.layers.1.self_attn.").size()));
+    const auto numbers = lolcats::testing::host(Cpu<double>{}, std::as_const(*parameter).value());
+    if (name.ends_with("window_factors")) CHECK(close(std::vector<double>(4, std::log(9.0)), numbers, 1e-14));
+    if (name.ends_with("memory_gate.weight") || name.ends_with("memory_gate.bias")) CHECK(numbers == std::vector<double>(numbers.size(), 0.0));
+  }
+  CHECK(names == std::vector<std::string>{"feature_map_q.mlp.layer", "feature_map_k.mlp.layer", "window_factors", "memory_gate.bias", "memory_gate.weight"});
+  // The maps come along.
+  CHECK(gated.transfer_parameters()[0].parameter->shares_storage_with(*model.transfer_parameters()[0].parameter));
 }
 
 TEST_CASE("fit_scores: the best linear prediction of the attention from beyond the window") {

@@ -2,7 +2,9 @@
 
 #include <lolcats/ops/attention/eigen.hpp>
 #include <lolcats/ops/attention/eigen_state.hpp>
+#include <lolcats/ops/blend/eigen.hpp>
 #include <lolcats/ops/concat/eigen.hpp>
+#include <lolcats/ops/delta_rule/eigen.hpp>
 #include <lolcats/ops/elementwise/eigen.hpp>
 #include <lolcats/ops/feature_map/eigen.hpp>
 #include <lolcats/ops/feature_map/feature_map.hpp>
@@ -187,6 +189,26 @@ TEST_CASE("AttentionLayer: window dropout acts in training only, and is the atte
   CHECK(rare < 30);
   CHECK(std::string(Hybrid<Map, Sliding<8>, WindowDropout<Ratio{1, 2}>>::name()) ==
         "hybrid<hedgehog<4>, sliding<8>, window dropout 0.5>");
+}
+
+TEST_CASE("AttentionLayer: beside a memory that corrects, window dropout leaves what the memory recalls") {
+  using Map = Hedgehog<4>;
+  const Sequences sequences = Sequences::rectangular(1, 40);
+  const Heads heads{4, 2, 4};
+  const AttentionLayer<B, Linear<Map, DeltaRule<HeadRate>>> memory({}, heads, 0, 3, 7);
+  const AttentionLayer<B, Hybrid<Map, Sliding<8>, DeltaRule<HeadRate>, WindowDropout<Ratio{1, 1}>>> dropped({}, heads, 0, 3, 7);
+  const AttentionLayer<B, Softmax<Sliding<8>>> window({}, heads, 0, 3, 7);
+  const Inputs inputs(sequences.rows(), heads);
+  const auto values = [&](const auto& layer, bool training) {
+    Tape<B> tape;
+    tape.training = training;
+    return testing::host(B{}, layer(tape, inputs.on(tape), sequences).value());
+  };
+  const auto far = values(memory, false), near = values(window, false);
+  CHECK(values(dropped, true) == far);
+  std::vector<double> mixed;
+  for (std::size_t i = 0; i < far.size(); ++i) mixed.push_back(0.9 * near[i] + 0.1 * far[i]);
+  CHECK(testing::close(mixed, values(dropped, false), 1e-13));
 }
 
 TEST_CASE("AttentionLayer: window dropout by schedule") {

@@ -74,6 +74,49 @@ TEST_CASE("the gradient of x is added to that of its other uses") {
   CHECK(same(std::vector{4.0, 3.0, 4.0, 3.0}, v.gradient()));
 }
 
+TEST_CASE("heads that maps share are read by each, and their gradients add up") {
+  using B = Cpu<double>;
+  using Map = Skip<Biased<HedgehogExp<dynamic>>>;
+  const Index rows = 70, groups = 2, group = 3, size = 4, features = 2 * size;
+  auto c = lolcats::testing::detail::random_feature_map_case<Map>(rows, groups * group, size, 5);
+  const auto index = [](Index i) { return static_cast<std::size_t>(i); };
+  std::vector<double> shared;  // (rows, groups * size); every map has its copy in c.x
+  for (Index r = 0; r < rows; ++r) {
+    for (Index h = 0; h < groups * group; ++h) {
+      for (Index i = 0; i < size; ++i) {
+        const double from = c.x[index((r * groups * group + h / group * group) * size + i)];
+        c.x[index((r * groups * group + h) * size + i)] = from;
+        if (h % group == 0) shared.push_back(from);
+      }
+    }
+  }
+  const auto run = [&](const std::vector<double>& values) {
+    const auto x = array<B>(Shape{rows, static_cast<Index>(values.size()) / rows}, values);
+    Parameter<B> map(array<B>(Shape{groups * group, size, size}, c.map)), bias(array<B>(Shape{groups * group, size}, c.bias));
+    map.train(B{});
+    bias.train(B{});
+    Tape<B> tape;
+    poison(tape);
+    const auto v = tape.variable(View<const double>(x.view()));
+    const auto phi = feature_map<Map>(tape, v, static_cast<Weight<B>>(map), static_cast<Weight<B>>(bias), groups * group);
+    CHECK(phi.shape() == Shape{rows, groups * group * features});
+    std::vector<std::vector<double>> all{host(B{}, phi.value())};
+    B{}.from_host(c.dphi.data(), phi.sink().gradient.data, phi.value().size());
+    tape.replay(0);
+    for (const auto& gradient : {v.gradient(), View<const double>(map.gradient()), View<const double>(bias.gradient())}) all.push_back(host(B{}, gradient));
+    return all;
+  };
+  const auto want = run(c.x), got = run(shared);
+  for (const std::size_t i : {0, 2, 3}) CHECK(same(want[i], got[i]));
+  std::vector<double> sums(shared.size());
+  for (Index r = 0; r < rows; ++r) {
+    for (Index h = 0; h < groups * group; ++h) {
+      for (Index i = 0; i < size; ++i) sums[index((r * groups + h / group) * size + i)] += want[1][index((r * groups * group + h) * size + i)];
+    }
+  }
+  CHECK(close(sums, got[1], 1e-14));
+}
+
 TEST_CASE("a bias where the map has none is an error, and so is none where it has one") {
   using B = Cpu<double>;
   auto x = array<B>(Shape{2, 4}, lolcats::testing::detail::filled(8, 0.5)),

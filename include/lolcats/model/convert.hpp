@@ -23,7 +23,8 @@ inline constexpr bool same_maps = has_maps<A> && std::is_same_v<typename A::Map,
 template <AttentionPolicy From, AttentionPolicy To>
 bool shares(const std::string& name) {
   if (name.find("memory_") != std::string::npos) return std::is_same_v<MemoryOf<From>, MemoryOf<To>>;
-  return name.ends_with("window_factors") ? has_mixing<From> && has_mixing<To> : same_maps<From, To>;
+  if (name.ends_with("window_factors")) return has_mixing<From> && has_mixing<To> && corrects<MemoryOf<From>> == corrects<MemoryOf<To>>;
+  return same_maps<From, To>;
 }
 
 /// Assigns parameters of `from` to those of `to` that have the same name and satisfy `wanted`.
@@ -42,7 +43,7 @@ void share_parameters(const ConstParameters<B>& from, const Parameters<B>& to, c
 /// A student with the teacher's weights.  Copies no weight: both models hold the same tensors.
 ///
 /// Maps, window factors and adapters are shared, too, where both types have the same; the others are fresh (identity or
-/// whatever the map's rule says, gamma 0.1, an adapter that changes nothing), from `seed`.  A teacher whose adapters
+/// whatever the map's rule says, gamma where its mix starts, an adapter that changes nothing), from `seed`.  A teacher whose adapters
 /// are merged gives its merged weights, and the student a fresh adapter.
 /// Where the student's layers differ (PerLayer), `attention_of_layer` says how; without it they have what those of a
 /// teacher of the same type have, or the last of PerLayer.

@@ -4,8 +4,10 @@
 #include <lolcats/ops/arg_max/eigen.hpp>
 #include <lolcats/ops/attention/eigen.hpp>
 #include <lolcats/ops/attention/eigen_state.hpp>
+#include <lolcats/ops/blend/eigen.hpp>
 #include <lolcats/ops/concat/eigen.hpp>
 #include <lolcats/ops/cross_entropy/eigen.hpp>
+#include <lolcats/ops/delta_rule/eigen.hpp>
 #include <lolcats/ops/divergence/eigen.hpp>
 #include <lolcats/ops/dropout/eigen.hpp>
 #include <lolcats/ops/elementwise/eigen.hpp>

@@ -57,13 +57,36 @@ std::size_t state_bytes_of_zeros(
   return state.bytes();
 }
 
+/// Which kernels compute attention A as the operation sees it, and what a Hopper GPU would take where this backend has one path.
+template <AttentionPolicy A, Backend B>
+void explain_path(const AttentionProblem<B, typename A::Window>& problem, AttentionFacts& facts) {
+  using W = typename A::Window;
+  using Kernel = AttentionKernel<B, typename A::Map, W, MemoryOf<A>>;
+  if constexpr (corrects<MemoryOf<A>>) {
+    if constexpr (W::has_near) {
+      auto window = problem;
+      window.weights = {};
+      explain_path<Softmax<W>>(window, facts);
+      for (std::string* path : {&facts.path, &facts.on_hopper}) {
+        if (!path->empty()) *path = fmt::format("window: {}; memory: by the delta rule's own kernels", *path);
+      }
+    } else {
+      facts.path = "by the delta rule's own kernels";
+    }
+  } else if constexpr (requires { Kernel::explain(problem); }) {
+    facts.path = Kernel::explain(problem);
+  } else {
+    const std::string why = hopper::why_not_fused<typename A::Map, W, MemoryOf<A>>(problem.heads.size);
+    facts.path = fmt::format("general, as everything on {}", B::name());
+    facts.on_hopper = why.empty() ? "fused" : "general: " + why;
+    if (!hopper::takes_cache<typename A::Map, W, MemoryOf<A>>) facts.on_hopper = fmt::format("refused: {}", hopper::taken_caches);
+  }
+}
+
 /// Of one layer by policy A, all of whose inputs are zero: kernels and states do not depend on the numbers.
 template <AttentionPolicy A, Backend B>
 AttentionFacts attention_facts(const LayerSizes& sizes, Index prompt, const B& backend) {
   using Layer = AttentionLayer<B, A>;
-  using Map = std::conditional_t<Layer::composed, GivenFeatures, typename A::Map>;
-  using W = typename A::Window;
-  using Kernel = AttentionKernel<B, Map, W, MemoryOf<A>>;
   Layer layer(backend, sizes.heads, sizes.sliding_window, 0, 0, sizes.width);
   AttentionFacts facts;
   facts.name = A::name();
@@ -73,15 +96,8 @@ AttentionFacts attention_facts(const LayerSizes& sizes, Index prompt, const B& b
   facts.state_bytes = state_bytes_of_zeros<B>(
       sizes, prompt, backend, [&](Tape<B>& tape, const Qkv<B>& x, const Sequences& sequences, AttentionState<B>& state) {
         if (facts.path.empty()) {
-          if constexpr (requires(const AttentionProblem<B, W>& problem) { Kernel::explain(problem); }) {
-            facts.path = Kernel::explain({sizes.heads, &sequences, layer.window(), A::affine, x.q.value(), x.k.value(), x.v.value(),
-                                          layer.weights(tape, x, sequences)});
-          } else {
-            const std::string why = hopper::why_not_fused<Map, W, MemoryOf<A>>(sizes.heads.size);
-            facts.path = fmt::format("general, as everything on {}", B::name());
-            facts.on_hopper = why.empty() ? "fused" : "general: " + why;
-            if (!hopper::takes_cache<Map, W, MemoryOf<A>>) facts.on_hopper = fmt::format("refused: {}", hopper::taken_caches);
-          }
+          explain_path<typename Layer::Policy, B>({sizes.heads, &sequences, layer.window(), A::affine, x.q.value(), x.k.value(), x.v.value(),
+                                                   layer.weights(tape, x, sequences)}, facts);
         }
         layer.step(tape, x, sequences, state);
       });

@@ -3,7 +3,7 @@
 
 #include <lolcats/nn/feature_map.hpp>
 #include <lolcats/nn/gate.hpp>
-#include <lolcats/ops/attention/state.hpp>
+#include <lolcats/ops/attention/correcting.hpp>
 #include <lolcats/ops/novelty/novelty.hpp>
 
 #include <span>
@@ -26,6 +26,8 @@ struct Qkv {
 
 /// Where gamma starts: logit(0.1) [QUIRKS 2].
 inline constexpr double initial_window_factor = -2.1972245773362196;
+/// Where gamma is the whole share of the window, beside a memory that corrects: logit(0.9).
+inline constexpr double initial_window_share = -initial_window_factor;
 
 namespace detail {
 /// A composed attention as the operation sees it: its features are computed already.
@@ -78,8 +80,8 @@ class AttentionLayer {
 
   AttentionLayer() = default;
 
-  /// Fresh maps, and gamma 0.1.  Keys start with the maps of the queries.  `sliding_window` is the checkpoint's own
-  /// (0: none), which Softmax<> takes; `width` C, which gates of the layer's input ask for.
+  /// Fresh maps, and gamma where its mix starts.  Keys start with the maps of the queries.  `sliding_window` is the checkpoint's
+  /// own (0: none), which Softmax<> takes; `width` C, which gates of the layer's input ask for.
   AttentionLayer(const B& backend, const Heads& heads, Index sliding_window, Index layer, std::uint64_t seed, Index width = 0)
       : heads_(heads), layer_(static_cast<std::uint64_t>(layer)) {
     if constexpr (std::is_same_v<A, Softmax<>>) window_ = checkpoint_window(sliding_window);
@@ -92,10 +94,10 @@ class AttentionLayer {
       key_map_ = MapLayer::every(backend, query_map_, A::key_maps_per_group ? heads.group() : 1);
     }
     if constexpr (has_mixing<A>) {
-      const std::vector<double> start(static_cast<std::size_t>(heads.queries), initial_window_factor);
+      const std::vector<double> start(static_cast<std::size_t>(heads.queries), corrects<Memory> ? initial_window_share : initial_window_factor);
       window_factors_ = detail::make_parameter(backend, Shape{1, heads.queries, 1, 1}, start);
     }
-    if constexpr (decays<Memory>) {
+    if constexpr (gated<Memory>) {
       gate_ = Gates(backend, heads, A::key_maps_per_group ? heads.keys : heads.queries, width);
     }
     if constexpr (caches<Memory>) {
@@ -166,7 +168,7 @@ class AttentionLayer {
       w.key_bias = key_map().bias();
     }
     if constexpr (has_mixing<A>) w.window_factors = window_factors_;
-    if constexpr (decays<Memory>) {
+    if constexpr (gated<Memory>) {
       w.gate_bias = gate_.bias();
       w.gate = gate_(tape, x.hidden, x.unrotated);
     }
@@ -220,7 +222,7 @@ class AttentionLayer {
     if constexpr (has_maps<A>) query_map_.visit_maps(at + "feature_map_q", f);
     if constexpr (has_maps<A> && !A::shared_maps) key_map_.visit_maps(at + "feature_map_k", f);
     if constexpr (has_mixing<A>) f(at + "window_factors", Shape{1, heads_.queries, 1, 1}, window_factors_);
-    if constexpr (decays<Memory>) gate_.visit(at + "memory_gate", f);
+    if constexpr (gated<Memory>) gate_.visit(at + "memory_gate", f);
   }
   /// The same for what is fitted, not trained: scores and sizes of a cache.
   template <class F>
@@ -231,7 +233,7 @@ class AttentionLayer {
 
  private:
   using MapLayer = typename detail::MapLayerOf<B, Map>::type;
-  using Gates = std::conditional_t<decays<Memory>, GateLayer<B, typename Memory::Gate>, detail::NoGates>;
+  using Gates = std::conditional_t<gated<Memory>, GateLayer<B, typename Memory::Gate>, detail::NoGates>;
 
   const MapLayer& key_map() const {
     if constexpr (A::shared_maps) return query_map_;

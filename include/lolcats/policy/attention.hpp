@@ -112,7 +112,7 @@ inline constexpr bool known_options = ((std::is_same_v<Options, Affine> || std::
 /// Softmax<Window> overrides the window: Softmax<Sliding<64>>.  Keys beyond it are not read, but for those that a memory
 /// with a cache keeps: Softmax<Sinks<4, Sliding<124>>, Kept<384, LearnedScore>>.
 template <Window W = Sliding<dynamic>, MemoryPolicy M = Sum>
-  requires(!decays<M> && (!caches<M> || (W::has_near && W::has_far && !recalls_values<M>)))
+  requires(!decays<M> && !corrects<M> && (!caches<M> || (W::has_near && W::has_far && !recalls_values<M>)))
 struct Softmax {
   using Map = NoMap;
   using Window = W;
@@ -134,9 +134,11 @@ struct Softmax {
 ///   y_n  = sum_j p_nj v_j / sum_j p_nj
 ///
 /// gamma = sigmoid(window_factors), one per head, starting at 0.1.  c_n scales only the near part, so it is part of
-/// the function and the gradient flows through it [QUIRKS 1].
+/// the function and the gradient flows through it [QUIRKS 1].  With a memory that corrects, y is the sum that DeltaRule
+/// (policy/memory.hpp) describes, gamma starts at 0.9, and there is nothing to be Affine.
 template <FeatureMap M, Window W, class... Options>
-  requires(W::has_near && W::has_far && detail::known_options<Options...>)
+  requires(W::has_near && W::has_far && detail::known_options<Options...> &&
+           !(detail::has_option<Affine, Options...> && corrects<typename detail::MemoryAmong<Sum, Options...>::type>))
 struct Hybrid {
   using Map = M;
   using Window = W;
@@ -150,7 +152,7 @@ struct Hybrid {
   }
 };
 
-/// Feature maps alone (Eq. 2), with 1e-12 in the denominator.  No key is read raw, so there is no cache.
+/// Feature maps alone (Eq. 2), with 1e-12 in the denominator of a memory that sums.  No key is read raw, so there is no cache.
 template <FeatureMap M, class... Options>
   requires(detail::known_options<Options...> && !detail::has_option<Affine, Options...> &&
            !(detail::is_window_dropout<Options> || ...) && !caches<typename detail::MemoryAmong<Sum, Options...>::type>)

@@ -1,4 +1,4 @@
-// Gates: how fast a memory forgets.
+// Gates: how fast a memory forgets, or at what rate it learns.
 #pragma once
 
 #include <lolcats/core/index.hpp>
@@ -111,7 +111,22 @@ struct ProjectedGate : detail::SigmoidGate<16> {
   static std::string name() { return "projected"; }
 };
 
+/// The rate of a delta rule (policy/memory.hpp), from the layer's input by a projection: b = sigmoid(x w + z0), which starts at a
+/// half, as DeltaNet has it (Yang et al. 2024, arXiv:2406.06484).
+struct ProjectedRate : detail::SigmoidGate<1> {
+  static constexpr GateInput input = GateInput::hidden;
+  static constexpr double start(Index, Index) { return 0; }
+  static std::string name() { return "projected rate"; }
+};
+
+/// The same, one number per head.
+struct HeadRate : detail::SigmoidGate<1> {
+  static constexpr GateInput input = GateInput::none;
+  static constexpr double start(Index, Index) { return 0; }
+  static std::string name() { return "rate per head"; }
+};
+
 static_assert(GatePolicy<NoGate> && GatePolicy<RetentionGate> && GatePolicy<LightningGate> && GatePolicy<HeadGate> &&
-              GatePolicy<KeyGate> && GatePolicy<ProjectedGate>);
+              GatePolicy<KeyGate> && GatePolicy<ProjectedGate> && GatePolicy<ProjectedRate> && GatePolicy<HeadRate>);
 
 }  // namespace lolcats

@@ -14,6 +14,9 @@ namespace lolcats {
 /// are read by softmax like near ones.
 ///
 ///   p_nj = beta phi_q(q_n).phi_k(k_j) exp(G_n - G_j)   for far keys j that are in no cache, G as in GatePolicy
+///
+/// How near and far are mixed follows from the memory: sums weigh keys, so both share one numerator and one denominator
+/// (policy/attention.hpp).  A memory with `corrects` does not, see DeltaRule.
 // clang-format off
 template <class M>
 concept MemoryPolicy = GatePolicy<typename M::Gate> && requires {
@@ -44,11 +47,40 @@ using Decay = Memory<G>;
 template <Index Size, ScorePolicy S>
 using Kept = Memory<NoGate, Cache<Size, S>>;
 
-static_assert(MemoryPolicy<Sum> && MemoryPolicy<Kept<8, LearnedScore>> && MemoryPolicy<Decay<RetentionGate>>);
+/// S <- S + b k (v - S^T k)^T for every token: what S recalls for a key is replaced by the share b by its value (Widrow and Hoff's
+/// rule; Schlag et al. 2021, arXiv:2102.11174; Yang et al. 2024, arXiv:2406.06484).
+///
+///   k = phi_k(k_t) / |phi_k(k_t)|,  q = phi_q(q_t) / |phi_q(q_t)|,  b = exp(R::log_decay(z)) in (0, 1],  z as for a gate
+///   far_t = S_t^T q, behind the token itself
+///
+/// Such a memory holds all tokens of its sequence, those in the window, too, and has no normalizer: a correction may be
+/// negative, so nothing says how much a query weighs a key.  Near and far are two answers, each whole, and their mix is convex,
+///
+///   y = gamma near + (1 - gamma) far,  near = softmax over the window,  gamma = sigmoid(window_factors) per query head
+///
+/// and without a window, y = far.
+template <GatePolicy R = ProjectedRate>
+struct DeltaRule {
+  using Gate = R;
+  using Cache = NoCache;
+  static constexpr bool corrects = true;
+  static std::string name() { return "delta<" + R::name() + ">"; }
+};
 
-/// Does a memory have a gate?
+static_assert(MemoryPolicy<Sum> && MemoryPolicy<Kept<8, LearnedScore>> && MemoryPolicy<Decay<RetentionGate>> && MemoryPolicy<DeltaRule<>>);
+
+/// Does a memory correct what it wrote?
 template <MemoryPolicy M>
-inline constexpr bool decays = !std::is_same_v<typename M::Gate, NoGate>;
+inline constexpr bool corrects = [] {
+  if constexpr (requires { M::corrects; }) return bool{M::corrects};
+  else return false;
+}();
+/// Does it have a gate?
+template <MemoryPolicy M>
+inline constexpr bool gated = !std::is_same_v<typename M::Gate, NoGate>;
+/// One by which sums forget?
+template <MemoryPolicy M>
+inline constexpr bool decays = gated<M> && !corrects<M>;
 /// Does it keep far keys raw?
 template <MemoryPolicy M>
 inline constexpr bool caches = (M::Cache::size > 0);

@@ -1,8 +1,7 @@
 // One attention problem as raw numbers, through the library on any backend.
 #pragma once
 
-#include <lolcats/ops/attention/attention.hpp>
-#include <lolcats/ops/attention/state.hpp>
+#include <lolcats/ops/attention/correcting.hpp>
 #include <lolcats/testing/feature_map_suite_reference.hpp>
 #include <lolcats/testing/random.hpp>
 
@@ -55,7 +54,7 @@ struct AttentionCase {
                                      {"k", {rows, heads.keys * heads.size}},
                                      {"v", {rows, heads.keys * heads.size}}};
     if constexpr (has_mixing<A>) all["window_factors"] = Shape{1, heads.queries, 1, 1};
-    if constexpr (decays<MemoryOf<A>>) all["gate_bias"] = Shape{1, key_maps(), 1, 1};
+    if constexpr (gated<MemoryOf<A>>) all["gate_bias"] = Shape{1, key_maps(), 1, 1};
     if constexpr (Gate::input != GateInput::none) all["gate"] = Shape{rows, key_maps()};
     if constexpr (scored_when_read<MemoryOf<A>>) all["score"] = Shape{rows, heads.keys};
     if constexpr (caches<MemoryOf<A>>) all["cache_sizes"] = Shape{1, heads.keys, 1, 1};

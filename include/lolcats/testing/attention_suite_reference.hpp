@@ -3,6 +3,7 @@
 
 #include <lolcats/testing/attention_suite_case.hpp>
 #include <lolcats/testing/naive_attention.hpp>
+#include <lolcats/testing/naive_correcting_attention.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -81,13 +82,13 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
                      .key_features = {},
                      .gamma_logits = {}};
     if (c.in.contains("window_factors")) n.gamma_logits = c.in.at("window_factors");
-    // log a of every token and query head, and what it is a function of.
+    // log a (or log b, of a memory that corrects) of every token and query head, and what it is a function of.
     using Gate = typename AttentionCase<A>::Gate;
     const Index sums = c.key_maps();
     const auto gate_number = [&](Index t, Index s) {
       return c.in.at("gate_bias")[at(s)] + (c.in.contains("gate") ? c.in.at("gate")[at((e.row + t) * sums + s)] : 0.0);
     };
-    for (Index t = 0; decays<MemoryOf<A>> && t < e.length; ++t) {
+    for (Index t = 0; gated<MemoryOf<A>> && t < e.length; ++t) {
       for (Index h = 0; h < H; ++h) n.log_decay.push_back(Gate::log_decay(gate_number(t, h / (H / sums))));
     }
 
@@ -167,10 +168,18 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
       };
     }
 
-    const NaiveAttentionResult result = naive_attention(n);
+    NaiveAttentionResult result;
+    NaiveAttentionGradients d;
+    if constexpr (corrects<MemoryOf<A>>) {
+      const bool near = A::Window::has_near;
+      result.y = naive_correcting_attention(n, near);
+      d = naive_correcting_attention_gradients(n, near, take("dy", D, H, H));
+    } else {
+      result = naive_attention(n);
+      d = naive_attention_gradients(n, take("dy", D, H, H));
+    }
     if (weights) weights->push_back(result.weights);
     give("y", result.y, D, H, H);
-    const NaiveAttentionGradients d = naive_attention_gradients(n, take("dy", D, H, H));
     give("q", d.q, D, H, H);
     give("k", d.k, D, G, G);
     give("v", d.v, D, G, G);

@@ -12,6 +12,7 @@ using Published = Hybrid<Hedgehog<64>, Terraced<64>>;                           
 using Fading = Hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>, Decay<HeadGate>>;         // the sums forget
 using Recalling = Softmax<Sinks<4, Sliding<124>>, Kept<384, LearnedScore>>;           // no sums: some keys stay raw
 using LoLA = Hybrid<Hedgehog<64>, Terraced<64>, Kept<128, RecallError>>;              // both
+using Correcting = Hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>, DeltaRule<>>;         // what a key recalls is replaced
 
 // Templates that nobody instantiates are checked and cost no code.
 

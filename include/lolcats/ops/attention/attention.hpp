@@ -31,7 +31,7 @@ struct AttentionWeights {
   /// Instead of maps, with GivenFeatures:
   Var<B> query_features{};   // (M, H * F)
   Var<B> key_features{};     // (M, H * F) or (M, G * F)
-  /// Of a memory with a gate, one per sum over far keys: per query head, or per key/value head with KeyMapsPerGroup.
+  /// Of a memory with a gate, one per state: per query head, or per key/value head with KeyMapsPerGroup.
   Weight<B> gate_bias{};     // (H) or (G) in any shape
   Var<B> gate{};             // (M, H) or (M, G), where the gate has an input
   /// Of a memory with a cache, per key/value head:
@@ -82,6 +82,12 @@ struct AttentionSinks {
 
 namespace detail {
 
+/// N, the key maps of an attention, and so the states of its memory.
+template <AttentionPolicy A>
+Index key_maps(const Heads& heads) {
+  return A::key_maps_per_group ? heads.keys : heads.queries;
+}
+
 template <AttentionPolicy A, Backend B>
 void check_attention(const Shape& q, const Shape& k, const Shape& v, const Sequences& sequences, const Heads& heads,
                      const AttentionWeights<B>& w) {
@@ -130,10 +136,10 @@ void check_attention(const Shape& q, const Shape& k, const Shape& v, const Seque
                         "attention: key_features has shape {}, expected ({}, {} * {}) or ({}, {} * {})",
                         key ? to_string(key.shape()) : "()", rows, heads.queries, features, rows, heads.keys, features);
   }
-  if constexpr (decays<MemoryOf<A>>) {
-    const Index sums = A::key_maps_per_group ? heads.keys : heads.queries;
+  if constexpr (gated<MemoryOf<A>>) {
+    const Index sums = key_maps<A>(heads);
     require<ShapeError>(w.gate_bias && w.gate_bias.value.size() == sums,
-                        "attention: gate_bias has {} elements, expected {}, one per sum over far keys",
+                        "attention: gate_bias has {} elements, expected {}, one per state of far keys",
                         w.gate_bias ? w.gate_bias.value.size() : 0, sums);
     if constexpr (MemoryOf<A>::Gate::input != GateInput::none) {
       require<ShapeError>(static_cast<bool>(w.gate), "attention: gate is missing, expected shape ({}, {})", rows, sums);
@@ -151,6 +157,13 @@ void check_attention(const Shape& q, const Shape& k, const Shape& v, const Seque
   }
 }
 
+/// Refuses what asks for the weights of an attention that has none.
+template <AttentionPolicy A>
+void require_weights(const char* who) {
+  require<ConfigError>(!corrects<MemoryOf<A>>, "{}: {} has no attention weights, as its memory corrects what it wrote; expected one that sums",
+                       who, A::name());
+}
+
 }  // namespace detail
 
 /// y (M, H * D) of attention `A` on q (M, H * D), k and v (M, G * D), rotated already.
@@ -158,7 +171,9 @@ void check_attention(const Shape& q, const Shape& k, const Shape& v, const Seque
 /// O(M) memory and, for every window but an unbounded one, O(M) time.  The backward pass computes the gradients of q, k,
 /// v, maps and gamma that are wanted and no others.  `sequences` must outlive the tape's scope.
 /// Throws ShapeError naming the argument.
+/// Memories that correct what they wrote have a form of their own: ops/attention/correcting.hpp.
 template <AttentionPolicy A, Backend B>
+  requires(!corrects<MemoryOf<A>>)
 Var<B> attention(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequences& sequences, const Heads& heads,
                  const AttentionWeights<B>& weights = {}, typename A::Window window = detail::window_of_type<typename A::Window>()) {
   using W = typename A::Window;

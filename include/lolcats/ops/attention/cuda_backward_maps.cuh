@@ -198,27 +198,28 @@ inline std::size_t pull_shared_bytes(int tiles, int size) {
   return bytes;
 }
 
-/// dx (M, maps * D) of 64 rows and one map: what comes back through it.  Grid: tiles of rows, maps.
+/// dx (M, heads * D) of 64 rows and one head of x: what comes back through its `per_head` maps, in order.  Grid: tiles of rows,
+/// heads of x.
 template <class T>
-__global__ void __launch_bounds__(tile_threads, 2) pull_inputs(ThroughMap<T> p, int rows, T* dx, bool add) {
+__global__ void __launch_bounds__(tile_threads, 2) pull_inputs(ThroughMap<T> p, int per_head, int rows, T* dx, bool add) {
   extern __shared__ float4 shared[];
   float* a = reinterpret_cast<float*>(shared);
   float* b = a + tile_floats;
   float* sums = b + tile_floats;  // (64, D), tiles side by side
-  const int m = static_cast<int>(blockIdx.y), first = static_cast<int>(blockIdx.x) * tile, count = min(tile, rows - first);
+  const int head = static_cast<int>(blockIdx.y), first = static_cast<int>(blockIdx.x) * tile, count = min(tile, rows - first);
   for (int i = static_cast<int>(threadIdx.x); i < (p.size + tile - 1) / tile * tile_floats; i += tile_threads) sums[i] = 0;
-  add_through_map(sums, a, b, p, m, first, count);
+  for (int m = head * per_head; m < (head + 1) * per_head; ++m) add_through_map(sums, a, b, p, m, first, count);
   __syncthreads();
-  const std::int64_t stride = static_cast<std::int64_t>(p.maps) * p.size;
-  write_rows(sums, dx + first * stride + static_cast<std::int64_t>(m) * p.size, stride, count, p.size, add);
+  const std::int64_t stride = static_cast<std::int64_t>(p.maps / per_head) * p.size;
+  write_rows(sums, dx + first * stride + static_cast<std::int64_t>(head) * p.size, stride, count, p.size, add);
 }
 
 template <class T>
-void launch_pull_inputs(cudaStream_t stream, const ThroughMap<T>& p, Index rows, const Sink<T>& dx) {
+void launch_pull_inputs(cudaStream_t stream, const ThroughMap<T>& p, int per_head, Index rows, const Sink<T>& dx) {
   cuda::launch("feature_map: gradient of x", pull_inputs<T>,
-               {dim3(cuda::blocks_for(rows, tile), static_cast<unsigned>(p.maps)), tile_threads, stream,
+               {dim3(cuda::blocks_for(rows, tile), static_cast<unsigned>(p.maps / per_head)), tile_threads, stream,
                 pull_shared_bytes(2 + (p.size + tile - 1) / tile, p.size)},
-               p, static_cast<int>(rows), dx.gradient.data, dx.add);
+               p, per_head, static_cast<int>(rows), dx.gradient.data, dx.add);
 }
 
 }  // namespace lolcats::general

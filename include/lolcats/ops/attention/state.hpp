@@ -15,8 +15,8 @@ namespace lolcats {
 /// Far keys live in S (H, F, D) = sum phi_k(k) v^T and z (H, F) = sum phi_k(k), in Real, one pair per sequence.  Near keys
 /// and values are kept raw per key/value head, and a key is mapped and folded into S and z when it leaves the window
 /// (a whole tile at once where the window is terraced).  A memory with a gate multiplies S and z by it for every token.
-/// Sinks are kept apart.  So the size does not depend on how many tokens were read,
-/// except for an unbounded window, where this is a key/value cache.
+/// Sinks are kept apart.  A memory that corrects has S (N, F, D) alone, one for each of N = H or G key maps, of all tokens read.
+/// So the size does not depend on how many tokens were read, except for an unbounded window, where this is a key/value cache.
 template <Backend B>
 struct AttentionState {
   /// One sequence.
@@ -114,18 +114,12 @@ struct AttentionState {
 template <Backend B, class Map, Window W, MemoryPolicy M>
 struct AttentionStateKernel;
 
-/// Reads new tokens: q (M, H * D), k and v (M, G * D), one extent of `sequences` per slot of `state`, or of those that
-/// `chosen` names, in order, with extent.position = the slot's length.  Extents may have any lengths, so this is prefill,
-/// chunked prefill and decoding.
-/// Returns y (M, H * D), equal to the rows of a pass over the whole sequences.  Records nothing.
-template <AttentionPolicy A, Backend B>
-Var<B> attention_step(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequences& sequences, const Heads& heads,
-                      AttentionState<B>& state, const AttentionWeights<B>& weights = {},
-                      typename A::Window window = detail::window_of_type<typename A::Window>(), std::span<const Index> chosen = {}) {
-  using W = typename A::Window;
-  detail::check_attention<A>(q.shape(), k.shape(), v.shape(), sequences, heads, weights);
+namespace detail {
+/// The slots that a step reads into, one per extent, whose position is the slot's length.
+template <Backend B>
+std::vector<typename AttentionState<B>::Slot*> slots_of(AttentionState<B>& state, const Sequences& sequences, std::span<const Index> chosen) {
   if (state.slots.empty()) state.slots.resize(static_cast<std::size_t>(sequences.count()));
-  const auto slots = state.choose(chosen);
+  auto slots = state.choose(chosen);
   require<ShapeError>(sequences.count() == static_cast<Index>(slots.size()),
                       "attention_step: {} sequences, expected {}, one per slot of the state", sequences.count(), slots.size());
   for (Index n = 0; n < sequences.count(); ++n) {
@@ -133,6 +127,22 @@ Var<B> attention_step(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequenc
     require<ShapeError>(sequences[n].position == length, "attention_step: sequence {} starts at position {}, expected {}, the tokens read",
                         n, sequences[n].position, length);
   }
+  return slots;
+}
+}  // namespace detail
+
+/// Reads new tokens: q (M, H * D), k and v (M, G * D), one extent of `sequences` per slot of `state`, or of those that
+/// `chosen` names, in order, with extent.position = the slot's length.  Extents may have any lengths, so this is prefill,
+/// chunked prefill and decoding.
+/// Returns y (M, H * D), equal to the rows of a pass over the whole sequences.  Records nothing.
+template <AttentionPolicy A, Backend B>
+  requires(!corrects<MemoryOf<A>>)
+Var<B> attention_step(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequences& sequences, const Heads& heads,
+                      AttentionState<B>& state, const AttentionWeights<B>& weights = {},
+                      typename A::Window window = detail::window_of_type<typename A::Window>(), std::span<const Index> chosen = {}) {
+  using W = typename A::Window;
+  detail::check_attention<A>(q.shape(), k.shape(), v.shape(), sequences, heads, weights);
+  const auto slots = detail::slots_of(state, sequences, chosen);
   AttentionProblem<B, W> problem{.heads = heads, .sequences = &sequences, .window = window, .affine = A::affine,
                                  .q = q.value(), .k = k.value(), .v = v.value(), .weights = weights};
   auto [y, out] = tape.result(q.shape(), false);

@@ -18,18 +18,21 @@ struct AttentionWeightsKernel;
 /// Calls f(sequence, head, first, weights) with weights (queries, keys) on the host: row i holds the weights of query first + i of
 /// that sequence over keys 0 ... keys - 1, zero in its future.  Tiles of one head come in order, different heads may come
 /// at the same time from different threads.  O(M) memory, O(M^2) time.  Values matter to a cache alone that scores keys by
-/// how they are recalled; others need none.
+/// how they are recalled; others need none.  Throws ConfigError for a memory that corrects, which gives keys no weights.
 template <AttentionPolicy A, Backend B, class F>
 void visit_attention_weights(const B& backend, View<const Scalar<B>> q, View<const Scalar<B>> k, const Sequences& sequences,
                              const Heads& heads, const AttentionWeights<B>& weights, typename A::Window window, F&& f,
                              std::type_identity_t<View<const Scalar<B>>> v = {}) {
-  require<ShapeError>(v || !recalls_values<MemoryOf<A>>,
-                      "visit_attention_weights: v is missing, which {} scores keys by", A::name());
-  if (!v) v = k;
-  detail::check_attention<A>(q.shape, k.shape, v.shape, sequences, heads, weights);
-  const AttentionProblem<B, typename A::Window> problem{
-      .heads = heads, .sequences = &sequences, .window = window, .affine = A::affine, .q = q, .k = k, .v = v, .weights = weights};
-  AttentionWeightsKernel<B, typename A::Map, typename A::Window, MemoryOf<A>>::visit(backend, problem, f);
+  detail::require_weights<A>("visit_attention_weights");
+  if constexpr (!corrects<MemoryOf<A>>) {
+    require<ShapeError>(v || !recalls_values<MemoryOf<A>>,
+                        "visit_attention_weights: v is missing, which {} scores keys by", A::name());
+    if (!v) v = k;
+    detail::check_attention<A>(q.shape, k.shape, v.shape, sequences, heads, weights);
+    const AttentionProblem<B, typename A::Window> problem{
+        .heads = heads, .sequences = &sequences, .window = window, .affine = A::affine, .q = q, .k = k, .v = v, .weights = weights};
+    AttentionWeightsKernel<B, typename A::Map, typename A::Window, MemoryOf<A>>::visit(backend, problem, f);
+  }
 }
 
 /// (M, H) on the host: the largest weight that softmax within `teacher` gives each key from beyond `window`, by query head; 0 for

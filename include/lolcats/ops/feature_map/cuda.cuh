@@ -39,7 +39,7 @@ struct FeatureMapKernel<Cuda<T>, M> {
                                          .width = in.width,
                                          .maps = in.maps,
                                          .skip = M::skip};
-    general::launch_pull_inputs(backend.stream(), through, x.rows(), dx);
+    general::launch_pull_inputs(backend.stream(), through, in.per_head, x.rows(), dx);
   }
 
  private:
@@ -49,7 +49,8 @@ struct FeatureMapKernel<Cuda<T>, M> {
     in.segments = general::Segments::one(x.rows());
     in.x = x.data;
     in.x_stride = x.cols();
-    in.size = static_cast<int>(x.cols() / heads);
+    in.size = static_cast<int>(map.shape()[1]);
+    in.per_head = static_cast<int>(heads / (x.cols() / in.size));
     in.width = static_cast<int>(map.shape().cols());
     in.maps = static_cast<int>(heads);
     in.map = map.value.data;

@@ -24,19 +24,22 @@ struct FeatureMapKernel<Cpu<T>, M> {
     });
   }
 
-  /// Heads are independent, and the tiles of a head are summed in order: the same bits on any number of threads.
+  /// Heads of x are independent, and the maps and tiles of a head are summed in order: the same bits on any number of threads.
   static void backward(const B& backend, View<const T> x, const Weight<B>& map, const Weight<B>& bias, Index heads,
                        View<const T> dphi, Sink<T> dx) {
     const Index features = dphi.cols() / heads;
     if (dx.gradient && !dx.add) backend.zero(dx.gradient.data, dx.gradient.size());
-    parallel_for(heads, [&](Index head) {
-      const eigen::FeatureGradients<T> to{dx.gradient ? dx.gradient.data + head * (x.cols() / heads) : nullptr,
-                                          slice(map.gradient, heads, head), slice(bias.gradient, heads, head)};
-      for (Index first = 0; first < x.rows(); first += tile) {
-        const Index count = std::min(tile, x.rows() - first);
-        source(x, map, bias, heads, head)
-            .backward(first, count,
-                      eigen::rows(dphi.data + first * dphi.cols() + head * features, count, features, dphi.cols()), to);
+    const Index size = map.shape()[1], read_by = heads / (x.cols() / size);  // maps that read a head of x
+    parallel_for(x.cols() / size, [&](Index from) {
+      for (Index head = from * read_by; head < (from + 1) * read_by; ++head) {
+        const eigen::FeatureGradients<T> to{dx.gradient ? dx.gradient.data + from * size : nullptr,
+                                            slice(map.gradient, heads, head), slice(bias.gradient, heads, head)};
+        for (Index first = 0; first < x.rows(); first += tile) {
+          const Index count = std::min(tile, x.rows() - first);
+          source(x, map, bias, heads, head)
+              .backward(first, count,
+                        eigen::rows(dphi.data + first * dphi.cols() + head * features, count, features, dphi.cols()), to);
+        }
       }
     });
   }
@@ -51,8 +54,8 @@ struct FeatureMapKernel<Cpu<T>, M> {
   }
   static eigen::MappedFeatures<T, M> source(View<const T> x, const Weight<B>& map, const Weight<B>& bias, Index heads,
                                             Index head) {
-    const Index size = x.cols() / heads;
-    return {eigen::rows(x.data + head * size, x.rows(), size, x.cols()), slice(map.value, heads, head),
+    const Index size = map.shape()[1], from = head / (heads / (x.cols() / size));
+    return {eigen::rows(x.data + from * size, x.rows(), size, x.cols()), slice(map.value, heads, head),
             map.shape().cols(), slice(bias.value, heads, head)};
   }
 };

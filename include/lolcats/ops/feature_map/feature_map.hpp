@@ -7,22 +7,25 @@
 namespace lolcats {
 
 /// Specialised per backend and map:
-///   forward(backend, x (M, H * D), map (H, D, f), bias, heads, phi (M, H * F))
+///   forward(backend, x (M, G * D), map (H, D, f), bias, heads = H, phi (M, H * F))   map h reads head h / (H / G) of x
 ///   backward(backend, x, map, bias, heads, dphi, Sink dx)   dx unless it is null, and the gradients of map and bias,
 ///                                                           added in Real, where they are trained
 template <Backend B, FeatureMap M>
 struct FeatureMapKernel;
 
 /// phi (M, H * F) of x (M, H * D), heads side by side, with map (H, D, f) and, if the map has one, bias of H * f
-/// elements (Bias::vector) or H (Bias::head).
+/// elements (Bias::vector) or H (Bias::head).  x may have fewer heads, (M, G * D), each read by the H / G maps of a group.
 ///
-/// Attention fuses its maps and does not need this operation: it is for looking at features, and for attentions over
-/// GivenFeatures.  Saves nothing; the backward pass projects again.  Throws ShapeError naming the argument.
+/// Attention fuses its maps and does not need this operation: it is for looking at features, for attentions over
+/// GivenFeatures, and for memories that are an operation of their own.  Saves nothing; the backward pass projects again.  Throws ShapeError naming the argument.
 template <FeatureMap M, Backend B>
 Var<B> feature_map(Tape<B>& tape, Var<B> x, Weight<B> map, Weight<B> bias, Index heads) {
-  require<ShapeError>(heads > 0 && x.shape().rank() == 2 && x.cols() % heads == 0,
-                      "feature_map: x has shape {}, expected (M, {} * D)", to_string(x.shape()), heads);
-  const Index size = x.cols() / heads;
+  const auto divides = [](Index n, Index of) { return n > 0 && of % n == 0; };
+  const Index given = map && map.shape().rank() == 3 ? map.shape()[1] : 0;
+  const bool grouped = divides(given, x.cols()) && divides(x.cols() / given, heads);
+  require<ShapeError>(heads > 0 && x.shape().rank() == 2 && (grouped || x.cols() % heads == 0),
+                      "feature_map: x has shape {}, expected (M, {} * D) or the columns of heads that maps share", to_string(x.shape()), heads);
+  const Index size = grouped ? given : x.cols() / heads;
   const Index projected = M::projected == dynamic && map ? map.shape().cols() : M::projected;
   check_shape("feature_map", "map", map.shape(), Shape{heads, size, projected});
   require<ShapeError>(!M::skip || projected == size, "feature_map: map projects onto {} features, expected {} for {}",

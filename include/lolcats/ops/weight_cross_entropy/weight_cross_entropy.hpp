@@ -26,6 +26,7 @@ Loss<B> weight_cross_entropy(Tape<B>& tape, Var<B> q, Var<B> k, const Sequences&
                              const AttentionWeights<B>& weights, typename A::Window window, Sliding<> teacher_window,
                              double scale) {
   using Kernel = WeightCrossEntropyKernel<B, typename A::Map, typename A::Window>;
+  detail::require_weights<A>("weight_cross_entropy");
   detail::check_attention<A>(q.shape(), k.shape(), k.shape(), sequences, heads, weights);
   require<ConfigError>(sinks_of<typename A::Window> == 0 && !decays<MemoryOf<A>>,
                        "weight_cross_entropy: {} has sinks or a gate, whose weights it does not know; expected a window and "
