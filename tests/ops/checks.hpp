@@ -401,7 +401,8 @@ void check_delta_rule() {
   // Several states of a value head, several query heads of a state, both and neither; more rows of S than tokens and the other way.
   for (const auto& [heads, states, features, rows] :
        {Case{{1, 1, 1}, 1, 2, 8}, Case{{2, 1, 5}, 1, 3, 9}, Case{{2, 1, 3}, 2, 63, 75}, Case{{4, 2, 65}, 2, 3, 75},
-        Case{{6, 3, 64}, 6, 33, 40}, Case{{3, 3, 63}, 3, 64, 70}, Case{{2, 1, 65}, 1, 65, 75}, Case{{1, 1, 130}, 1, 129, 20}}) {
+        Case{{6, 3, 64}, 6, 33, 40}, Case{{3, 3, 63}, 3, 64, 70}, Case{{2, 1, 65}, 1, 65, 75}, Case{{1, 1, 130}, 1, 129, 20},
+        Case{{1, 1, 3}, 1, 300, 8}, Case{{1, 1, 300}, 1, 2, 8}}) {
     CAPTURE(heads.size);
     CAPTURE(features);
     const Sequences sequences(rows, {{1, 3, 0}, {5, rows - 6, 0}});

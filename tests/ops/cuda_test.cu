@@ -2,8 +2,10 @@
 #include "checks.hpp"
 
 #include <lolcats/ops/arg_max/cuda.cuh>
+#include <lolcats/ops/blend/cuda.cuh>
 #include <lolcats/ops/concat/cuda.cuh>
 #include <lolcats/ops/cross_entropy/cuda.cuh>
+#include <lolcats/ops/delta_rule/cuda.cuh>
 #include <lolcats/ops/divergence/cuda.cuh>
 #include <lolcats/ops/dropout/cuda.cuh>
 #include <lolcats/ops/elementwise/cuda.cuh>
@@ -38,6 +40,9 @@ LOLCATS_CHECK_ON_GPU(novelty)
 LOLCATS_CHECK_ON_GPU(swiglu)
 LOLCATS_CHECK_ON_GPU(squared_error)
 LOLCATS_CHECK_ON_GPU(lerp)
+LOLCATS_CHECK_ON_GPU(blend)
+LOLCATS_CHECK_ON_GPU(delta_rule)
+LOLCATS_CHECK_ON_GPU(delta_rule_states)
 LOLCATS_CHECK_ON_GPU(cross_entropy)
 LOLCATS_CHECK_ON_GPU(divergence)
 LOLCATS_CHECK_ON_GPU(dropout)
