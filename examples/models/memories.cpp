@@ -1,4 +1,4 @@
-// Students with sinks and gates.
+// Students with sinks, gates and the delta rule.
 #include "student_of.hpp"
 
 namespace examples {
@@ -8,5 +8,6 @@ template std::unique_ptr<AnyModel> student_of<lolcats::zoo::Sinks4Sliding252>(co
 template std::unique_ptr<AnyModel> student_of<lolcats::zoo::Sinks4Sliding508>(const Teacher&, std::uint64_t, const std::filesystem::path&);
 template std::unique_ptr<AnyModel> student_of<lolcats::zoo::Hedgehog64Sinks4Terraced64>(const Teacher&, std::uint64_t, const std::filesystem::path&);
 template std::unique_ptr<AnyModel> student_of<lolcats::zoo::Hedgehog64Sinks4Terraced64Decay>(const Teacher&, std::uint64_t, const std::filesystem::path&);
+template std::unique_ptr<AnyModel> student_of<lolcats::zoo::Hedgehog64Sinks4Terraced64Delta>(const Teacher&, std::uint64_t, const std::filesystem::path&);
 
 }  // namespace examples

@@ -5,10 +5,7 @@
 #include <lolcats/lolcats.hpp>
 #include <lolcats/model/cuda.cuh>
 #include <lolcats/ops/attention/cuda_weights.cuh>
-#include <lolcats/ops/blend/cuda.cuh>
 #include <lolcats/ops/concat/cuda.cuh>
-#include <lolcats/ops/delta_rule/cuda.cuh>
-#include <lolcats/ops/feature_map/cuda.cuh>
 #include <lolcats/ops/lerp/cuda.cuh>
 #include <lolcats/ops/softmax/cuda.cuh>
 #include <lolcats/ops/squared_error/cuda.cuh>

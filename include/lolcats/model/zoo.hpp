@@ -71,7 +71,7 @@ struct WindowSliding128 : Method<Softmax<Sliding<128>>> {
   static constexpr std::string_view name = "window-sliding128";
 };
 
-// Windows with attention sinks, alone and beside far keys; far keys that a cache keeps, or that fade.
+// Windows with attention sinks, alone and beside far keys; far keys that a cache keeps, that fade, or that are corrected.
 struct Sinks4Sliding60 : Method<Softmax<Sinks<4, Sliding<60>>>> {
   static constexpr std::string_view name = "sinks4-sliding60";
 };
@@ -98,6 +98,9 @@ struct Hedgehog64Sinks4Terraced64 : Method<Hybrid<Hedgehog<64>, Sinks<4, Terrace
 };
 struct Hedgehog64Sinks4Terraced64Decay : Method<Hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>, Decay<HeadGate>>> {
   static constexpr std::string_view name = "hedgehog64-sinks4-terraced64-decay";
+};
+struct Hedgehog64Sinks4Terraced64Delta : Method<Hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>, DeltaRule<>>> {
+  static constexpr std::string_view name = "hedgehog64-sinks4-terraced64-delta";
 };
 
 // A LoLCATs student and a cache that it is trained without or with, as LoLA's.
@@ -129,7 +132,7 @@ using Zoo = MethodList<zoo::Hedgehog8Linear, zoo::Hedgehog8Sliding16, zoo::Hedge
                        zoo::T2R128Linear, zoo::T2R128Terraced64, zoo::SoftmaxControl, zoo::WindowTerraced64,
                        zoo::WindowSliding128, zoo::Sinks4Sliding60, zoo::Sinks4Sliding124, zoo::Sinks4Sliding252, zoo::Sinks4Sliding508,
                        zoo::Sinks4Sliding124Kept384, zoo::Sinks4Sliding124Kept1920, zoo::Sinks4Sliding28Kept1920,
-                       zoo::Hedgehog64Sinks4Terraced64, zoo::Hedgehog64Sinks4Terraced64Decay,
+                       zoo::Hedgehog64Sinks4Terraced64, zoo::Hedgehog64Sinks4Terraced64Decay, zoo::Hedgehog64Sinks4Terraced64Delta,
                        zoo::Hedgehog8Terraced64Kept128, zoo::Hedgehog64Terraced64Kept512, zoo::Hedgehog8Terraced64OrSoftmax, zoo::Hedgehog64Sinks4Terraced64OrSoftmax,
                        zoo::Sinks4Sliding124OrSoftmax>;
 

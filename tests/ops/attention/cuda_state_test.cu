@@ -1,6 +1,9 @@
 // Decoding states on CUDA: one pass = prefill in pieces = token by token, and nothing drifts over long texts.
 #include <lolcats/ops/attention/cuda.cuh>
 #include <lolcats/ops/attention/cuda_state.cuh>
+#include <lolcats/ops/blend/cuda.cuh>
+#include <lolcats/ops/delta_rule/cuda.cuh>
+#include <lolcats/ops/feature_map/cuda.cuh>
 #include <lolcats/testing/attention_suite.hpp>
 #include <lolcats/testing/gpu.cuh>
 
@@ -84,6 +87,11 @@ TEST_CASE("gates") {
   check_steps<Hybrid<EluPlusOne<3>, Sinks<4, Terraced<>>, Affine, KeyMapsPerGroup, Decay<ProjectedGate>>>(
       Sinks<4, Terraced<>>(16));
   check_steps<Linear<EluPlusOne<3>, KeyMapsPerGroup, Decay<HeadGate>>>({}, {.lengths = {600}});  // cut into chunks
+}
+
+TEST_CASE("the delta rule") {
+  check_steps<Hybrid<Hedgehog<4>, Sinks<4, Sliding<>>, DeltaRule<>>>(Sinks<4, Sliding<>>(10), {.lengths = {1, 65, 200}});
+  check_steps<Linear<EluPlusOne<3>, KeyMapsPerGroup, DeltaRule<HeadRate>>>({}, {.lengths = {65}});
 }
 
 TEST_CASE("given features") { check_steps<StepsOverGiven>(Sliding<>(9)); }

@@ -1,5 +1,8 @@
 // General CUDA attention against N x N loops in double: outputs and every gradient, any map and window.
 #include <lolcats/ops/attention/cuda.cuh>
+#include <lolcats/ops/blend/cuda.cuh>
+#include <lolcats/ops/delta_rule/cuda.cuh>
+#include <lolcats/ops/feature_map/cuda.cuh>
 #include <lolcats/testing/attention_suite.hpp>
 #include <lolcats/testing/gpu.cuh>
 
@@ -86,6 +89,17 @@ TEST_CASE("gates: fixed, learned, of keys and projected, per query head and per 
   check_general<Linear<EluPlusOne<3>, KeyMapsPerGroup, Decay<HeadGate>>>({});
   check_general<Hybrid<EluPlusOne<3>, Sinks<4, Sliding<>>, Affine, KeyMapsPerGroup, Decay<ProjectedGate>>>(
       Sinks<4, Sliding<>>(10));
+}
+
+TEST_CASE("the delta rule beside a window and alone, a state per query head and per key/value head") {
+  if (!have_gpu()) return;
+  const auto check = []<class A>(std::type_identity<A>, typename A::Window window) {
+    const AttentionSuite suite{.lengths = {1, 65, 200}};
+    check_attention_against_reference<A, Cuda<float>>(window, suite, 1e-5, 1e-4);
+    check_attention_against_reference<A, Cuda<bf16>>(window, suite, 2e-2, 1e-1);  // features and both outputs are rounded
+  };
+  check(std::type_identity<Hybrid<Hedgehog<4>, Sinks<4, Sliding<>>, DeltaRule<>>>{}, Sinks<4, Sliding<>>(10));
+  check(std::type_identity<Linear<EluPlusOne<3>, KeyMapsPerGroup, DeltaRule<HeadRate>>>{}, {});
 }
 
 TEST_CASE("a cache beside a window and sinks, by given scores") {
