@@ -23,13 +23,6 @@ std::pair<Var<B>, Var<B>> features_of(Tape<B>& tape, Var<B> q, Var<B> k, const H
           feature_map<Map>(tape, k, w.key_map, w.key_bias, detail::key_maps<A>(heads))};
 }
 
-/// y from what the window and the memory answer; without a window, `near` is not called.
-template <AttentionPolicy A, Backend B, class Near>
-Var<B> mixed_with(Tape<B>& tape, Var<B> far, const AttentionWeights<B>& w, Near&& near) {
-  if constexpr (A::Window::has_near) return blend(tape, near(), far, w.window_factors);
-  else return far;
-}
-
 }  // namespace detail
 
 /// y (M, H * D) of an attention whose memory corrects what it wrote (DeltaRule, policy/memory.hpp): the window by the softmax
@@ -43,9 +36,12 @@ Var<B> attention(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequences& s
   detail::check_attention<A>(q.shape(), k.shape(), v.shape(), sequences, heads, weights);
   const auto [query, key] = detail::features_of<A>(tape, q, k, heads, weights);
   const Var<B> far = delta_rule<typename MemoryOf<A>::Gate>(tape, query, key, v, weights.gate, weights.gate_bias, sequences, heads);
-  return detail::mixed_with<A>(tape, far, weights, [&] {
-    return attention<Softmax<typename A::Window>>(tape, q, k, v, sequences, heads, AttentionWeights<B>{}, window);
-  });
+  if constexpr (A::Window::has_near) {
+    const Var<B> near = attention<Softmax<typename A::Window>>(tape, q, k, v, sequences, heads, AttentionWeights<B>{}, window);
+    return blend(tape, near, far, weights.window_factors);
+  } else {
+    return far;
+  }
 }
 
 /// The same for new tokens of sequences that `state` has read up to here: see the other attention_step.  A slot is that of the
@@ -82,7 +78,8 @@ Var<B> attention_step(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequenc
   for (std::size_t n = 0; n < slots.size(); ++n) {
     if (fresh[n]) slots[n]->sums = std::move(fresh[n]);
   }
-  return detail::mixed_with<A>(tape, far, weights, [&] { return near; });
+  if constexpr (A::Window::has_near) return blend(tape, near, far, weights.window_factors);
+  else return far;
 }
 
 }  // namespace lolcats
