@@ -26,7 +26,7 @@ using Gated = Llama<Cpu<double>, Hybrid<Hedgehog<4>, Sinks<1, Sliding<3>>, Decay
 using OfKeys = Llama<Cpu<double>, Linear<Hedgehog<4>, Decay<KeyGate>, KeyMapsPerGroup>>;
 using Corrected = Llama<Cpu<double>, Hybrid<Hedgehog<4>, Sinks<1, Sliding<3>>, DeltaRule<>>>;
 using CorrectedAlone = Llama<Cpu<double>, Linear<Hedgehog<4>, DeltaRule<>, KeyMapsPerGroup>>;
-using Mixed = Llama<Cpu<double>, PerLayer<Softmax<>, Corrected::Attention>, Lora<2>>;
+using CorrectedOrSoftmax = Llama<Cpu<double>, PerLayer<Softmax<>, Corrected::Attention>, Lora<2>>;
 using Cached = Llama<Cpu<double>, Softmax<Sinks<1, Sliding<3>>, Kept<4, LearnedScore>>>;
 using Novel = Llama<Cpu<double>, Softmax<Sinks<1, Sliding<3>>, Kept<4, Novelty>>>;
 using Received = Llama<Cpu<double>, Hybrid<Hedgehog<4>, Sinks<1, Sliding<3>>, Kept<4, ReceivedAttention>>, Lora<2>>;
@@ -73,13 +73,13 @@ CountedRows random_rows(Index count, Index length) {
 }
 }  // namespace
 
-TEST_CASE_TEMPLATE("decoding is a pass over the whole sequence, from any prefill", Model, Gated, OfKeys, Corrected, CorrectedAlone, Mixed, Cached, Novel, Received) {
+TEST_CASE_TEMPLATE("decoding is a pass over the whole sequence, from any prefill", Model, Gated, OfKeys, Corrected, CorrectedAlone, CorrectedOrSoftmax, Cached, Novel, Received) {
   Model model = filled<Model>();
   const auto want = logits_of(model, tokens, Sequences::rectangular(1, 25));
   for (const Index prefill : {1, 2, 7, 24}) CHECK(close(want, decoded_logits_of(model, tokens, prefill), 1e-10));
 }
 
-TEST_CASE_TEMPLATE("checkpoints carry gates, scores and sizes", Model, Gated, OfKeys, Corrected, Mixed, Cached, Novel) {
+TEST_CASE_TEMPLATE("checkpoints carry gates, scores and sizes", Model, Gated, OfKeys, Corrected, CorrectedOrSoftmax, Cached, Novel) {
   const auto folder = std::filesystem::temp_directory_path() / fmt::format("lolcats_memory_test_{}", ::getpid());
   Model model = filled<Model>();
   if constexpr (std::is_same_v<Model, Cached>) model.layer(1).attention().set_cache_sizes(Cpu<double>{}, {2, 0});
