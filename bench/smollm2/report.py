@@ -8,10 +8,10 @@ RESULTS holds NAME.json of evaluate and NAME.linearize.json of linearize; PICTUR
 import json
 import math
 import pathlib
-import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from support.pictures import draw
 from support.tables import table
 
 if len(sys.argv) not in (2, 3):
@@ -77,22 +77,10 @@ for name, run in sorted(linearized.items(), key=lambda x: list(names).index(x[0]
         print(f"{names.get(name, name)}: {text['prompt']!r}\n  teacher {text['teacher']!r}\n  student {text['student']!r}\n")
 
 
-def draw(file, title, x, y, curves, more=""):
-    """curves: name -> [(x, y)]"""
-    blocks = "".join("".join(f"{a} {b}\n" for a, b in points) + "e\n" for points in curves.values())
-    colors = dict(zip(names.values(), ["#000000", "#0072b2", "#d55e00", "#e69f00", "#cc79a7", "#009e73"]))  # the same on all pictures
-    plots = ", ".join(f"'-' using 1:2 with linespoints linewidth 2 pointtype 7 pointsize 0.4 linecolor '{colors[name]}' title '{name}'" for name in curves)
-    script = f"""set terminal svg size 720,440 font 'sans,13' background '#ffffff'
-set output '{file}'
-set title '{title}'
-set xlabel '{x}'
-set ylabel '{y}'
-set grid
-{more}
-plot {plots}
-{blocks}"""
-    subprocess.run(["gnuplot"], input=script, text=True, check=True)
-    print(f"picture: {file}", file=sys.stderr)
+def draw_named(file, title, x, y, curves, more=""):
+    """curves: name -> [(x, y)]; a student has the same colour on all pictures"""
+    colors = dict(zip(names.values(), ["#000000", "#0072b2", "#d55e00", "#e69f00", "#cc79a7", "#009e73"]))
+    draw(file, title, x, y, [(name, colors[name], points, "linespoints pointtype 7 pointsize 0.4") for name, points in curves.items()], more)
 
 
 if len(sys.argv) == 3:
@@ -104,9 +92,9 @@ if len(sys.argv) == 3:
         positions = evaluated[name]["details"].get("perplexity_wikitext", {}).get("positions", [])
         if positions and name != "hedgehog64-linear":
             by_position[names[name]] = [((p["first"] + p["last"]) / 2, math.exp(p["loss"])) for p in positions]
-    draw(out / "smollm2-positions.svg", "WikiText: perplexity by position in a row", "position, tokens", "perplexity", by_position, "set key outside bottom center horizontal\nset logscale y")
+    draw_named(out / "smollm2-positions.svg", "WikiText: perplexity by position in a row", "position, tokens", "perplexity", by_position, "set key outside bottom center horizontal\nset logscale y")
     layers = {names[n]: list(enumerate(linearized[n]["transfer"]["mse_per_layer"])) for n in names if "transfer" in linearized.get(n, {})}
-    draw(out / "smollm2-layers.svg", "Mean squared error of the attention outputs after transfer", "layer", "error", layers, "set logscale y\nset format y '10^{%L}'\nset key top left")
+    draw_named(out / "smollm2-layers.svg", "Mean squared error of the attention outputs after transfer", "layer", "error", layers, "set logscale y\nset format y '10^{%L}'\nset key top left")
     keys = {names[n]: [(length, result(n, f"passkey_{length}")) for length in lengths if result(n, f"passkey_{length}") is not None] for n in names if n in evaluated}
-    draw(out / "smollm2-passkey.svg", "Pass keys found in repeated filler, 64 per length", "length of the text, tokens", "share found",
+    draw_named(out / "smollm2-passkey.svg", "Pass keys found in repeated filler, 64 per length", "length of the text, tokens", "share found",
          {n: p for n, p in keys.items() if p}, "set logscale x 2\nset yrange [-0.03:1.03]\nset key right center")
