@@ -72,7 +72,7 @@ TEST_CASE("a cache has room for what its heads keep") {
     CHECK(close(y, run_attention_steps<B>(c, cut, state), 1e-2));
     return state.bytes();
   };
-  const std::size_t bare = bytes({0, 0}), place = 2 * (16 + 16 + 1) * sizeof(bf16);  // of both sequences
+  const std::size_t bare = bytes({0, 0}), place = 2 * ((16 + 16) * sizeof(bf16) + sizeof(float));  // of both sequences
   CHECK(bytes({0, 5}) == bare + 5 * place);
   CHECK(bytes({3, 1}) == bare + 4 * place);
   CHECK(bytes({5, 5}) == bare + 10 * place);

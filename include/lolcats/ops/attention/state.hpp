@@ -32,7 +32,7 @@ struct AttentionState {
     Array<B> scores;                    // of the kept keys, of a memory with a cache, but for recall errors; beside `keys`
     std::vector<Index> cache_begins;    // (G + 1): each key/value head has places of its own, as many as it keeps keys
     Array<B> cache_keys, cache_values;  // (places of all heads, D): far keys that stay raw, the oldest first
-    Array<B> cache_scores;              // (places of all heads)
+    Array<B, Real<B>> cache_scores;     // (places of all heads)
     Array<B, Real<B>> unit_keys;        // (G, D) of Novelty: the sum of all keys before their rotation, each of length one
     Array<B> sink_keys, sink_values;  // (G, sinks, D), or (sinks, G * D) on a GPU; the first `sinks` tokens
 
