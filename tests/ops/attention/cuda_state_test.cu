@@ -55,7 +55,7 @@ TEST_CASE("sinks") {
 }
 
 TEST_CASE("caches") {
-  check_steps<Softmax<Sinks<4, Sliding<>>, Kept<6, LearnedScore>>>(Sinks<4, Sliding<>>(10));
+  for (const Index width : {1, 10}) check_steps<Softmax<Sinks<4, Sliding<>>, Kept<6, LearnedScore>>>(Sinks<4, Sliding<>>(width));
   check_steps<Softmax<Terraced<>, Kept<70, LearnedScore>>>(Terraced<>(8), {.lengths = {65, 200, 300}});
 }
 

@@ -50,14 +50,14 @@ struct CacheLives {
 /// window score higher, or as high and came before.  Keys leave the window in order, and once the cache is full each ousts one:
 /// itself, or another.  `ends`: with which query a key leaves.
 /// Grid: tiles of keys, key/value heads.  Block: 64 threads.
-template <class T, class Score>
-__global__ void cache_lives(Segments segments, CacheSizes<T> sizes, const int* ends, const Score* scores, CacheLives to) {
+template <class T>
+__global__ void cache_lives(Segments segments, CacheSizes<T> sizes, const int* ends, const float* scores, CacheLives to) {
   const int index = segments.index_of(static_cast<int>(blockIdx.x), &Segment::key_tile);
   const Segment s = segments[index];
   const int heads = static_cast<int>(gridDim.y), head = static_cast<int>(blockIdx.y);
   const int j = (static_cast<int>(blockIdx.x) - s.key_tile) * tile + static_cast<int>(threadIdx.x);
   const auto row = [&](int i) { return (static_cast<std::int64_t>(s.k_row) + i) * heads + head; };
-  const auto score = [&](int i) { return fmaxf(cuda::to_float(scores[row(i)]), -INFINITY); };  // NaN is less than all numbers
+  const auto score = [&](int i) { return fmaxf(scores[row(i)], -INFINITY); };  // NaN is less than all numbers
   int last = 0;
   if (j < s.keys) {
     const int size = sizes.size(index, head), first = sizes.first(s, index, head);
@@ -95,8 +95,8 @@ std::vector<Index> places_of_heads(const Cuda<T>& backend, const Weight<Cuda<T>>
 
 /// Cached keys into their places behind the sinks, next to the keys of the window; a head that keeps fewer has zeros before them.
 /// Grid: segments, key/value heads.
-template <class T, class Score>
-__global__ void pack_cache(Segments segments, const CacheRows<T>* caches, int width, T* keys, T* values, Score* scores) {
+template <class T>
+__global__ void pack_cache(Segments segments, const CacheRows<T>* caches, int width, T* keys, T* values, float* scores) {
   const Segment s = segments[static_cast<int>(blockIdx.x)];
   const CacheRows<T> cache = caches[blockIdx.x];
   const int heads = static_cast<int>(gridDim.y), head = static_cast<int>(blockIdx.y);
@@ -107,14 +107,14 @@ __global__ void pack_cache(Segments segments, const CacheRows<T>* caches, int wi
     const std::int64_t from = static_cast<std::int64_t>(place) * width + c, to = ((first + r) * heads + head) * width + c;
     keys[to] = r >= none ? cache.keys[from] : cuda::from_float<T>(0.0F);
     values[to] = r >= none ? cache.values[from] : cuda::from_float<T>(0.0F);
-    if (c == 0 && r >= none) scores[(first + r) * heads + head] = cuda::from_float<Score>(cache.scores[place]);
+    if (c == 0 && r >= none) scores[(first + r) * heads + head] = cache.scores[place];
   }
 }
 
 /// The keys that are in the cache when the next token is read: those that have left the window by then and have their place.
 /// Grid: segments, key/value heads.  Block: a warp.
-template <class T, class Score>
-__global__ void store_cache(Segments segments, CacheSizes<T> sizes, int width, const T* keys, const T* values, const Score* scores,
+template <class T>
+__global__ void store_cache(Segments segments, CacheSizes<T> sizes, int width, const T* keys, const T* values, const float* scores,
                             const int* evicted_by) {
   const int index = static_cast<int>(blockIdx.x);
   const Segment s = segments[index];
@@ -131,7 +131,7 @@ __global__ void store_cache(Segments segments, CacheSizes<T> sizes, int width, c
         cache.keys[to * width + c] = keys[from * width + c];
         cache.values[to * width + c] = values[from * width + c];
       }
-      if (lane == 0) cache.scores[to] = cuda::to_float(scores[from]);
+      if (lane == 0) cache.scores[to] = scores[from];
     }
   }
 }

@@ -30,7 +30,7 @@ class Call {
   static constexpr bool given = std::is_same_v<Map, GivenFeatures>;
   static constexpr bool gated = far && decays<M>;
   static constexpr bool cached = caches<M>;
-  static_assert(has_attention_kernel<B, Map, W, M>, "on a GPU, a cache needs scores that are known when a key is read, or recall errors");
+  static_assert(has_attention_kernel<B, Map, W, M>, "on a GPU, a cache stands beside no features that are given");
   static constexpr int sinks = static_cast<int>(sinks_of<W>);
 
   Call(const B& backend, const AttentionProblem<B, W>& problem) : backend_(backend), p_(problem) {}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/ops/attention/cuda_call.cuh>
+#include <lolcats/ops/attention/cuda_received.cuh>
 
 namespace lolcats::general {
 
@@ -15,6 +16,15 @@ __global__ void cache_starts(Segments segments, CacheSizes<T> sizes, int heads, 
     starts[index * heads + head] = first;
     starts[(count + index) * heads + head] = first + sizes.size(index, head);
   }
+}
+
+/// Scores (key rows, G) as they were given.  Grid: tiles of keys, key/value heads.  Block: 64 threads.
+template <class T>
+__global__ void given_scores(Segments segments, const T* given, float* scores) {
+  const Segment s = segments.find(static_cast<int>(blockIdx.x), &Segment::key_tile);
+  const int j = (static_cast<int>(blockIdx.x) - s.key_tile) * tile + static_cast<int>(threadIdx.x);
+  const std::int64_t at = (static_cast<std::int64_t>(s.k_row) + j) * gridDim.y + blockIdx.y;
+  if (j < s.keys) scores[at] = cuda::to_float(given[at]);
 }
 
 /// scores (key rows, G) of the keys that were not kept apart: |v - recalled / weights| summed over the query heads of a range that
@@ -84,16 +94,15 @@ template <class T, class Map, Window W, MemoryPolicy M>
 class CachePass {
  public:
   using C = Call<T, Map, W, M>;
-  /// A key's score, as it was given or as it is computed.
-  using Score = std::conditional_t<recalls_values<M>, float, T>;
 
-  /// Decoding slots pass their places, S and z, all by segment, and scores (key rows, G), of which those of keys kept apart
-  /// are there already.
+  /// Decoding slots pass their places, S and z, all by segment, and scores (key rows, G), of which those of keys kept apart and
+  /// those that were given are there already; and what keys have received before (key rows, G), which goes on.
   struct Slots {
     const CacheRows<T>* places = nullptr;
     float* const* sums = nullptr;
     float* const* weights = nullptr;
-    Score* scores = nullptr;
+    float* scores = nullptr;
+    float* received = nullptr;
   };
 
   CachePass(const C& call, const Plan& plan, const Slots& slots = {}) : space_(call.stream()), keys_(call.keys_as_they_are()) {
@@ -104,8 +113,6 @@ class CachePass {
   CacheSizes<T> sizes() const { return sizes_; }
 
  private:
-  static constexpr bool recalls = recalls_values<M>;
-
   void run(const C& call, const Plan& plan, const Slots& slots) {
     const auto& p = call.problem();
     const Index heads = p.heads.keys, numbers = plan.key_rows * heads, starts_of_all = static_cast<Index>(plan.segments.size()) * heads;
@@ -113,7 +120,7 @@ class CachePass {
     const auto ends = space_.template add<int>(plan.key_rows), until = space_.template add<int>(numbers),
                most = space_.template add<int>(plan.key_tiles * heads), evicted_by = space_.template add<int>(numbers),
                evicts = space_.template add<int>(C::far ? numbers : 0), starts = space_.template add<int>(2 * starts_of_all);
-    const auto own_scores = space_.template add<Score>(recalls && !slots.scores ? numbers : 0);
+    const auto own_scores = space_.template add<float>(slots.scores ? 0 : numbers);
     const auto far_rows = space_.template add<T>(C::far ? 2 * numbers * p.heads.size : 0);
     space_.allocate();
     const Segments segments = plan.upload(call.backend(), segment_piece);
@@ -125,17 +132,17 @@ class CachePass {
                  p.window, ends.data());
     cuda::launch("attention: first keys of caches", cache_starts<T>, {static_cast<unsigned>(segments.count), 32, call.stream()},
                  segments, sizes_, static_cast<int>(heads), starts.data());
-    const Score* scores = slots.scores;
-    if constexpr (recalls) {
-      Score* const to = slots.scores ? slots.scores : own_scores.data();
-      recall(call, plan, starts.data(), slots, to);
-      scores = to;
-    } else if (!scores) {
-      scores = p.weights.score.value().data;
+    float* const scores = slots.scores ? slots.scores : own_scores.data();
+    if constexpr (recalls_values<M>) {
+      recall(call, plan, starts.data(), slots, scores);
+    } else if constexpr (counts_attention<M>) {
+      received_attention(call, plan, segments, ends.data(), slots.received, scores);
+    } else if (!slots.scores) {
+      cuda::launch("attention: given scores", given_scores<T>, by_key_tile(tile), segments, p.weights.score.value().data, scores);
     }
     const CacheLives lives{until.data(), most.data(), evicted_by.data(), evicts.data()};
-    cuda::launch("attention: cache", cache_lives<T, Score>, by_key_tile(tile), segments, sizes_, static_cast<const int*>(ends.data()),
-                 scores, lives);
+    cuda::launch("attention: cache", cache_lives<T>, by_key_tile(tile), segments, sizes_, static_cast<const int*>(ends.data()), scores,
+                 lives);
     keys_.cached = {lives.until, lives.most, static_cast<int>(heads)};
     keys_.evicted_by = lives.evicted_by;
     if constexpr (C::far) {
