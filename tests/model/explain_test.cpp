@@ -112,8 +112,9 @@ TEST_CASE("which kernels, and why not the fused ones") {
   CHECK(takes_cache<NoMap, Sliding<64>, Kept<8, LearnedScore>>);
   CHECK(takes_cache<NoMap, Sliding<64>, Kept<8, Novelty>>);
   CHECK(takes_cache<Hedgehog<64>, Terraced<64>, Sum>);
-  CHECK(!takes_cache<NoMap, Sliding<64>, Kept<8, ReceivedAttention>>);
-  CHECK(!takes_cache<Hedgehog<64>, Terraced<64>, Kept<8, RecallError>>);
+  CHECK(takes_cache<NoMap, Sliding<64>, Kept<8, ReceivedAttention>>);
+  CHECK(takes_cache<Hedgehog<64>, Terraced<64>, Kept<8, RecallError>>);
+  CHECK(!takes_cache<GivenFeatures, Terraced<64>, Kept<8, LearnedScore>>);
   CHECK(why_not_fused<GivenFeatures, Sliding<64>>(64) == "fused kernels compute features themselves, and only those of row maps");
 }
 

@@ -58,7 +58,7 @@ TEST_CASE("sinks") {
 }
 
 TEST_CASE("caches") {
-  check_steps<Softmax<Sinks<4, Sliding<>>, Kept<6, LearnedScore>>>(Sinks<4, Sliding<>>(10));
+  for (const Index width : {1, 10}) check_steps<Softmax<Sinks<4, Sliding<>>, Kept<6, LearnedScore>>>(Sinks<4, Sliding<>>(width));
   check_steps<Softmax<Terraced<>, Kept<70, LearnedScore>>>(Terraced<>(8), {.lengths = {65, 200, 300}});
 }
 
@@ -75,7 +75,7 @@ TEST_CASE("a cache has room for what its heads keep") {
     CHECK(close(y, run_attention_steps<B>(c, cut, state), 1e-2));
     return state.bytes();
   };
-  const std::size_t bare = bytes({0, 0}), place = 2 * (16 + 16 + 1) * sizeof(bf16);  // of both sequences
+  const std::size_t bare = bytes({0, 0}), place = 2 * ((16 + 16) * sizeof(bf16) + sizeof(float));  // of both sequences
   CHECK(bytes({0, 5}) == bare + 5 * place);
   CHECK(bytes({3, 1}) == bare + 4 * place);
   CHECK(bytes({5, 5}) == bare + 10 * place);

@@ -43,10 +43,11 @@ void check_weights(typename A::Window window, Index size, double tolerance) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("weights of sinks and gates", B, Cuda<float>, Cuda<bf16>) {
+TEST_CASE_TEMPLATE("weights of sinks, gates and caches", B, Cuda<float>, Cuda<bf16>) {
   const double tolerance = std::is_same_v<B, Cuda<float>> ? 1e-5 : 2e-3;
   check_weights<Hybrid<Hedgehog<dynamic>, Sinks<4, Sliding<>>, Decay<ProjectedGate>>, B>(Sinks<4, Sliding<>>(20), 16, tolerance);
   check_weights<Softmax<Sinks<70, Sliding<>>>, B>(Sinks<70, Sliding<>>(20), 16, tolerance);
+  check_weights<Hybrid<Hedgehog<dynamic>, Sinks<4, Sliding<>>, Kept<6, LearnedScore>>, B>(Sinks<4, Sliding<>>(20), 16, tolerance);
 }
 
 TEST_CASE_TEMPLATE("weights of hybrid, linear and softmax attention", B, Cuda<float>, Cuda<bf16>) {

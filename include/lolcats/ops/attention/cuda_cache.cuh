@@ -8,52 +8,80 @@
 
 namespace lolcats::general {
 
-/// until (key rows, G): queries of the segment before this one find key j near, in the window or in the cache; and the
-/// largest of each tile of 64 keys, (key tiles, G).
-///
-/// Scores are (key rows, G).  A key stays in the cache while fewer than `size` of the keys that have left the window score higher, or as high and came
-/// before.  Keys leave the window in order, so the key with whose leaving that many are reached ends it.
+/// The cache of a decoding slot: rows of each key/value head, those of head h from begins[h] to begins[h + 1].  The first
+/// `count` of a head are in use before a call, where it has so many.
+template <class T>
+struct CacheRows {
+  T *keys = nullptr, *values = nullptr;  // (rows, D)
+  float* scores = nullptr;               // (rows)
+  const int* begins = nullptr;           // (G + 1)
+  int count = 0;
+
+  __device__ __forceinline__ int places(int head) const { return begins[head + 1] - begins[head]; }
+};
+
+/// How many keys the heads keep: as many as a decoding slot has places for, or as the layer says.
+template <class T>
+struct CacheSizes {
+  const CacheRows<T>* slots = nullptr;  // by segment, or null
+  const T* sizes = nullptr;             // (G), or null: all keep `most`
+  int most = 0;
+  int sinks = 0;
+
+  __device__ __forceinline__ int size(int segment, int head) const {
+    if (slots) return slots[segment].places(head);
+    return sizes ? min(most, static_cast<int>(cuda::to_float(sizes[head]))) : most;
+  }
+  /// The first key that may be in the cache of a head: before it are sinks, and room for cached keys of heads that keep more.
+  __device__ __forceinline__ int first(const Segment& s, int segment, int head) const {
+    return sinks + max(0, s.apart - sinks - size(segment, head));
+  }
+};
+
+/// How long keys are near: in the window, and then in the cache.
+struct CacheLives {
+  int* until = nullptr;       // (key rows, G): queries of the segment before this one find key j near
+  int* most = nullptr;        // (key tiles, G): the largest of each tile of 64 keys
+  int* evicted_by = nullptr;  // (key rows, G): the key with whose leaving the window key j loses its place; the number of keys, if none
+  int* evicts = nullptr;      // (key rows, G): the other way round, from that key to key j; null where nobody asks
+};
+
+/// The lives of keys, from scores (key rows, G).  A key stays in the cache while fewer than `size` of the keys that have left the
+/// window score higher, or as high and came before.  Keys leave the window in order, and once the cache is full each ousts one:
+/// itself, or another.  `ends`: with which query a key leaves.
 /// Grid: tiles of keys, key/value heads.  Block: 64 threads.
 template <class T>
-__global__ void cache_until(Segments segments, const int* ends, const T* scores, const T* sizes, int most, int sinks,
-                            int* until, int* until_most) {
+__global__ void cache_lives(Segments segments, CacheSizes<T> sizes, const int* ends, const float* scores, CacheLives to) {
   const int index = segments.index_of(static_cast<int>(blockIdx.x), &Segment::key_tile);
   const Segment s = segments[index];
   const int heads = static_cast<int>(gridDim.y), head = static_cast<int>(blockIdx.y);
   const int j = (static_cast<int>(blockIdx.x) - s.key_tile) * tile + static_cast<int>(threadIdx.x);
-  const T* own = scores + static_cast<std::int64_t>(s.k_row) * heads + head;
-  const auto score = [&](int i) { return cuda::to_float(own[static_cast<std::int64_t>(i) * heads]); };
+  const auto row = [&](int i) { return (static_cast<std::int64_t>(s.k_row) + i) * heads + head; };
+  const auto score = [&](int i) { return fmaxf(scores[row(i)], -INFINITY); };  // NaN is less than all numbers
   int last = 0;
   if (j < s.keys) {
-    const int size = sizes ? min(most, static_cast<int>(cuda::to_float(sizes[head]))) : most;
-    if (j < sinks) {
+    const int size = sizes.size(index, head), first = sizes.first(s, index, head);
+    int at = s.keys;  // the key with which `size` are reached
+    if (j < sizes.sinks) {
       last = s.queries;
-    } else {
+    } else if (j >= first) {
       const float mine = score(j);
       int above = 0;
-      for (int i = sinks; i < j; ++i) above += score(i) >= mine;
-      int at = j;  // the key with which `size` are reached
+      for (int i = first; i < j; ++i) above += score(i) >= mine;
+      at = j;
       while (above < size && ++at < s.keys) above += score(at) > mine;
       last = at < s.keys ? ends[s.k_row + at] : s.queries;
+      if (to.evicts && at < s.keys) to.evicts[row(at)] = j;
     }
-    until[(static_cast<std::int64_t>(s.k_row) + j) * heads + head] = last;
+    to.until[row(j)] = last;
+    to.evicted_by[row(j)] = at;
   }
   __shared__ int warps[tile / 32];
   last = __reduce_max_sync(cuda::full_warp, last);
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = last;
   __syncthreads();
-  if (threadIdx.x == 0) until_most[static_cast<std::int64_t>(blockIdx.x) * heads + head] = max(warps[0], warps[1]);
+  if (threadIdx.x == 0) to.most[static_cast<std::int64_t>(blockIdx.x) * heads + head] = max(warps[0], warps[1]);
 }
-
-/// The cache of a decoding slot: rows of each key/value head, those of head h from begins[h] to begins[h + 1].  The first
-/// `count` of a head are in use before a call, and the first `after` behind it, where it has so many.
-template <class T>
-struct CacheRows {
-  T *keys = nullptr, *values = nullptr, *scores = nullptr;  // (rows, D) twice, (rows)
-  const int* begins = nullptr;                              // (G + 1)
-  int count = 0;
-  int after = 0;
-};
 
 /// Where each head's places begin (G + 1), on the host: of `sizes` (G) or, where they are null, of `most` each.
 template <class T>
@@ -65,63 +93,46 @@ std::vector<Index> places_of_heads(const Cuda<T>& backend, const Weight<Cuda<T>>
   return begins;
 }
 
-/// Cached keys into their places behind the sinks; a head that keeps fewer has keys of the lowest score there.  Grid: segments,
-/// key/value heads.
+/// Cached keys into their places behind the sinks, next to the keys of the window; a head that keeps fewer has zeros before them.
+/// Grid: segments, key/value heads.
 template <class T>
-__global__ void pack_cache(Segments segments, const CacheRows<T>* caches, int width, T* keys, T* values, T* scores) {
+__global__ void pack_cache(Segments segments, const CacheRows<T>* caches, int width, T* keys, T* values, float* scores) {
   const Segment s = segments[static_cast<int>(blockIdx.x)];
   const CacheRows<T> cache = caches[blockIdx.x];
   const int heads = static_cast<int>(gridDim.y), head = static_cast<int>(blockIdx.y);
-  const int begin = cache.begins[head], held = cache.begins[head + 1] - begin;
+  const int begin = cache.begins[head], none = max(0, cache.count - cache.places(head));
   const std::int64_t first = static_cast<std::int64_t>(s.k_row) + s.apart - cache.count;
   for (int i = static_cast<int>(threadIdx.x); i < cache.count * width; i += static_cast<int>(blockDim.x)) {
-    const int r = i / width, c = i % width;
-    const std::int64_t from = static_cast<std::int64_t>(begin + r) * width + c;
-    const std::int64_t to = ((first + r) * heads + head) * width + c;
-    keys[to] = r < held ? cache.keys[from] : T{};
-    values[to] = r < held ? cache.values[from] : T{};
-    if (c == 0) scores[(first + r) * heads + head] = r < held ? cache.scores[begin + r] : cuda::from_float<T>(-INFINITY);
+    const int r = i / width, c = i % width, place = begin + r - none;
+    const std::int64_t from = static_cast<std::int64_t>(place) * width + c, to = ((first + r) * heads + head) * width + c;
+    keys[to] = r >= none ? cache.keys[from] : cuda::from_float<T>(0.0F);
+    values[to] = r >= none ? cache.values[from] : cuda::from_float<T>(0.0F);
+    if (c == 0 && r >= none) scores[(first + r) * heads + head] = cache.scores[place];
   }
 }
 
-/// The keys that are in the cache when the next token is read: of those before `leaving`, the best.  Grid: segments,
-/// key/value heads.  Block: a warp.
+/// The keys that are in the cache when the next token is read: those that have left the window by then and have their place.
+/// Grid: segments, key/value heads.  Block: a warp.
 template <class T>
-__global__ void store_cache(Segments segments, const CacheRows<T>* caches, int width, const T* keys, const T* values,
-                            const T* scores, int sinks) {
-  const Segment s = segments[static_cast<int>(blockIdx.x)];
-  const CacheRows<T> cache = caches[blockIdx.x];
+__global__ void store_cache(Segments segments, CacheSizes<T> sizes, int width, const T* keys, const T* values, const float* scores,
+                            const int* evicted_by) {
+  const int index = static_cast<int>(blockIdx.x);
+  const Segment s = segments[index];
+  const CacheRows<T> cache = sizes.slots[index];
   const int heads = static_cast<int>(gridDim.y), head = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x);
-  const std::int64_t rows = cache.begins[head];
-  const int kept = cache.begins[head + 1] - cache.begins[head];
-  const T* own = scores + static_cast<std::int64_t>(s.k_row) * heads + head;
-  const auto score = [&](int i) { return cuda::to_float(own[static_cast<std::int64_t>(i) * heads]); };
-  int stored = 0;
-  for (int block = sinks; block < s.leaving; block += 32) {
+  std::int64_t to = cache.begins[head];
+  for (int block = sizes.first(s, index, head); block < s.leaving; block += 32) {
     const int j = block + lane;
-    bool member = false;
-    if (j < s.leaving && score(j) > -INFINITY) {
-      const float mine = score(j);
-      int above = 0;
-      for (int i = sinks; i < s.leaving; ++i) above += i < j ? score(i) >= mine : score(i) > mine;
-      member = above < kept;
-    }
-    for (unsigned members = __ballot_sync(cuda::full_warp, member); members != 0; members &= members - 1, ++stored) {
-      const int key = block + __ffs(static_cast<int>(members)) - 1;
-      const std::int64_t from = ((static_cast<std::int64_t>(s.k_row) + key) * heads + head) * width, to = (rows + stored) * width;
+    const bool stays = j < s.leaving && evicted_by[(static_cast<std::int64_t>(s.k_row) + j) * heads + head] >= s.leaving;
+    for (unsigned staying = __ballot_sync(cuda::full_warp, stays); staying != 0; staying &= staying - 1, ++to) {
+      const int key = block + __ffs(static_cast<int>(staying)) - 1;
+      const std::int64_t from = (static_cast<std::int64_t>(s.k_row) + key) * heads + head;
       for (int c = lane; c < width; c += 32) {
-        cache.keys[to + c] = keys[from + c];
-        cache.values[to + c] = values[from + c];
+        cache.keys[to * width + c] = keys[from * width + c];
+        cache.values[to * width + c] = values[from * width + c];
       }
-      if (lane == 0) cache.scores[rows + stored] = own[static_cast<std::int64_t>(key) * heads];
+      if (lane == 0) cache.scores[to] = scores[from];
     }
-  }
-  for (; stored < min(kept, cache.after); ++stored) {  // scores of NaN have no order
-    for (int c = lane; c < width; c += 32) {
-      cache.keys[(rows + stored) * width + c] = cuda::from_float<T>(0.0F);
-      cache.values[(rows + stored) * width + c] = cuda::from_float<T>(0.0F);
-    }
-    if (lane == 0) cache.scores[rows + stored] = cuda::from_float<T>(-INFINITY);
   }
 }
 
@@ -139,6 +150,15 @@ struct CachedKeys {
   __device__ __forceinline__ int most_of(int key_tile, int head) const {
     return most[static_cast<std::int64_t>(key_tile) * heads + head];
   }
+};
+
+/// The keys of a call: which are near beside the window, and the far ones in the order in which they become so.
+template <class T>
+struct KeySets {
+  CachedKeys cached;
+  const T *far_k = nullptr, *far_v = nullptr;  // (key rows, G * D): row j of the key that becomes far when key j leaves the window
+  const int* starts = nullptr;                 // of FarStart
+  const int* evicted_by = nullptr;             // (key rows, G), with a cache
 };
 
 /// The blocks of at most 64 near keys that the queries of a tile read, from `first` on; their window starts at `window`.

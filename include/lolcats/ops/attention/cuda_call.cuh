@@ -30,7 +30,7 @@ class Call {
   static constexpr bool given = std::is_same_v<Map, GivenFeatures>;
   static constexpr bool gated = far && decays<M>;
   static constexpr bool cached = caches<M>;
-  static_assert(has_attention_kernel<B, Map, W, M>, "on a GPU, a cache stands beside softmax alone, and its keys are scored when they are read");
+  static_assert(has_attention_kernel<B, Map, W, M>, "on a GPU, a cache stands beside no features that are given");
   static constexpr int sinks = static_cast<int>(sinks_of<W>);
 
   Call(const B& backend, const AttentionProblem<B, W>& problem) : backend_(backend), p_(problem) {}
@@ -119,24 +119,10 @@ class Call {
     }
   }
 
-  /// Numbers that run_cache computes.
-  Index cache_numbers(const Plan& plan) const { return cached ? (Index{plan.key_rows} + plan.key_tiles) * p_.heads.keys : 0; }
-  /// Who finds which key in the cache: `ends` (key rows) and `until` (cache_numbers) are memory for it.  `scores` (key rows, G)
-  /// are those of the problem where they are null.
-  CachedKeys run_cache([[maybe_unused]] Segments segments, [[maybe_unused]] const Plan& plan, [[maybe_unused]] int* ends,
-                       [[maybe_unused]] int* until, [[maybe_unused]] const T* scores = nullptr) const {
-    if constexpr (!cached) {
-      return {};
-    } else {
-      const AttentionWeights<B>& w = p_.weights;
-      const unsigned tiles = static_cast<unsigned>(plan.key_tiles);
-      int* const most = until + Index{plan.key_rows} * p_.heads.keys;
-      cuda::launch("attention: window", window_ends<W>, {tiles, tile, stream()}, segments, p_.window, ends);
-      cuda::launch("attention: cache", cache_until<T>, {dim3(tiles, static_cast<unsigned>(p_.heads.keys)), tile, stream()},
-                   segments, static_cast<const int*>(ends), scores ? scores : w.score.value().data,
-                   w.cache_sizes ? w.cache_sizes.value.data : nullptr, static_cast<int>(M::Cache::size), sinks, until, most);
-      return {until, most, static_cast<int>(p_.heads.keys)};
-    }
+  /// Keys without a cache, which become far in the order in which they are.
+  KeySets<T> keys_as_they_are() const { return {{}, p_.k.data, p_.v.data}; }
+  FarStart far_start(const int* starts, const HeadRange& r) const {
+    return {sinks, starts, static_cast<int>(p_.heads.keys), r.group, r.first};
   }
 
   void run_window(Segments segments, const Plan& plan, int* begins) const {
@@ -216,7 +202,7 @@ class Call {
 /// where the policy gives them; `running` is the gate's G; S and z of decoding slots, by segment, where there are such.
 template <class T, class Map, Window W, MemoryPolicy M>
 void forward_heads(const Call<T, Map, W, M>& call, const Plan& plan, Segments segments, const HeadRange& r,
-                   const int* begins, const CachedKeys& cached, const double* running, View<const T> given_keys, View<T> y,
+                   const int* begins, const KeySets<T>& keys, const double* running, View<const T> given_keys, View<T> y,
                    const AttentionStatistics<Cuda<T>>& statistics, float* const* slot_sums = nullptr,
                    float* const* slot_weights = nullptr) {
   using C = Call<T, Map, W, M>;
@@ -230,15 +216,15 @@ void forward_heads(const Call<T, Map, W, M>& call, const Plan& plan, Segments se
   space.allocate();
   if constexpr (C::far) {
     call.run_features(call.map_inputs(Side::query, segments, r, p.k.data, given_keys), plan.query_tiles, phi_q.data());
-    call.run_features(call.map_inputs(Side::key, segments, r, p.k.data, given_keys), plan.key_tiles, phi_k.data());
+    call.run_features(call.map_inputs(Side::key, segments, r, keys.far_k, given_keys), plan.key_tiles, phi_k.data());
     FarSum<float, T> sum;
     sum.segments = segments;
     sum.bounds = begins;
-    sum.sinks = C::sinks;
+    sum.start = call.far_start(keys.starts, r);
     sum.decay = call.decay_of(r, running);
     sum.left = call.feature_rows(phi_q.data(), r.count, 1);
     sum.right = call.feature_rows(phi_k.data(), call.key_maps(r), call.key_map_group(r));
-    sum.values = call.key_rows(p.v.data, r);
+    sum.values = call.key_rows(keys.far_v, r);
     sum.out = far.data();
     sum.weights = far_weights.data();
     sum.slot_sums = slot_sums;
@@ -247,7 +233,7 @@ void forward_heads(const Call<T, Map, W, M>& call, const Plan& plan, Segments se
     launch_far_sum<T>(call.stream(), sum, plan, r.count, chunk_states.data());
   }
   Attend<T> a = call.attend_arguments(segments, r, begins);
-  a.cached = cached;
+  a.cached = keys.cached;
   a.far = far.data();
   a.far_weights = far_weights.data();
   a.y = y.data;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <lolcats/ops/attention/cuda_decay.cuh>
-#include <lolcats/ops/attention/cuda_decode_features.cuh>
+#include <lolcats/ops/attention/cuda_decode_cache.cuh>
 #include <lolcats/ops/attention/cuda_forward.cuh>
 
 namespace lolcats::general {
@@ -24,13 +24,13 @@ struct Elements {
 
 inline constexpr int decode_keys = 128;          // near keys per block of scores
 
-/// y of one head of one sequence, and its state moved on.  Grid: heads, slots.
+/// y of one head of one sequence, and its state moved on, but for its cache, which is read behind the window.  Grid: heads, slots.
 ///
 /// Columns are spread over `across` threads, `Width` each; the 256 / across rows of threads share keys and features.
 /// What counts is that memory is busy: S is asked for first, and loads are issued many at a time.
-template <class T, int Width>
+template <class T, int Width, class Caches>
 __global__ void __launch_bounds__(tile_threads, 3)
-    decode(const __grid_constant__ DecodeSlots<T> slots, const __grid_constant__ Decode<T> p) {
+    decode(const __grid_constant__ DecodeSlots<T> slots, const __grid_constant__ Decode<T> p, const Caches caches) {
   constexpr int steps = decode_largest_size / 32 / Width;  // most columns of a thread, in groups of Width
   constexpr int wide = Width == 1 ? 1 : 16 / static_cast<int>(sizeof(T));  // elements of a key per load
   constexpr int at_once = 8;                                               // values of a thread in flight
@@ -56,6 +56,20 @@ __global__ void __launch_bounds__(tile_threads, 3)
       if (const int c = own_column + step * across * Width; c < size) f(step, c);
     }
   };
+  const int others = p.near_keys(s);  // near keys that are in no cache
+  int near_keys = others;
+  if constexpr (Caches::any) near_keys += caches.of[blockIdx.y].held(key_head);
+  const auto near_row = [&](const T* sink_rows, const T* ring, const T* inputs, [[maybe_unused]] const T* cached, int i) {
+    if constexpr (Caches::any) {
+      if (i >= others) return cached + (caches.of[blockIdx.y].first_row(key_head) + i - others) * size;
+    }
+    return p.near_row(s, sink_rows, ring, inputs, i) + at_k;
+  };
+  const T *cached_keys = nullptr, *cached_values = nullptr;
+  if constexpr (Caches::any) {
+    cached_keys = caches.of[blockIdx.y].rows.keys;
+    cached_values = caches.of[blockIdx.y].rows.values;
+  }
   const float gamma = gamma_of(p.window_factors, head), beta = p.affine ? 1.0F - gamma : 1.0F;
   float* state = p.far ? s.sums + static_cast<std::int64_t>(head) * F * size : nullptr;
   if (p.far) prefetch(state, static_cast<std::int64_t>(sizeof(float)) * F * size);
@@ -72,15 +86,15 @@ __global__ void __launch_bounds__(tile_threads, 3)
   if (p.near) {
     float largest = -INFINITY, weight = 0;  // the same in all threads
     const float scale = rsqrtf(static_cast<float>(size));
-    for (int block = 0; block < p.near_keys(s); block += decode_keys) {
-      const int keys = min(decode_keys, p.near_keys(s) - block);
+    for (int block = 0; block < near_keys; block += decode_keys) {
+      const int keys = min(decode_keys, near_keys - block);
       {
         constexpr int each = decode_keys * 8 / tile_threads;  // keys of a group of eight threads
         const T* k[each];
         float sum[each] = {};
 #pragma unroll
         for (int i = 0; i < each; ++i)
-          k[i] = p.near_row(s, s.sink_keys, s.keys, p.k, block + min(thread / 8 + 32 * i, keys - 1)) + at_k;
+          k[i] = near_row(s.sink_keys, s.keys, p.k, cached_keys, block + min(thread / 8 + 32 * i, keys - 1));
 #pragma unroll 2
         for (int c = thread % 8 * wide; c < size; c += 8 * wide) {
           typename Elements<wide, T>::Raw raw[each];
@@ -133,7 +147,7 @@ __global__ void __launch_bounds__(tile_threads, 3)
           typename Values::Raw raw[at_once];
 #pragma unroll
           for (int i = 0; i < at_once; ++i) {
-            raw[i] = Values::load(p.near_row(s, s.sink_values, s.values, p.v, block + min(j + i * down, keys - 1)) + at_k + c);
+            raw[i] = Values::load(near_row(s.sink_values, s.values, p.v, cached_values, block + min(j + i * down, keys - 1)) + c);
           }
 #pragma unroll
           for (int i = 0; i < at_once; ++i) {
@@ -255,8 +269,13 @@ __global__ void __launch_bounds__(tile_threads, 3)
         values[at * p.key_stride() + at_k + c] = p.v[s.row * p.key_stride() + at_k + c];
       }
     };
-    const int at = s.start + s.kept;
-    if (s.keys) keep(s.keys, s.values, at >= s.capacity ? at - s.capacity : at);
+    int at = s.start + s.kept;
+    if (at >= s.capacity) at -= s.capacity;
+    if (s.keys) keep(s.keys, s.values, at);
+    if constexpr (Caches::any) {
+      float* const scores = caches.of[blockIdx.y].scores;
+      if (scores && thread == 0) scores[at * p.heads.keys + key_head] = cuda::to_float(caches.scores[s.row * p.heads.keys + key_head]);
+    }
     if (s.sink_row >= 0) keep(s.sink_keys, s.sink_values, s.sink_row);
   }
 }

@@ -30,23 +30,38 @@ struct HeadRows {
   }
 };
 
+/// The first key that enters any sum.  Sinks are far for nobody; with a cache, rows of keys are in the order in which they lose
+/// their places in it, behind those of keys with whose leaving the window nobody does.
+struct FarStart {
+  int sinks = 0;
+  const int* starts = nullptr;  // (segments, G), or null: `sinks` for all
+  int keys = 0;                 // G
+  int group = 1;                // query heads that share a key/value head
+  int first_head = 0;           // query head number of head 0 of the launch
+
+  __device__ __forceinline__ int of(int segment, int head) const {
+    return starts ? starts[segment * keys + (first_head + head) / group] : sinks;
+  }
+};
+
 /// out_i = sum over j < bound_i of (left_i . right_j) values_j, for every head, bound never decreasing.
 ///
 ///   forward        far numerator        left = phi_q, right = phi_k, values = v; `weights` receives the denominator
+///   recall         the same of keys     left = right = phi_k, values = v; no bounds: every key sees those before it
 ///   backward       dphi_q               left = dy, right = v, values = phi_k
 ///   in reverse     dphi_k and dv        left = v or phi_k, right = dy or phi_q, values = phi_q or dy
 ///
 /// `reverse` counts i and j from the end of a sequence, which turns "keys before" into "queries behind"; `bounds` then
-/// are those of window_ends.  Sinks are far for nobody: keys before `sinks` enter no sum, and have none.
+/// are those of window_ends.  Keys before `start` enter no sum, and have none.
 ///
 /// With a gate, every product of i and j has the factor exp(-|G_i - G_j|).  The state is as of some token on the way, and no
 /// exponent is ever positive: what enters the state has decayed up to there, what leaves it decays from there on.
 template <class A, class C>
 struct FarSum {
   Segments segments;
-  const int* bounds = nullptr;
+  const int* bounds = nullptr;  // null: bound_i = i
   bool reverse = false;
-  int sinks = 0;
+  FarStart start;
   RunningDecay decay;
   int chunk_tiles = 0;
   HeadRows<A> left, right;             // (rows, heads, K)
@@ -63,7 +78,8 @@ struct FarSum {
   /// S and z of decoding slots, by segment: what comes before the segment; replaced by what is behind it.
   float* const* slot_sums = nullptr;
   float* const* slot_weights = nullptr;
-  int first_head = 0;  // of the slots' heads, that of head 0
+  bool keeps_slots = false;  // they are not replaced
+  int first_head = 0;        // of the slots' heads, that of head 0
 
   __host__ __device__ int depth() const {  // K, with the further column
     return left.rows.width + (left.rows.extra != 0 ? 1 : 0);
@@ -126,8 +142,10 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
   const Rows<A> left = p.left.select(head, out_row, out_row + outputs - 1, p.reverse);
   const Rows<A> right = p.right.select(head, in_row, in_row + inputs - 1, p.reverse);
   const Rows<C> values = p.values.select(head, in_row, in_row + inputs - 1, p.reverse);
+  const int start = p.start.of(index, head);
   const auto bound = [&](int i) {
-    return p.reverse ? inputs - p.bounds[out_row + outputs - 1 - i] : max(p.sinks, p.bounds[out_row + i]);
+    if (p.reverse) return inputs - p.bounds[out_row + outputs - 1 - i];
+    return max(start, p.bounds ? p.bounds[out_row + i] : i);
   };
   const int first_output = chunk * p.chunk_tiles * tile;
   const int end_output = min(outputs, first_output + p.chunk_tiles * tile);
@@ -195,7 +213,7 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
     }
   };
 
-  int folded = chunk > 0 ? bound(first_output) : p.reverse ? 0 : p.sinks;
+  int folded = chunk > 0 ? bound(first_output) : p.reverse ? 0 : start;
   if (p.only_chunks) {
     if (end_output < outputs) {
       if (decays) as_of = walk.output(end_output);
@@ -278,7 +296,7 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
         const std::int64_t at = p.reverse ? out_row + outputs - 1 - first - r : out_row + first + r;
         float factor = p.out_factors ? p.out_factors[at * p.out_factor_stride + head] : 1.0F;
         if (p.head_factors) factor *= p.head_factors[head];
-        if (p.reverse && outputs - 1 - first - r < p.sinks) {
+        if (p.reverse && outputs - 1 - first - r < start) {
           p.out[(at * heads + head) * width + column + c] = 0;
           continue;
         }
@@ -293,7 +311,7 @@ __global__ void __launch_bounds__(tile_threads, 2) far_sum(FarSum<A, C> p) {
   if (p.only_chunks) {
     sums_after = p.chunk_sums + chunk_at * depth * width;
     weights_after = p.chunk_weights + chunk_at * depth;
-  } else if (p.slot_sums && end_output == outputs) {
+  } else if (p.slot_sums && !p.keeps_slots && end_output == outputs) {
     if (decays) advance(walk.output(outputs - 1));
     fold(folded, s.leaving);
     sums_after = p.slot_sums[index] + slot_at * depth * width;

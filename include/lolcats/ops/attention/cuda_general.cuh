@@ -3,7 +3,7 @@
 
 #include <lolcats/ops/attention/cuda_backward_maps.cuh>
 #include <lolcats/ops/attention/cuda_backward_near.cuh>
-#include <lolcats/ops/attention/cuda_call.cuh>
+#include <lolcats/ops/attention/cuda_key_sets.cuh>
 
 namespace lolcats::general {
 
@@ -20,17 +20,16 @@ void forward(const Cuda<T>& backend, const AttentionProblem<Cuda<T>, W>& p, View
   const Index rows = p.sequences->rows();
   Workspace space(call.stream());
   const auto segment_piece = plan.reserve(space);
-  const auto begins = space.add<int>(rows), ends = space.add<int>(C::cached ? plan.key_rows : 0),
-             until = space.add<int>(call.cache_numbers(plan));
+  const auto begins = space.add<int>(rows);
   const auto running = space.add<double>(rows * call.gate_sums());
   space.allocate();
   const Segments segments = plan.upload(backend, segment_piece);
   call.run_window(segments, plan, begins.data());
   call.run_gate(segments, nullptr, running.data());
-  const CachedKeys cached = call.run_cache(segments, plan, ends.data(), until.data());
+  const CachePass<T, Map, W, M> pass(call, plan);
   const View<const T> given_keys = C::given ? p.weights.key_features.value() : View<const T>{};
   call.for_heads(rows, C::far ? 2 * call.features() + p.heads.size + 1 : 0, [&](const HeadRange& r) {
-    forward_heads(call, plan, segments, r, begins.data(), cached, running.data(), given_keys, y, statistics);
+    forward_heads(call, plan, segments, r, begins.data(), pass.keys(), running.data(), given_keys, y, statistics);
   });
 }
 
@@ -68,10 +67,11 @@ class BackwardOfHeads {
   using C = Call<T, Map, W, M>;
   using B = Cuda<T>;
 
-  BackwardOfHeads(const C& call, const Plan& plan, const HeadRange& range, const BackwardNeeds& needs,
+  BackwardOfHeads(const C& call, const Plan& plan, const KeySets<T>& keys, const HeadRange& range, const BackwardNeeds& needs,
                   const AttentionStatistics<B>& statistics, const AttentionSinks<B>& sinks)
       : call_(call),
         plan_(plan),
+        keys_(keys),
         r_(range),
         needs_(needs),
         statistics_(statistics),
@@ -92,7 +92,7 @@ class BackwardOfHeads {
     cuda::launch("attention: dy . y", row_dots<T>, by_query_tile(static_cast<int>(H())), segments_, y.data, dy.data,
                  r_.size, delta_.data());
     near_.forward = call_.attend_arguments(segments_, r_, begins_.data());
-    near_.forward.cached = call_.run_cache(segments_, plan_, ends_.data(), until_.data());
+    near_.forward.cached = keys_.cached;
     near_.forward.largest = statistics_.largest.data;
     near_.forward.inverse_denominator = statistics_.inverse_denominator.data;
     near_.forward.largest_at = statistics_.largest_at.data;
@@ -120,7 +120,6 @@ class BackwardOfHeads {
     segment_piece_ = plan_.reserve(space_);
     begins_ = space_.template add<int>(rows);
     ends_ = space_.template add<int>(rows);
-    until_ = space_.template add<int>(call_.cache_numbers(plan_));
     running_ = space_.template add<double>(rows * call_.gate_sums());
     const auto floats = [&](Index count) { return space_.template add<float>(count); };
     delta_ = floats(rows * H());
@@ -131,6 +130,7 @@ class BackwardOfHeads {
     dphi_k_ = floats(needs_.dphi_k ? rows * heads * F() : 0);
     dphi_group_ = floats(needs_.dphi_k && group_ > 1 ? rows * maps_ * F() : 0);
     dv_far_ = floats(needs_.dv_far ? rows * heads * D : 0);
+    dv_in_order_ = floats(needs_.dv_far && C::cached ? rows * heads * D : 0);
     dots_ = floats(needs_.dphi_q ? rows * heads : 0);
     key_dots_ = floats(needs_.gate ? rows * heads : 0);
     chunk_states_ = floats(C::far ? far_chunk_floats(plan_, r_.count, static_cast<int>(std::max(F(), D + 1)),
@@ -147,7 +147,7 @@ class BackwardOfHeads {
   }
   HeadRows<float> phi_q_rows() const { return call_.feature_rows(phi_q_.data(), r_.count, 1); }
   HeadRows<float> phi_k_rows() const { return call_.feature_rows(phi_k_.data(), maps_, group_); }
-  HeadRows<T> values() const { return call_.key_rows(call_.problem().v.data, r_); }
+  HeadRows<T> values() const { return call_.key_rows(keys_.far_v, r_); }
   HeadRows<T> output_gradients() const { return call_.query_rows(dy_, r_); }
 
   /// Each row over its denominator.
@@ -170,7 +170,7 @@ class BackwardOfHeads {
     sum.segments = segments_;
     sum.bounds = reverse ? ends_.data() : begins_.data();
     sum.reverse = reverse;
-    sum.sinks = C::sinks;
+    sum.start = call_.far_start(keys_.starts, r_);
     sum.decay = call_.decay_of(r_, running_.data());
     sum.out = out;
     sum.head_factors = betas_.data() + r_.first;
@@ -188,10 +188,9 @@ class BackwardOfHeads {
     const bool affine = call_.problem().affine;
     cuda::launch("attention: 1 - gamma", head_betas<T>, {cuda::blocks_for(H(), 128), 128, call_.stream()}, factors,
                  affine, static_cast<int>(H()), betas_.data());
-    const T* k = call_.problem().k.data;
     const View<const T> given = w.key_features ? w.key_features.value() : View<const T>{};
-    query_inputs_ = call_.map_inputs(Side::query, segments_, r_, k, given);
-    key_inputs_ = call_.map_inputs(Side::key, segments_, r_, k, given);
+    query_inputs_ = call_.map_inputs(Side::query, segments_, r_, keys_.far_k, given);
+    key_inputs_ = call_.map_inputs(Side::key, segments_, r_, keys_.far_k, given);
     if (needs_.dphi_q || needs_.dphi_k || needs_.dv_far) {
       call_.run_features(query_inputs_, plan_.query_tiles, phi_q_.data());
     }
@@ -217,12 +216,19 @@ class BackwardOfHeads {
     if (needs_.dphi_k) sum_dphi_k();
     if (needs_.gate) pull_gate();
     if (needs_.dv_far) {  // beta R^T phi_k
-      auto sum = far_sum_into<float, T>(dv_far_.data(), true);
+      auto sum = far_sum_into<float, T>(C::cached ? dv_in_order_.data() : dv_far_.data(), true);
       sum.left = phi_k_rows();
       sum.right = phi_q_rows();
       sum.values = weighted(output_gradients());
       launch(sum);
+      if constexpr (C::cached) to_keys(dv_in_order_.data(), r_.count, r_.size, dv_far_.data());
     }
+  }
+
+  /// With a cache: rows of far keys (M, heads, width), in their order, to the keys that they belong to.
+  void to_keys(const float* in_order, int heads, int width, float* to) const {
+    cuda::launch("attention: far keys out of order", scatter_evicted<>, by_key_tile(heads), segments_, keys_.evicted_by,
+                 r_.keys, r_.first_key_head(), heads / r_.key_heads(), width, in_order, to);
   }
 
   void sum_dphi_q() const {  // beta (S dy - z delta) / den
@@ -299,6 +305,12 @@ class BackwardOfHeads {
     }
     if (!needs_.k && !needs_.v) return;
     near_.through.dz = FeatureMap<Map> && needs_.k ? dphi_of_key_maps() : nullptr;
+    if constexpr (C::cached) {
+      if (near_.through.dz) {  // phi_k has been read for the last time
+        to_keys(near_.through.dz, maps_, static_cast<int>(F()), phi_k_.data());
+        near_.through.dz = phi_k_.data();
+      }
+    }
     near_.through.map = key_inputs_.map;
     near_.through.maps = maps_;
     near_.map_group = group_;
@@ -308,6 +320,7 @@ class BackwardOfHeads {
 
   const C& call_;
   const Plan& plan_;
+  const KeySets<T>& keys_;
   HeadRange r_;
   BackwardNeeds needs_;
   const AttentionStatistics<B>& statistics_;
@@ -319,12 +332,11 @@ class BackwardOfHeads {
   PullNear<T> near_;
   MapInputs<T> query_inputs_, key_inputs_;
   Workspace::Piece<Segment> segment_piece_;
-  Workspace::Piece<int> until_;                          // with a cache
   Workspace::Piece<int> begins_, ends_;                  // (M)
   Workspace::Piece<float> delta_, betas_;                // (M, H), (H)
   Workspace::Piece<float> phi_q_, dphi_q_, dots_;        // (M, heads, F) both, phi_q . dphi_q (M, heads)
   Workspace::Piece<float> phi_k_, dphi_k_, dphi_group_;  // (M, maps, F), (M, heads, F), (M, maps, F)
-  Workspace::Piece<float> dv_far_;                       // (M, heads, D)
+  Workspace::Piece<float> dv_far_, dv_in_order_;         // (M, heads, D); with a cache, also in the order of far keys
   Workspace::Piece<float> chunk_states_;
   Workspace::Piece<double> running_;  // G (M, sums)
   Workspace::Piece<float> key_dots_;  // phi_k . dphi_k (M, heads)
@@ -346,8 +358,9 @@ void backward(Tape<Cuda<T>>& tape, const AttentionProblem<Cuda<T>, W>& p, View<c
   Plan plan(*p.sequences);
   const Index F = call.features(), D = p.heads.size;
   call.choose_chunks(plan, call.all_heads(), static_cast<int>(std::max(F, D)));
+  const CachePass<T, Map, W, M> pass(call, plan);
   call.for_heads(p.sequences->rows(), C::far ? 4 * F + D + 3 : 0, [&](const HeadRange& r) {
-    BackwardOfHeads<T, Map, W, M>(call, plan, r, needs, statistics, sinks)(y, dy);
+    BackwardOfHeads<T, Map, W, M>(call, plan, pass.keys(), r, needs, statistics, sinks)(y, dy);
   });
 }
 

@@ -1,12 +1,13 @@
 // Prefill on a GPU: chunks of any lengths behind what slots remember, by the kernels of whole passes.
 #pragma once
 
-#include <lolcats/ops/attention/cuda_call.cuh>
+#include <lolcats/ops/attention/cuda_key_sets.cuh>
 #include <lolcats/ops/attention/cuda_path.cuh>
 #include <lolcats/ops/attention/cuda_ring.cuh>
 #include <lolcats/ops/attention/state.hpp>
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -43,6 +44,7 @@ class Prefill {
     reserve();
     const Segments segments = plan_.upload(backend_, segment_piece_);
     upload_rings();
+    pack_scores(segments);
     if (!fresh_) pack(segments);
     if (!attend_fused(y)) attend(segments, y);
     store(segments);
@@ -57,11 +59,13 @@ class Prefill {
  private:
   using C = Call<T, Map, W, M>;
   using Paths = AttentionPaths<T, Map, W, M>;
+  using Cache = CachePass<T, Map, W, M>;
   template <class X>
   using Piece = Workspace::Piece<X>;
   static constexpr bool far = C::far, given = C::given;
   static constexpr Index sinks = sinks_of<W>;
-  static constexpr int arrays = given || caches<M> ? 3 : 2;  // keys, values, given features or scores
+  static constexpr int arrays = given ? 3 : 2;                           // keys, values, given features
+  static constexpr bool scored = scored_when_read<M> || counts_attention<M>;  // do rings hold scores, too?
 
   Index count() const { return problem_.sequences->count(); }
   cudaStream_t stream() const { return backend_.stream(); }
@@ -107,14 +111,14 @@ class Prefill {
     resumed_ = space_.add<hopper::Resumed>(count());
     rings_before_ = space_.add<Ring<T>>(arrays * count());
     rings_after_ = space_.add<Ring<T>>(arrays * count());
+    score_rings_ = space_.add<Ring<float>>(scored ? 2 * count() : 0);
     slot_pointers_ = space_.add<float*>(2 * count());
     begins_ = space_.add<int>(rows);
     running_ = space_.add<double>(key_rows * call_.gate_sums());
-    ends_ = space_.add<int>(caches<M> ? key_rows : 0);
-    until_ = space_.add<int>(call_.cache_numbers(plan_));
     cache_rows_ = space_.add<CacheRows<T>>(caches<M> ? count() : 0);
     places_ = space_.add<int>(caches<M> ? count() * (problem_.heads.keys + 1) : 0);
-    scores_ = space_.add<T>(caches<M> ? packed * problem_.heads.keys : 0);
+    scores_ = space_.add<float>(caches<M> ? key_rows * problem_.heads.keys : 0);
+    received_ = space_.add<float>(counts_attention<M> ? key_rows * problem_.heads.keys : 0);
     decay_rings_ = space_.add<DecayRing>(C::gated ? count() : 0);
     keys_ = space_.add<T>(packed * problem_.k.cols());
     values_ = space_.add<T>(packed * problem_.k.cols());
@@ -126,9 +130,9 @@ class Prefill {
   void upload_rings() {
     std::vector<Ring<T>> before, after;
     // The key at position p of a sequence is in row p % capacity; rows below `from` are not kept.
-    const auto ring = [](Array<B>& x, T* sink_rows, Index position, Index from) {
+    const auto ring = []<class X>(Array<B, X>& x, X* sink_rows, Index position, Index from) {
       const Index held = x ? x.shape()[0] : 0;
-      return Ring<T>{.rows = x.data(),
+      return Ring<X>{.rows = x.data(),
                      .sinks = sink_rows,
                      .capacity = static_cast<int>(held),
                      .start = held > 0 ? static_cast<int>(position % held) : 0,
@@ -136,7 +140,7 @@ class Prefill {
     };
     for (int which = 0; which < arrays; ++which) {
       const auto array = [&](Slot& s) -> Array<B>& {
-        return which == 0 ? s.keys : which == 1 ? s.values : given ? s.features : s.scores;
+        return which == 0 ? s.keys : which == 1 ? s.values : s.features;
       };
       for (std::size_t n = 0; n < slots_.size(); ++n) {
         const Index first = slots_[n]->first;
@@ -147,6 +151,15 @@ class Prefill {
     }
     backend_.upload(before.data(), rings_before_.data(), static_cast<Index>(before.size()));
     backend_.upload(after.data(), rings_after_.data(), static_cast<Index>(after.size()));
+    if constexpr (scored) {
+      std::vector<Ring<float>> list;
+      for (Slot* slot : slots_) list.push_back(ring(slot->scores, static_cast<float*>(nullptr), slot->first, 0));
+      for (std::size_t n = 0; n < slots_.size(); ++n) {
+        const Index first = slots_[n]->first;
+        list.push_back(ring(after_[n].scores, static_cast<float*>(nullptr), first, first_after(n) - first));
+      }
+      backend_.upload(list.data(), score_rings_.data(), static_cast<Index>(list.size()));
+    }
     if constexpr (C::gated) {
       std::vector<DecayRing> list;
       for (std::size_t n = 0; n < slots_.size(); ++n) {
@@ -169,8 +182,7 @@ class Prefill {
                         .values = after_[n].cache_values.data(),
                         .scores = after_[n].cache_scores.data(),
                         .begins = places_.data() + begins.size(),
-                        .count = static_cast<int>(cached(after_[n], slots_[n]->first)),
-                        .after = static_cast<int>(cached(after_[n], first_after(n)))});
+                        .count = static_cast<int>(cached(after_[n], slots_[n]->first))});
         begins.insert(begins.end(), after_[n].cache_begins.begin(), after_[n].cache_begins.end());
       }
       backend_.upload(begins.data(), places_.data(), static_cast<Index>(begins.size()));
@@ -183,18 +195,29 @@ class Prefill {
     return {dim3(static_cast<unsigned>(count()), static_cast<unsigned>(problem_.heads.keys)), 32, stream()};
   }
 
+  /// Scores of the keys in the rings, or what these have received so far, in front of those of the new ones.
+  void pack_scores(const Segments& segments) {
+    const int heads = static_cast<int>(problem_.heads.keys);
+    const Ring<float>* const rings = score_rings_.data();
+    if constexpr (counts_attention<M>) {
+      cuda::launch("attention: pack scores", pack_rows<float, float>, by_key_tile(), segments, rings, nullptr, heads, 0, received_.data());
+    } else if constexpr (scored) {
+      cuda::launch("attention: pack scores", pack_rows<float, T>, by_key_tile(), segments, rings, problem_.weights.score.value().data,
+                   heads, 0, scores_.data());
+    }
+  }
+
   /// Kept keys in front of the new ones; from here on p_ is a problem over these segments.
   void pack(const Segments& segments) {
     const Index width = problem_.k.cols();
     const auto rows = [&](int which, const T* inputs, Index columns, T* to) {
-      cuda::launch("attention: pack kept keys", pack_rows<T>, by_key_tile(), segments, rings_before_.data() + which * count(),
+      cuda::launch("attention: pack kept keys", pack_rows<T, T>, by_key_tile(), segments, rings_before_.data() + which * count(),
                    inputs, static_cast<int>(columns), static_cast<int>(sinks), to);
     };
     rows(0, problem_.k.data, width, keys_.data());
     rows(1, problem_.v.data, width, values_.data());
     if (given) rows(2, given_keys_.data, given_keys_.cols(), features_.data());
     if constexpr (caches<M>) {
-      rows(2, problem_.weights.score.value().data, problem_.heads.keys, scores_.data());
       cuda::launch("attention: pack cached keys", pack_cache<T>, by_cache(), segments,
                    static_cast<const CacheRows<T>*>(cache_rows_.data()), static_cast<int>(problem_.heads.size), keys_.data(),
                    values_.data(), scores_.data());
@@ -241,10 +264,11 @@ class Prefill {
     backend_.upload(pointers.data(), slot_pointers_.data(), static_cast<Index>(pointers.size()));
     call_.run_window(segments, plan_, begins_.data());
     call_.run_gate(segments, decay_rings_.data(), running_.data());
-    const CachedKeys near = call_.run_cache(segments, plan_, ends_.data(), until_.data(), fresh_ ? nullptr : scores_.data());
+    float* const* const sums = far ? slot_pointers_.data() : nullptr;
+    float* const* const weights = far ? slot_pointers_.data() + count() : nullptr;
+    cache_.emplace(call_, plan_, typename Cache::Slots{cache_rows_.data(), sums, weights, scores_.data(), received_.data()});
     call_.for_heads(std::max<Index>(problem_.sequences->rows(), plan_.key_rows), far ? 2 * F + D + 1 : 0, [&](const HeadRange& r) {
-      forward_heads(call_, plan_, segments, r, begins_.data(), near, running_.data(), given_keys_, y, {},
-                    far ? slot_pointers_.data() : nullptr, far ? slot_pointers_.data() + count() : nullptr);
+      forward_heads(call_, plan_, segments, r, begins_.data(), cache_->keys(), running_.data(), given_keys_, y, {}, sums, weights);
     });
   }
 
@@ -260,11 +284,12 @@ class Prefill {
       if (given) rows(2, given_keys_.data, given_keys_.cols());
     }
     if constexpr (caches<M>) {
-      const T* const all = fresh_ ? p_.weights.score.value().data : static_cast<const T*>(scores_.data());
-      rows(2, all, p_.heads.keys);
-      cuda::launch("attention: keep cached keys", store_cache<T>, by_cache(), segments,
-                   static_cast<const CacheRows<T>*>(cache_rows_.data()), static_cast<int>(p_.heads.size), p_.k.data,
-                   p_.v.data, all, static_cast<int>(sinks));
+      if constexpr (scored) {
+        cuda::launch("attention: keep scores", store_rows<float>, by_key_tile(), segments, score_rings_.data() + count(),
+                     counts_attention<M> ? received_.data() : scores_.data(), static_cast<int>(p_.heads.keys), 0);
+      }
+      cuda::launch("attention: keep cached keys", store_cache<T>, by_cache(), segments, cache_->sizes(),
+                   static_cast<int>(p_.heads.size), p_.k.data, p_.v.data, scores_.data(), cache_->keys().evicted_by);
     }
   }
 
@@ -278,7 +303,7 @@ class Prefill {
       result.values = Array<B>(Shape{rows, p.k.cols()});
       if (given) result.features = Array<B>(Shape{rows, p.weights.key_features.cols()});
       if (C::gated) result.decays = Array<B, float>(Shape{rows, p.weights.gate_bias.value.size()});
-      if (caches<M>) result.scores = Array<B>(Shape{rows, p.heads.keys});
+      if (scored) result.scores = Array<B, float>(Shape{rows, p.heads.keys});
     }
     if (sinks > 0 && !slot.sink_keys) {
       result.sink_keys = Array<B>(Shape{sinks, p.k.cols()});
@@ -289,7 +314,7 @@ class Prefill {
       if (const Index places = cache_begins_.back(); places > 0) {
         result.cache_keys = Array<B>(Shape{places, p.heads.size});
         result.cache_values = Array<B>(Shape{places, p.heads.size});
-        result.cache_scores = Array<B>(Shape{places});
+        result.cache_scores = Array<B, float>(Shape{places});
       }
     }
     if (far && !slot.sums) {
@@ -312,16 +337,19 @@ class Prefill {
   bool fresh_ = false;               // does no slot keep a key?
   Plan plan_;
   std::vector<Slot> after_;
+  std::optional<Cache> cache_;
 
   Workspace space_;
   Piece<Segment> segment_piece_;
   Piece<hopper::Resumed> resumed_;
   Piece<Ring<T>> rings_before_, rings_after_;  // (arrays, slots)
+  Piece<Ring<float>> score_rings_;             // (before and after, slots)
   Piece<float*> slot_pointers_;
-  Piece<int> begins_, ends_, until_, places_;
+  Piece<int> begins_, places_;
   Piece<double> running_;
   Piece<CacheRows<T>> cache_rows_;
-  Piece<T> scores_, keys_, values_, features_;
+  Piece<T> keys_, values_, features_;
+  Piece<float> scores_, received_;             // (key rows, G)
   Piece<DecayRing> decay_rings_;
 };
 

@@ -47,17 +47,22 @@ __device__ __forceinline__ void for_tile_of_keys(const Segments& segments, const
   }
 }
 
-/// Keys of all segments, side by side: sinks that lie apart, those in the rings, then the new ones.  Grid: tiles of keys.
-template <class T>
-__global__ void pack_rows(Segments segments, const Ring<T>* rings, const T* inputs, int width, int sinks, T* packed) {
+/// Keys of all segments, side by side: sinks that lie apart, those in the rings, then the new ones (zeros where `inputs` is null).
+/// Grid: tiles of keys.
+template <class T, class Input>
+__global__ void pack_rows(Segments segments, const Ring<T>* rings, const Input* inputs, int width, int sinks, T* packed) {
   for_tile_of_keys(segments, rings, width, [&](const Segment& s, const Ring<T>& ring, int key, int c, std::int64_t at) {
     T& to = packed[at];
     if (key < s.apart)  // of sinks; their features and scores are not kept, as nobody asks, and cached keys come later
       to = ring.sinks && key < sinks ? ring.sinks[static_cast<std::int64_t>(key) * width + c] : T{};
     else if (key < s.offset)
       to = ring.row(key - s.apart, width)[c];
-    else
+    else if (!inputs)
+      to = T{};
+    else if constexpr (std::is_same_v<T, Input>)
       to = inputs[(static_cast<std::int64_t>(s.q_row) + key - s.offset) * width + c];
+    else
+      to = cuda::from_float<T>(cuda::to_float(inputs[(static_cast<std::int64_t>(s.q_row) + key - s.offset) * width + c]));
   });
 }
 

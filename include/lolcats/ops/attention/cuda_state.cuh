@@ -38,21 +38,28 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
   static constexpr Index sinks = sinks_of<W>;
   static constexpr Index few_enough = 64;  // rows that are mapped a few per block
 
+  /// Is there nothing to do for the cache of a slot that reads one token, or no more than take up one key?  A whole tile that
+  /// leaves a window, keys that turn from cached ones into sums, and scores that grow are left to a prefill of one token.
+  static bool cache_ready(const Problem& p, const Slot& slot) {
+    const Index leaving = std::min(slot.length + 1, p.window.begin(slot.length + 1)) - std::max(slot.first, sinks);
+    return !slot.cache_begins.empty() && !counts_attention<M> && leaving <= (far ? 0 : 1);
+  }
+
   /// One token per sequence, if every slot is ready for that.
   static bool decode(const B& backend, const Problem& p, States states, View<T> y) {
-    if (std::is_same_v<Map, GivenFeatures> || caches<M> || !general::decode_takes(p.heads)) return false;
+    if (std::is_same_v<Map, GivenFeatures> || !general::decode_takes(p.heads)) return false;
     const Index count = p.sequences->count();
     for (Index n = 0; n < count; ++n) {
       const Slot& slot = *states[static_cast<std::size_t>(n)];
       const bool room = p.window.span() == 0 || general::capacity(slot) > slot.length - slot.first;
-      const bool ready = room && (!far || slot.sums) && (sinks == 0 || slot.sink_keys);
+      const bool ready = room && (!far || slot.sums) && (sinks == 0 || slot.sink_keys) && (!caches<M> || cache_ready(p, slot));
       if ((*p.sequences)[n].length != 1 || !ready) return false;
     }
     const Call call(backend, p);
-    const cudaStream_t stream = backend.stream();
     constexpr Index batch = general::DecodeSlots<T>::capacity;
     for (Index first = 0; first < count; first += batch) {
       general::DecodeSlots<T> slots;
+      general::DecodeCacheList<T> cached(backend, caches<M> ? std::min(batch, count - first) : 0, p.heads.keys);
       bool in_order = true;  // do kept keys lie one behind the other?
       int longest = 0;
       for (Index n = first; n < std::min(count, first + batch); ++n) {
@@ -73,7 +80,8 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
         to.sinks = static_cast<int>(std::min(sinks, slot.length + 1));
         to.sink_row = slot.length < sinks ? static_cast<int>(slot.length) : -1;
         to.near_begin = static_cast<int>(std::clamp<Index>(std::max(begin, sinks) - slot.first, 0, to.kept + 1));
-        if (far) {
+        if (caches<M>) cached.add(slot, std::min(slot.most_places(), std::max<Index>(0, slot.first - sinks)));
+        if (far || caches<M>) {
           const Index stop = std::clamp<Index>(std::min(slot.length + 1, next) - slot.first, 0, to.kept + 1);
           to.leaving_from = static_cast<int>(std::clamp<Index>(sinks - slot.first, 0, stop));
           to.leaving = static_cast<int>(stop) - to.leaving_from;
@@ -84,10 +92,10 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
         longest = std::max(longest, to.kept + 1 - to.near_begin);
       }
       // Long caches are read by more blocks than there are heads.
-      if (!far && sinks == 0 && in_order && longest >= 4 * general::decode_keys && cuda::softmax_decode_takes(p.heads)) {
+      if (!far && !caches<M> && sinks == 0 && in_order && longest >= 4 * general::decode_keys && cuda::softmax_decode_takes(p.heads)) {
         decode_cache(backend, p, slots, y);
       } else {
-        decode_batch(call, slots, stream, y);
+        decode_batch(call, slots, cached, y);
       }
     }
     return true;
@@ -95,8 +103,9 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
 
   /// Up to three launches for all sequences: features of queries and of keys that leave, what these have decayed by, and one
   /// kernel for the rest (cuda_decode.cuh).
-  static void decode_batch(const Call& call, const general::DecodeSlots<T>& slots, cudaStream_t stream, View<T> y) {
+  static void decode_batch(const Call& call, const general::DecodeSlots<T>& slots, general::DecodeCacheList<T>& cached, View<T> y) {
     const Problem& p = call.problem();
+    const cudaStream_t stream = call.stream();
     const AttentionWeights<B>& w = p.weights;
     general::Decode<T> d;
     d.heads = call.all_heads();
@@ -139,10 +148,24 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     }
     const cuda::Launch how{dim3(static_cast<unsigned>(H), slot_count), general::tile_threads, stream,
                            sizeof(float) * static_cast<std::size_t>(F)};
-    if (p.heads.size % general::decode_alignment<T> == 0)
-      cuda::launch("attention: one token", general::decode<T, 4>, how, slots, d);
-    else
-      cuda::launch("attention: one token", general::decode<T, 1>, how, slots, d);
+    const auto run = [&]<class Caches>(const Caches& caches) {
+      if (p.heads.size % general::decode_alignment<T> == 0)
+        cuda::launch("attention: one token", general::decode<T, 4, Caches>, how, slots, d, caches);
+      else
+        cuda::launch("attention: one token", general::decode<T, 1, Caches>, how, slots, d, caches);
+    };
+    if constexpr (caches<M>) {
+      const T* scores = nullptr;
+      if constexpr (scored_when_read<M>) scores = w.score.value().data;
+      const general::DecodeCaches<T> there = cached.upload(scores);
+      run(there);
+      if (slots.leaving > 0) {
+        cuda::launch("attention: a key for the cache", general::cache_leaving<T>,
+                     {dim3(slot_count, static_cast<unsigned>(p.heads.keys)), general::tile_threads, stream}, slots, d, there);
+      }
+    } else {
+      run(general::NoDecodeCaches{});
+    }
   }
 
   /// Softmax over rings that lie in order: new keys first go where they belong, then each ring is a cache that several blocks

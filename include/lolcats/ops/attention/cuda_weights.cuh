@@ -135,13 +135,12 @@ class WeightPass {
   using C = Call<T, Map, W, M>;
 
   WeightPass(const B& backend, const AttentionProblem<B, W>& p)
-      : call_(backend, p), plan_(*p.sequences), space_(backend.stream()) {
+      : call_(backend, p), plan_(*p.sequences), cache_(call_, plan_), space_(backend.stream()) {
     const Index rows = p.sequences->rows(), H = p.heads.queries, F = call_.features();
     const HeadRange all = call_.all_heads();
     const auto segment_piece = plan_.reserve(space_);
     begins_ = space_.template add<int>(rows);
     ends_ = space_.template add<int>(rows);
-    until_ = space_.template add<int>(call_.cache_numbers(plan_));
     largest_ = space_.template add<float>(rows * H);
     inverse_ = space_.template add<float>(rows * H);
     largest_at_ = space_.template add<std::int32_t>(rows * H);
@@ -159,7 +158,7 @@ class WeightPass {
     cuda::launch("attention: window", window_ends<W>, {static_cast<unsigned>(plan_.key_tiles), tile, backend.stream()},
                  segments_, p.window, ends_.data());
     inputs_.forward = call_.attend_arguments(segments_, all, begins_.data());
-    inputs_.forward.cached = call_.run_cache(segments_, plan_, ends_.data(), until_.data());
+    inputs_.forward.cached = cache_.keys().cached;
     inputs_.forward.largest = largest_.data();
     inputs_.forward.inverse_denominator = inverse_.data();
     inputs_.forward.largest_at = largest_at_.data();
@@ -189,8 +188,9 @@ class WeightPass {
  private:
   C call_;
   Plan plan_;
+  CachePass<T, Map, W, M> cache_;
   Workspace space_;
-  Workspace::Piece<int> begins_, ends_, until_;
+  Workspace::Piece<int> begins_, ends_;
   Workspace::Piece<float> largest_, inverse_, phi_q_, phi_k_;
   Workspace::Piece<std::int32_t> largest_at_;
   Workspace::Piece<double> running_;

@@ -28,8 +28,8 @@ inline constexpr bool takes_sinks = sinks_of<W> == 0 || (sinks_of<W> <= most_fus
 
 /// Caches that a GPU takes at all, on its general path; others do not compile there.
 template <class Map, Window W, MemoryPolicy M>
-inline constexpr bool takes_cache = !caches<M> || (!reads_far<Map, W> && scored_when_read<M>);
-inline constexpr const char* taken_caches = "on a GPU, a cache stands beside softmax alone, and its keys are scored when they are read";
+inline constexpr bool takes_cache = !caches<M> || !std::is_same_v<Map, GivenFeatures>;
+inline constexpr const char* taken_caches = "on a GPU, a cache stands beside no features that are given";
 
 /// Why no fused kernel is written for a map, a window and a memory over heads of `size`; empty where one is.
 ///

@@ -29,10 +29,10 @@ struct AttentionState {
     Array<B, Real<B>> sums;        // S (H, F, D), or (G, F, D) where a backend shares it between heads of one key map
     Array<B, Real<B>> normalizer;  // z (H, F) or (G, F)
     Array<B, Real<B>> decays;      // log a of the kept keys' tokens, of a memory with a gate; beside `keys`
-    Array<B> scores;                    // of the kept keys, of a memory with a cache, but for recall errors; beside `keys`
+    Array<B, Real<B>> scores;           // of the kept keys, of a memory with a cache, but for recall errors; beside `keys`
     std::vector<Index> cache_begins;    // (G + 1): each key/value head has places of its own, as many as it keeps keys
     Array<B> cache_keys, cache_values;  // (places of all heads, D): far keys that stay raw, the oldest first
-    Array<B> cache_scores;              // (places of all heads)
+    Array<B, Real<B>> cache_scores;     // (places of all heads)
     Array<B, Real<B>> unit_keys;        // (G, D) of Novelty: the sum of all keys before their rotation, each of length one
     Array<B> sink_keys, sink_values;  // (G, sinks, D), or (sinks, G * D) on a GPU; the first `sinks` tokens
 
