@@ -1,6 +1,6 @@
 // Times attention on the GPU: LoLCATs students, softmax, and decoding over a key/value cache.
 //
-//   bench_attention_cuda [--op hybrid|students|softmax|sinks|decode ...] [--head 128] [--window W] [--repeats 20]
+//   bench_attention_cuda [--op hybrid|students|softmax|sinks|delta|decode ...] [--head 128] [--window W] [--repeats 20]
 //                        [sequences x tokens ...]
 //
 //   hybrid    Hedgehog 64 over terraces of 64: forward, with row statistics saved (as training does) and without; with the
@@ -8,6 +8,8 @@
 //   students  the same of five other pairs of map and window
 //   softmax   forward and forward + backward, over everything or a sliding window
 //   sinks     softmax over the last 124 keys, and hybrid, both without sinks and beside four of them
+//   delta     the delta rule over 128 features, a state per query head and a state per key/value head: forward, with what training
+//             keeps and without, and with the backward pass
 //   decode    one query per sequence over `tokens` keys each
 //
 // 32 query and 8 key/value heads, bf16, fresh normal inputs, three sets in turn, the median between CUDA events after
@@ -23,6 +25,7 @@
 #include <lolcats/ops/attention/hopper/forward.cuh>
 #include <lolcats/ops/attention/hopper/softmax_backward.cuh>
 #include <lolcats/ops/attention/softmax_decode.cuh>
+#include <lolcats/ops/delta_rule/cuda.cuh>
 #include <lolcats/policy/feature_map/hedgehog.hpp>
 #include <lolcats/policy/feature_map/relu.hpp>
 
@@ -159,6 +162,33 @@ void measure_softmax(const Heads& heads, const Shape2& shape, W window, int repe
   report(name + " forward+backward", shape, ms, field("tflops", 3.5 * flops / ms * 1e-9));
 }
 
+void measure_delta(const Heads& heads, Index states, const Shape2& shape, int repeats) {
+  using Kernel = DeltaRuleKernel<B, ProjectedGate>;
+  constexpr Index F = 128;
+  const Index M = shape.sequences * shape.tokens, H = heads.queries, G = heads.keys, D = heads.size, N = states;
+  const auto q = sets_of({M, H * F}), k = sets_of({M, N * F}), v = sets_of({M, G * D}), gate = sets_of({M, N}), dy = sets_of({M, H * D});
+  const auto bias = normal({N});
+  auto y = sets_of({M, H * D}), dq = sets_of({M, H * F}), dk = sets_of({M, N * F}), dv = sets_of({M, G * D}), dgate = sets_of({M, N});
+  Array<B, float> errors({M, N * D}), last({shape.sequences, N * F * D}), dbias({N});
+  const Sequences batch = Sequences::rectangular(shape.sequences, shape.tokens);
+  const auto problem = [&](int i) {
+    return DeltaRuleProblem<B>{heads, N, F, &batch, q[i].view(), k[i].view(), v[i].view(), gate[i].view(), bias.view()};
+  };
+  const DeltaRuleRecord<B> record{errors.view(), last.view()};
+  const double bytes = 2.0 * static_cast<double>(M * (H * F + N * F + G * D + H * D + N));  // each input once, and the output
+  const auto print = [&](const std::string& what, double ms, double least) {
+    report(fmt::format("delta rule, {} states, {}", N, what), shape, ms, field("floor", 1e3 * least / bytes_per_second / ms));
+  };
+  print("forward", milliseconds(repeats, [&](int i) { Kernel::forward(B{}, problem(i), {}, {}, y[i].view()); }), bytes);
+  print("forward, saving", milliseconds(repeats, [&](int i) { Kernel::forward(B{}, problem(i), {}, record, y[i].view()); }),
+        bytes + 4.0 * static_cast<double>(errors.size()));
+  print("forward+backward", milliseconds(repeats, [&](int i) {
+          Kernel::forward(B{}, problem(i), {}, record, y[i].view());
+          Kernel::backward(B{}, problem(i), record, dy[i].view(), {{dq[i].view()}, {dk[i].view()}, {dv[i].view()}, {dgate[i].view()}, dbias.view()});
+        }),
+        3 * bytes + 8.0 * static_cast<double>(errors.size()));
+}
+
 void measure_decode(const Heads& heads, const Shape2& shape, int repeats) {
   const Index tokens = shape.tokens;
   const Shape query{shape.sequences, heads.queries * heads.size},
@@ -198,6 +228,9 @@ void run(const std::vector<std::string>& ops, const std::vector<Shape2>& given, 
     for (const Shape2& shape : shapes) {
       if (decode) {
         measure_decode(heads, shape, repeats);
+      } else if (op == "delta") {
+        measure_delta(heads, heads.queries, shape, repeats);
+        measure_delta(heads, heads.keys, shape, repeats);
       } else if (op == "sinks") {
         using W = Sliding<124>;
         measure_softmax(heads, shape, W{}, repeats, Softmax<W>::name());
@@ -229,9 +262,9 @@ int main(int argc, char** argv) {
   int repeats = 20;
   CLI::App app{"Times attention on the GPU", "bench_attention_cuda"};
   app.add_option("--op", ops, "what to time")
-      ->check(CLI::IsMember({"hybrid", "students", "softmax", "sinks", "decode"}))
+      ->check(CLI::IsMember({"hybrid", "students", "softmax", "sinks", "delta", "decode"}))
       ->capture_default_str();
-  app.add_option("--head", head, "head size of softmax and decode")->capture_default_str();
+  app.add_option("--head", head, "head size of softmax, delta and decode")->capture_default_str();
   app.add_option("--window", window, "keys that softmax sees; 0: all")->capture_default_str();
   app.add_option("--repeats", repeats)->capture_default_str();
   app.add_option("shapes", shapes, "sequences x tokens, as 8x1024");

@@ -139,11 +139,10 @@ struct DeltaRuleKernel<Cuda<T>, R> {
   static void backward(const B& backend, const Problem& p, const DeltaRuleRecord<B>& record, View<const T> dy, const DeltaRuleSinks<B>& sinks) {
     const cudaStream_t stream = backend.stream();
     const Index rows = p.sequences->rows(), count = p.sequences->count();
-    if (p.sequences->padded()) {
-      for (const Sink<T>& sink : {sinks.q, sinks.k, sinks.v, sinks.gate}) {
-        if (sink.gradient && !sink.add) backend.zero(sink.gradient.data, sink.gradient.size());
-      }
-    }
+    const auto clear = [&](const Sink<T>& sink) {
+      if (p.sequences->padded() && sink.gradient && !sink.add) backend.zero(sink.gradient.data, sink.gradient.size());
+    };
+    clear(sinks.q), clear(sinks.k), clear(sinks.v), clear(sinks.gate);
     const Prepared prepared(backend, p);
     const delta::Call<T>& call = prepared.call;
     cuda::Scratch<float> changes(rows * p.states * p.heads.size, stream);
@@ -197,8 +196,9 @@ struct DeltaRuleKernel<Cuda<T>, R> {
                static_cast<int>(p.heads.queries), static_cast<int>(p.heads.keys), static_cast<int>(p.states), static_cast<int>(p.features),
                static_cast<int>(p.heads.size), 0} {
       const auto lengths = [&](const T* x, cuda::Scratch<float>& to) {
-        cuda::launch("delta_rule lengths", delta::inverse_lengths<T>, {cuda::blocks_for(to.size(), delta::threads / 32), delta::threads, backend.stream()},
-                     x, to.size(), call.features, to.data());
+        const unsigned blocks = cuda::blocks_for(to.size(), delta::threads / 32);
+        cuda::launch("delta_rule lengths", delta::inverse_lengths<T>, {blocks, delta::threads, backend.stream()}, x, to.size(), call.features,
+                     to.data());
       };
       lengths(call.q, query_inverse);
       lengths(call.k, key_inverse);
