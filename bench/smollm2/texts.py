@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The texts of docs/results/smollm2.md as JSON lines: train.jsonl, wikitext.jsonl, c4.jsonl and alpaca.jsonl.
+"""The texts of docs/results/smollm2.md as JSON lines: train.jsonl, wikitext.jsonl, c4.jsonl and alpaca.jsonl, and those of
+docs/results/memory.md beside them: facts.jsonl.
 
     bench/smollm2/texts.py DATA OUT
 
@@ -10,6 +11,7 @@ DATA holds published files:
     alpaca/alpaca_5000.json                      5,000 records of Alpaca
     text/gsm8k_train_alpaca_format.json          7,473 records of GSM8K in Alpaca's format
 The first tenth of WikiText, 60 pages of C4 and 250 records of Alpaca are held out; the rest is shuffled by a fixed seed.
+facts.jsonl are 500 pieces of the longer documents to train on, with two to four facts planted in each and asked for at its end.
 """
 import json
 import pathlib
@@ -59,9 +61,52 @@ documents = {
     "alpaca": list(records(data / "alpaca/alpaca_5000.json")),
     "gsm8k": list(records(data / "text/gsm8k_train_alpaca_format.json")),
 }
+names = "Marta Oleg Priya Chen Fatima Jonas Keiko Luis Nadia Tomas Ingrid Kwame Aisha Pavel Rosa Erik".split()
+things = ["code", "password", "locker number", "account number", "phone number", "secret word", "ticket", "room", "combination", "serial number",
+          "favourite city", "pet's name"]
+words = ("amber basil cobalt dune ember fjord garnet heron indigo jasper karst lotus maple nectar onyx pearl quartz raven saffron tundra umber "
+         "violet willow zephyr").split()
+wordings = [(" ", ". "), ("\n", ".\n"), (" Note that ", "; do not forget it. "), (" By the way, ", ". ")]
+
+
+def value(rng):
+    """A number of three to five digits, or one to three words."""
+    if rng.random() < 0.6:
+        digits = rng.choice([2, 3, 4])
+        return str(rng.randrange(10**digits, 10**(digits + 1)))
+    return " ".join(rng.choice(words) for _ in range(rng.choice([1, 2, 3])))
+
+
+def planted(texts, rng):
+    """A piece of one of the texts with facts in its first seven eighths ("Note that Marta's code is 4711; do not forget it."), each between
+    two words, and at its end a question and an answer for each."""
+    size = rng.randrange(1000, 3600)
+    text = rng.choice(texts)
+    at = rng.randrange(max(1, len(text) - size))
+    text, facts = text[at:at + size], {}
+    while len(facts) < rng.choice([2, 3, 4]):
+        answer = value(rng)
+        facts[rng.choice(names) + "'s " + rng.choice(things)] = answer
+    cuts = sorted(rng.randrange(int(len(text) * 7 / 8)) for _ in facts)
+    out, last = "", 0
+    for cut, (about, answer) in zip(cuts, facts.items()):
+        space = text.rfind(" ", 0, cut)
+        cut = space if space > last else cut
+        before, behind = rng.choice(wordings)
+        out += text[last:cut] + before + about + " is " + answer + behind
+        last = cut
+    out += text[last:]
+    questions = list(facts.items())
+    rng.shuffle(questions)
+    return out + "".join(f"\nQuestion: What is {about}? Answer: {about} is {answer}." for about, answer in questions)
+
+
 sets = {name: documents[name][:count] for name, count in held_out.items()}
 sets["train"] = [text for name, texts in documents.items() for text in texts[held_out.get(name, 0):]]
 random.Random(0).shuffle(sets["train"])
+long = [text for text in sets["train"] if len(text) > 3000 and not text.startswith(preamble[:8])]
+facts = random.Random(3)
+sets["facts"] = [planted(long, facts) for _ in range(500)]
 out.mkdir(parents=True, exist_ok=True)
 for name, texts in sets.items():
     path = out / f"{name}.jsonl"
