@@ -79,3 +79,21 @@ TEST_CASE("a cache beside far sums: a prompt is cut into chunks and goes on") {
   const auto cut = [](Index n) { return std::vector<Index>{700, n - 703, 1, 1, 1}; };
   CHECK(close(run_attention<Cuda<float>>(c).at("y"), run_attention_steps<Cuda<float>>(c, cut, state), 1e-5));
 }
+
+TEST_CASE("a cache beside far sums: many slots at positions of their own, whose tiles leave at different times") {
+  if (!have_gpu()) return;
+  std::vector<Extent> extents;
+  Index rows = 0;
+  for (Index n = 0; n < 70; ++n) {
+    extents.push_back({rows, 20 + n % 13, 0});
+    rows += 20 + n % 13;
+  }
+  const auto c = random_attention_case<RecalledPerGroup>(Sinks<2, Terraced<>>(4), {4, 2, 8}, Sequences(rows, extents), 9);
+  AttentionState<Cuda<float>> state;
+  const auto cut = [](Index length) {  // a prompt of its own length, then 19 tokens
+    std::vector<Index> pieces(20, 1);
+    pieces[0] = length - 19;
+    return pieces;
+  };
+  CHECK(close(run_attention<Cuda<float>>(c).at("y"), run_attention_steps<Cuda<float>>(c, cut, state), 1e-5));
+}

@@ -62,6 +62,18 @@ TEST_CASE("caches") {
   check_steps<Softmax<Terraced<>, Kept<70, LearnedScore>>>(Terraced<>(8), {.lengths = {65, 200, 300}});
 }
 
+TEST_CASE("caches: of equal scores the earlier keys stay") {
+  if (!have_gpu()) return;
+  using A = Softmax<Sinks<4, Sliding<>>, Kept<6, LearnedScore>>;
+  using B = Cuda<float>;
+  auto c = random_attention_case<A>(Sinks<4, Sliding<>>(10), {4, 2, 16}, Sequences::rectangular(2, 90), 5);
+  for (double& x : c.in["score"]) x = std::round(x);
+  const auto y = run_attention<B>(c, {false, false, false}).at("y");
+  CHECK(close(reference_attention(c).at("y"), y, 1e-5));
+  AttentionState<B> state;
+  CHECK(close(y, run_attention_steps<B>(c, [](Index n) { return std::vector<Index>(static_cast<std::size_t>(n), 1); }, state), 1e-5));
+}
+
 TEST_CASE("a cache has room for what its heads keep") {
   if (!have_gpu()) return;
   using A = Softmax<Sinks<4, Sliding<>>, Kept<5, LearnedScore>>;

@@ -24,7 +24,10 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
   static void step(const B& backend, const Problem& p, States states, View<T> y) {
     if (p.sequences->padded()) backend.zero(y.data, y.size());
     if (p.sequences->count() == 0) return;
-    if (!decode(backend, p, states, y)) general::Prefill<T, Map, W, M>(backend, p, states).run(y);
+    if constexpr (caches<M>)
+      read_apart(backend, p, states, y);
+    else
+      read(backend, p, states, y);
     for (Index n = 0; n < p.sequences->count(); ++n) {
       Slot& slot = *states[static_cast<std::size_t>(n)];
       slot.length += (*p.sequences)[n].length;
@@ -37,6 +40,29 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
   static constexpr bool far = Call::far;
   static constexpr Index sinks = sinks_of<W>;
   static constexpr Index few_enough = 64;  // rows that are mapped a few per block
+
+  static void read(const B& backend, const Problem& p, States states, View<T> y) {
+    if (!decode(backend, p, states, y)) general::Prefill<T, Map, W, M>(backend, p, states).run(y);
+  }
+
+  /// Sequences whose caches have much to do apart from the others, which would be read as slowly.
+  static void read_apart(const B& backend, const Problem& p, States states, View<T> y) {
+    for (const bool quick : {true, false}) {
+      std::vector<Extent> extents;
+      std::vector<Slot*> slots;
+      for (Index n = 0; n < p.sequences->count(); ++n) {
+        Slot* const slot = states[static_cast<std::size_t>(n)];
+        if (((*p.sequences)[n].length == 1 && cache_ready(p, *slot)) != quick) continue;
+        extents.push_back((*p.sequences)[n]);
+        slots.push_back(slot);
+      }
+      if (slots.empty()) continue;
+      const Sequences some(p.sequences->rows(), std::move(extents));
+      Problem part = p;
+      part.sequences = &some;
+      read(backend, part, slots, y);
+    }
+  }
 
   /// Is there nothing to do for the cache of a slot that reads one token, or no more than take up one key?  A whole tile that
   /// leaves a window, keys that turn from cached ones into sums, and scores that grow are left to a prefill of one token.
