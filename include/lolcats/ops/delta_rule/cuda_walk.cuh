@@ -4,12 +4,12 @@
 // the keys, and rows in the backward pass of features.  `Lanes` neighbours share a line, so a token costs a few shuffles and no
 // barrier; there are two barriers per tile of tokens.  Lines of a state are spread over blocks, each of which reads the features.
 //
-// Arithmetic, per token and state of one query head, in units of F D multiply-adds in fp32: forward 3 (recall, write, read), pull_errors
-// 3, pull_features 6 (dS and S, written and read).  That is what a recurrence needs, but not on tensor cores, and tokens follow
-// one another: a dot product of F / Lanes steps and three shuffles lie between two of them.  So for few sequences time is the
-// latency of these times the tokens, and not arithmetic nor traffic.  Traffic: q and k once per `Lines::per_block` columns, mostly
-// from L2; v, y and, in training, the errors once, 4 N D bytes a token; backward 4 (H + N) F bytes a token of scratch and as much again
-// to read it.
+// Arithmetic, per token and state of one query head, in F D multiply-adds in fp32: forward 3 (recall, write, read), pull_errors 3,
+// pull_features 6 (S and dS, read and written).  A recurrence needs no less, but it is not on tensor cores, and tokens follow one
+// another: a dot product of F / Lanes steps and three shuffles lie between two of them (the recall for the next token shares its
+// shuffles with the read of this one).  So with few sequences time is this latency times the tokens, neither arithmetic nor traffic.
+// Traffic per token: q and k once per Line::per_block columns, mostly from L2; v, y and, in training, N D errors of 4 bytes; on the
+// way back 4 (H + N) F bytes of scratch, written and read.
 #pragma once
 
 #include <lolcats/backend/cuda.cuh>
@@ -79,7 +79,18 @@ struct Line {
   }
 };
 
-/// rows of Width numbers at `to`: value(r, c) for c < size, zeros behind.
+/// Two sums over the lanes of a line, side by side: a warp waits for their shuffles once.
+template <int Lanes>
+__device__ __forceinline__ void sum_lanes(float& a, float& b) {
+#pragma unroll
+  for (int offset = Lanes / 2; offset > 0; offset /= 2) {
+    const float other_a = __shfl_xor_sync(cuda::full_warp, a, offset), other_b = __shfl_xor_sync(cuda::full_warp, b, offset);
+    a += other_a;
+    b += other_b;
+  }
+}
+
+/// Rows of Width numbers at `to`: value(r, c) for c < size, zeros behind.
 template <int Width, class Value>
 __device__ __forceinline__ float* stage(float* to, int rows, int size, const Value& value) {
   for (int i = static_cast<int>(threadIdx.x); i < rows * Width; i += threads) to[i] = i % Width < size ? value(i / Width, i % Width) : 0.0F;
@@ -127,15 +138,27 @@ __global__ void __launch_bounds__(threads) forward(Call<T> call, float* const* s
     });
     stage<1>(rates, count, 1, [&](int i, int) { return call.rates[(t + i) * N + n]; });
     __syncthreads();
+    L key = L::load(keys);
+    float recalled = cuda::lanes_sum<L::lanes>(s.dot(key));
     for (int i = 0; i < count; ++i) {
-      const L key = L::load(keys + i * L::length);
-      const float error = values[i * L::per_block + L::of_thread()] - cuda::lanes_sum<L::lanes>(s.dot(key));
+      const float error = values[i * L::per_block + L::of_thread()] - recalled;
       s.add(rates[i] * error, key);
       const bool writes = L::first_lane() && column < D;
       if (errors && writes) errors[((t + i) * N + n) * D + column] = error;
-      for (int h = 0; h < group; ++h) {
-        const float read = cuda::lanes_sum<L::lanes>(s.dot(L::load(queries + (i * group + h) * L::length)));
-        if (writes) y[((t + i) * call.heads + n * group + h) * D + column] = cuda::from_float<T>(read);
+      const auto read = [&](int h) { return s.dot(L::load(queries + (i * group + h) * L::length)); };
+      const auto write = [&](int h, float x) {
+        if (writes) y[((t + i) * call.heads + n * group + h) * D + column] = cuda::from_float<T>(x);
+      };
+      key = L::load(keys + min(i + 1, count - 1) * L::length);
+      recalled = s.dot(key);  // for the next token, beside the first head of this one
+      float first_read = read(0);
+      sum_lanes<L::lanes>(recalled, first_read);
+      write(0, first_read);
+      for (int h = 1; h < group; h += 2) {
+        float a = read(h), b = h + 1 < group ? read(h + 1) : 0.0F;
+        sum_lanes<L::lanes>(a, b);
+        write(h, a);
+        if (h + 1 < group) write(h + 1, b);
       }
     }
   }
@@ -219,17 +242,28 @@ __global__ void __launch_bounds__(threads)
     __syncthreads();
     for (int i = count - 1; i >= 0; --i) {
       const bool writes = L::first_lane() && row < F;
-      for (int h = 0; h < group; ++h) {
+      const auto pull = [&](int h) {  // adds to dS what head h asks of it
         const L output = L::load(outputs + (i * group + h) * L::length);
-        const float dquery = cuda::lanes_sum<L::lanes>(s.dot(output));
-        if (writes) dqueries[((t + i) * call.heads + n * group + h) * F + row] = dquery;
         ds.add(queries[(i * group + h) * L::per_block + L::of_thread()], output);
+        return s.dot(output);
+      };
+      const auto write = [&](int h, float x) {
+        if (writes) dqueries[((t + i) * call.heads + n * group + h) * F + row] = x;
+      };
+      float dquery = pull(0);
+      for (int h = 1; h < group; h += 2) {
+        float a = pull(h), b = h + 1 < group ? pull(h + 1) : 0.0F;
+        sum_lanes<L::lanes>(a, b);
+        write(h, a);
+        if (h + 1 < group) write(h + 1, b);
       }
       const float own = rates[i] * keys[i * L::per_block + L::of_thread()];
       const L error = L::load(written + i * L::length), change = L::load(pulled + i * L::length);
       s.add(-own, error);  // S_{t-1}
-      const float dkey = rates[i] * cuda::lanes_sum<L::lanes>(ds.dot(error) - s.dot(change));
-      if (writes) dkeys[((t + i) * N + n) * F + row] = dkey;
+      float dkey = ds.dot(error) - s.dot(change);
+      sum_lanes<L::lanes>(dquery, dkey);
+      write(0, dquery);
+      if (writes) dkeys[((t + i) * N + n) * F + row] = rates[i] * dkey;
       ds.add(-own, change);
     }
   }
