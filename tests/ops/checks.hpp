@@ -414,6 +414,7 @@ void check_delta_rule() {
         {q, k, v, {Shape{rows, states}, false, 4.0}, {Shape{1, states, 1, 1}, true, 4.0, -20.0}},
         [&](Tape<B>& tape, Vars<B> x, Weights<B> w) { return delta_rule<ProjectedGate>(tape, x[0], x[1], x[2], x[3], w[0], sequences, heads); },
         [&](Numbers a) { return delta_reference(a, sequences, sizes); }));
+    if (rows > 40) continue;  // a rate of 1 needs fewer shapes
     CHECK(check_operation<B>(
         {q, k, v},
         [&](Tape<B>& tape, Vars<B> x, Weights<B>) { return delta_rule<NoGate>(tape, x[0], x[1], x[2], {}, {}, sequences, heads); },
