@@ -4,6 +4,7 @@
 #include <lolcats/ops/delta_rule/delta_rule.hpp>
 #include <lolcats/ops/elementwise/eigen.hpp>
 
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -142,7 +143,8 @@ struct DeltaRuleKernel<Cpu<T>, R> {
   static void backward(const B& backend, const Problem& p, const DeltaRuleRecord<B>& record, View<const T> dy,
                        const DeltaRuleSinks<B>& sinks) {
     if (p.sequences->padded()) {
-      for (const Sink<T>& sink : {sinks.q, sinks.k, sinks.v, sinks.gate}) {
+      const std::array<Sink<T>, 4> of_rows{sinks.q, sinks.k, sinks.v, sinks.gate};  // nvcc cannot walk a braced list of members
+      for (const Sink<T>& sink : of_rows) {
         if (sink.gradient && !sink.add) backend.zero(sink.gradient.data, sink.gradient.size());
       }
     }
