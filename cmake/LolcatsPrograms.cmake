@@ -23,6 +23,9 @@ if(LOLCATS_WERROR)
 endif()
 if(LOLCATS_NATIVE)
   target_compile_options(lolcats_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=native>)
+  # Below -O2 g++ calls functions with the upper halves of AVX registers in use, and exp, log and sqrt of the C library, which are
+  # SSE code at their entry, then take many times as long.  This is what lets it clear them (vzeroupper).
+  target_compile_options(lolcats_flags INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fexpensive-optimizations>)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     # Its own AVX-512 headers leave registers undefined, and g++ 12 says so wherever Eigen inlines them.  Pragmas do not
     # outlive a precompiled header.  Mistakes of ours show in the builds for any machine, as the preset `asan`.

@@ -25,14 +25,15 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.json")):
 if not runs:
     sys.exit(f"no results of linearize in {sys.argv[1]}")
 
-kinds = {"softmax": "#0072b2", "window": "#009e73", "window + cache": "#d55e00", "window + sums": "#e69f00", "some layers softmax": "#cc79a7"}
+kinds = {"softmax": "#0072b2", "window": "#009e73", "window + cache": "#d55e00", "window + linear part": "#e69f00", "some layers softmax": "#cc79a7"}
 shown = {  # name -> name in the pictures of pass keys, which have no room for all
     "softmax": "softmax",
+    "softmax-facts": "softmax, trained on facts, too",
     "kept6-layers": "window of 128, 6 layers softmax",
     "kept367": "window of 128 and cache, 498 keys",
+    "kept367-facts": "the same, trained on facts, too",
     "kept128": "window of 128 and cache, 257 keys",
     "near508": "window of 512",
-    "near252": "window of 256",
     "hedgehog64": "LoLCATs, 483 keys",
 }
 lengths = [256, 512, 1024, 2048]
@@ -44,26 +45,26 @@ def parts(run):
     """Kind, and bytes of decoding state behind 2,048 tokens, as the page counts them."""
     if run["student"] == "softmax":
         return "softmax", layers * groups * 2048 * key
-    found = re.fullmatch(r"(hedgehog64-)?(?:sinks(\d+)-)?(sliding|terraced)(\d+)(?:-kept(\d+))?(?:-decay)?(-or-softmax)?", run["student"])
+    found = re.fullmatch(r"(hedgehog64-)?(?:sinks(\d+)-)?(sliding|terraced)(\d+)(?:-kept(\d+))?(?:-decay|(-delta))?(-or-softmax)?", run["student"])
     if not found:
         sys.exit(f"student {run['student']}: its bytes are not known here")
-    sums, sinks, shape, width, kept, choice = found.groups()
+    sums, sinks, shape, width, kept, delta, choice = found.groups()
     window = int(width) * (1.5 if shape == "terraced" else 1)  # of two terraces half of one is empty on average
     layer = groups * (int(sinks or 0) + window) * key
-    if sums:  # S in fp32 and a normalizer in bf16, of 2 * size features
-        layer += queries * 2 * size * (size * 4 + 2)
+    if sums:  # S in fp32 and, but for the delta rule, a normalizer in bf16, of 2 * size features
+        layer += queries * 2 * size * (size * 4 + (0 if delta else 2))
     if kept:  # the keys in the window have their scores already
         layer += groups * window * 2
     cached = sum(map(sum, run["cache_sizes"])) if "cache_sizes" in run else layers * groups * int(kept or 0)
     full = len(run.get("kept_layers", []))
-    kind = "some layers softmax" if choice else "window + cache" if kept else "window + sums" if sums else "window"
+    kind = "some layers softmax" if choice else "window + cache" if kept else "window + linear part" if sums else "window"
     return kind, (layers - full) * layer + full * groups * 2048 * key + cached * (key + 2)
 
 
 def perplexities(text):
-    """Every run is a point; softmax is a line across."""
+    """Every run on the same texts is a point; softmax is a line across."""
     points = {}
-    for run in (run for group in runs.values() for run in group):
+    for run in (run for name, group in runs.items() if "-facts" not in name for run in group):
         kind, state = parts(run)
         points.setdefault(kind, []).append((state / 1e6, run["finetuned"]["texts"][text]["perplexity"]))
     states = [state for kind in points if kind != "softmax" for state, _ in points[kind]]
@@ -100,4 +101,4 @@ for text, title in [("wikitext", "WikiText"), ("c4", "C4")]:
 for task, name, title in [("passkey", "filler", "repeated filler"), ("needle", "prose", "prose")]:
     if curves := found(task):
         draw(out / f"memory-{name}.svg", f"Pass keys found in {title}", "length of the text, tokens", "share found", curves,
-             "set logscale x 2\nset yrange [-0.03:1.03]\nset key below")
+             "set logscale x 2\nset yrange [-0.03:1.03]\nset key at screen 0.5,0.02 bottom center vertical maxrows 5\nset bmargin 10")

@@ -87,10 +87,12 @@ inline std::vector<double> numerical_pullback(const naive::Activation& f, double
       for (std::size_t j = 0; j < phi.size(); ++j) sum += dphi[j] * std::max(phi[j], floor);
       return sum;
     };
-    const auto slope = [&](double h) { return (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h); };
-    const double wide = slope(1e-3), narrow = slope(5e-4);
+    const auto difference = [&](double step) { return loss(step) - loss(-step); };
+    const auto slope = [](double near, double far, double step) { return (8 * near - far) / (12 * step); };
+    const double half = difference(5e-4), one = difference(1e-3), two = difference(2e-3);
+    const double wide = slope(one, two, 1e-3), narrow = slope(half, one, 5e-4);
     const bool smooth = std::abs(wide - narrow) <= 1e-9 * (1 + std::abs(wide));
-    dz.push_back(smooth ? narrow : slope(1e-7));
+    dz.push_back(smooth ? narrow : slope(difference(1e-7), difference(2e-7), 1e-7));
   }
   return dz;
 }

@@ -54,8 +54,9 @@ struct NaiveRow {
 
 /// What far key j has decayed by when query n reads it.
 inline double naive_decay(const NaiveAttention& c, Index h, Index n, Index j) {
+  if (c.log_decay.empty()) return 1;
   double sum = 0;
-  for (Index t = j + 1; t <= n && !c.log_decay.empty(); ++t) sum += c.log_decay[at(t * c.heads + h)];
+  for (Index t = j + 1; t <= n; ++t) sum += c.log_decay[at(t * c.heads + h)];
   return std::exp(sum);
 }
 
@@ -64,6 +65,7 @@ inline NaiveRow naive_row(const NaiveAttention& c, Index h, Index n) {
   const double gamma = c.gamma_logits.empty() ? 1 : sigmoid(c.gamma_logits[at(h)]);
   NaiveRow row;
   std::vector<double> scores(at(n + 1));
+  const double root = std::sqrt(static_cast<double>(c.size));
   double largest = -INFINITY;
   for (Index j = 0; j <= n; ++j) {
     if (!c.near(h, n, j)) continue;
@@ -71,7 +73,7 @@ inline NaiveRow naive_row(const NaiveAttention& c, Index h, Index n) {
     for (Index i = 0; i < c.size; ++i) {
       s += c.q[at((n * c.heads + h) * c.size + i)] * c.k[at((j * c.groups + g) * c.size + i)];
     }
-    scores[at(j)] = s / std::sqrt(static_cast<double>(c.size));
+    scores[at(j)] = s / root;
     if (scores[at(j)] > largest) {
       largest = scores[at(j)];
       row.largest_at = j;
@@ -131,6 +133,7 @@ inline NaiveAttentionGradients naive_attention_gradients(const NaiveAttention& c
                             std::vector<double>(c.key_features.size()),
                             std::vector<double>(c.gamma_logits.size()),
                             std::vector<double>(c.log_decay.size())};
+  const double root = std::sqrt(static_cast<double>(c.size));
   for (Index h = 0; h < c.heads; ++h) {
     const Index g = h / (c.heads / c.groups);
     const double gamma = c.gamma_logits.empty() ? 1 : detail::sigmoid(c.gamma_logits[at(h)]);
@@ -150,7 +153,7 @@ inline NaiveAttentionGradients naive_attention_gradients(const NaiveAttention& c
         mean += a * da[at(j)];
       }
       const auto add_score = [&](Index j, double ds) {
-        const double factor = ds / std::sqrt(static_cast<double>(c.size));
+        const double factor = ds / root;
         for (Index i = 0; i < c.size; ++i) {
           d.q[at((n * c.heads + h) * c.size + i)] += factor * c.k[at((j * c.groups + g) * c.size + i)];
           d.k[at((j * c.groups + g) * c.size + i)] += factor * c.q[at((n * c.heads + h) * c.size + i)];

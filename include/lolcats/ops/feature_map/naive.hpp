@@ -19,9 +19,8 @@ using Activation = std::function<Values(const Values&)>;
 inline Values softmax_of(const Values& z, double sign) {
   double largest = sign * z[0], sum = 0;
   for (const double zi : z) largest = std::max(largest, sign * zi);
-  Values p;
-  for (const double zi : z) p.push_back(std::exp(sign * zi - largest));
-  for (const double pi : p) sum += pi;
+  Values p(z.size());
+  for (std::size_t i = 0; i < z.size(); ++i) sum += p[i] = std::exp(sign * z[i] - largest);
   for (double& pi : p) pi /= sum;
   return p;
 }
