@@ -69,8 +69,7 @@ struct AttentionPaths {
   static constexpr bool tiles_fit = [] {
     if constexpr (fused_words && std::is_same_v<T, bf16> && FeatureMap<Map>) {
       if constexpr (forward_fits)
-        return hopper::tile_pass::has_tiles<Map, W> &&
-               (sinks_of<W> > 0 || !hopper::forward_pass::WindowTiles<W>::always);
+        return hopper::tile_pass::has_tiles<Map, W> && !hopper::forward_pass::WindowTiles<W>::always;
       return hopper::tile_pass::has_tiles<Map, W>;
     }
     return false;

@@ -562,6 +562,8 @@ TEST_CASE("sinks beside windows and far keys") {
     check<Hedgehog<64>, Sinks<4, Terraced<64>>>(alone);
   }
   check<Hedgehog<64>, Sinks<4, Sliding<64>>>(one(300, {4, 2, 128}));
+  check<Hedgehog<64>, Sinks<4, Terraced<64>>>(one(333, {4, 1, 128}));
+  check<Hedgehog<64>, Sinks<9, Sliding<100>>>(one(333, {4, 2, 128}));
 }
 #endif
 

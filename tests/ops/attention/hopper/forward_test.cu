@@ -381,7 +381,8 @@ struct Student {
       Student<Hedgehog<64>, Sliding<64>, 128>, Student<Hedgehog<64>, Nothing, 128>,                                   \
       Student<T2R<128>, Terraced<64>, 128>, Student<T2R<128>, Nothing, 128>, Student<Hedgehog<64>, Terraced<64>, 64>, \
       Student<T2R<64, Bias::head>, Sliding<64>, 64>, Student<Hedgehog<64>, Sinks<4, Terraced<64>>, 64>,              \
-      Student<Hedgehog<64>, Sinks<8, Sliding<64>>, 128>
+      Student<Hedgehog<64>, Sinks<4, Terraced<64>>, 128>, Student<Hedgehog<64>, Sinks<8, Sliding<64>>, 128>,          \
+      Student<T2R<128>, Sinks<4, Terraced<64>>, 128>
 #endif
 
 }  // namespace

@@ -188,7 +188,7 @@ TEST_CASE("which kernels a prefill takes") {
   CHECK(prefill_path<Softmax<Sinks<65, Sliding<124>>>>({}, {4, 2, 64}) == AttentionPath::general);
   CHECK(prefill_path<Hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>>>({}, {4, 2, 128}) == AttentionPath::fused);
   CHECK(prefill_path<Hybrid<Hedgehog<64>, Sinks<9, Terraced<64>>>>({}, {4, 2, 128}) == AttentionPath::general);
-  CHECK(prefill_path<Hybrid<T2R<128>, Sinks<4, Terraced<64>>>>({}, {4, 2, 128}) == AttentionPath::general);
+  CHECK(prefill_path<Hybrid<T2R<128>, Sinks<4, Terraced<64>>>>({}, {4, 2, 128}) == AttentionPath::fused);
   CHECK(prefill_path<Hybrid<Hedgehog<64>, Terraced<64>>>({}, {4, 2, 72}) == AttentionPath::general);
   CHECK(prefill_path<Hybrid<Hedgehog<64>, Sliding<16>>>({}, {4, 2, 128}) == AttentionPath::general);
   // A terrace is the same only behind whole terraces.

@@ -10,7 +10,6 @@
 #include <lolcats/ops/attention/hopper/backward_keys.cuh>
 #include <lolcats/ops/attention/hopper/backward_maps.cuh>
 #include <lolcats/ops/attention/hopper/backward_queries.cuh>
-#include <lolcats/ops/attention/hopper/backward_sinks.cuh>
 #include <lolcats/ops/attention/hopper/tile_walks.cuh>
 
 namespace lolcats::hopper {
@@ -40,7 +39,6 @@ class BackwardPass {
         stream_(tape.backend().stream()),
         problem_(problem),
         sinks_(sinks),
-        dy_(dy.data),
         a_(arguments_of<Map, D>(problem, extents)) {
     a_.dy = tensor_map(dy.data, dy.rows(), dy.cols(), tile_rows);
     a_.y = y.data;
@@ -59,7 +57,11 @@ class BackwardPass {
     const bool maps = key_maps || w.query_map.trained() || w.query_bias.trained() || w.window_factors.trained();
     const bool keys = sinks_.k.gradient || sinks_.v.gradient;
     launch_walk<Side::keys, Map, D>(a_, stream_);  // S and z before each tile, for all that queries want
-    if (keys || sinks_.q.gradient) pull_queries();
+    [[maybe_unused]] float* sink_parts = nullptr;
+    if constexpr (sinks_of<W> > 0) {
+      if (keys) sink_parts = scratch<float>(Index{a_.query_heads} * a_.tiles() * 2 * sinks_of<W> * D);
+    }
+    if (keys || sinks_.q.gradient) pull_queries(sink_parts);
     if (maps) pull_maps<Side::queries>(w.query_map, w.query_bias);
     if (W::has_near && w.window_factors.trained()) pull_factors();
     if (keys || key_maps) {
@@ -68,7 +70,7 @@ class BackwardPass {
       if (key_maps) pull_maps<Side::keys>(w.key_map, w.key_bias);
     }
     if constexpr (sinks_of<W> > 0) {
-      if (keys || sinks_.q.gradient) pull_sinks(keys);
+      if (keys) add_sinks(sink_parts);
     }
   }
 
@@ -78,11 +80,14 @@ class BackwardPass {
     return tape_.template scratch<T>(Shape{count}).data;
   }
 
-  void pull_queries() {
+  void pull_queries([[maybe_unused]] float* sink_parts) {
     const int parts = std::clamp(2 * cuda::device().multiprocessors / a_.query_heads, 1, a_.tiles());
+    QuerySinkFor<W> sink;
+    sink.dq = sinks_.q.gradient.data;
+    sink.add = sinks_.q.add;
+    if constexpr (sinks_of<W> > 0) sink.source = {problem_.k.data, problem_.v.data, sink_parts};
     cuda::launch("attention backward, queries", queries_kernel<Map, D, W>,
-                 {dim3(a_.query_heads, parts), group_threads, stream_, sizeof(QueriesShared<Map, D>)}, a_,
-                 QuerySink{sinks_.q.gradient.data, sinks_.q.add});
+                 {dim3(a_.query_heads, parts), group_threads, stream_, sizeof(QueriesShared<Map, D, W>)}, a_, sink);
   }
 
   void pull_keys() {
@@ -93,18 +98,14 @@ class BackwardPass {
   }
 
   /// After the gradients of the window have been written.
-  void pull_sinks(bool keys) {
-    const typename Tape<B>::Scope scope(tape_);
-    constexpr Index count = sinks_of<W>;
-    const Index tiles = Index{a_.query_heads} * a_.tiles();
-    SinkShares s{problem_.q.data, problem_.k.data, problem_.v.data, a_.query_heads, a_.group(), score_scale<D>};
-    if (sinks_.q.gradient) s.ds = scratch<float>(tiles * sink_query_tile * count);
-    if (keys) s.parts = scratch<float>(tiles * 2 * count * D);
-    cuda::launch("attention backward, sinks", sinks_kernel<D, W>, {dim3(a_.tiles(), a_.query_heads), 256, stream_}, a_, s,
-                 dy_, sinks_.q.gradient.data);
-    if (!keys) return;
+  void add_sinks(float* parts) {
+    SinkShares s{};
+    s.heads = a_.query_heads;
+    s.group = a_.group();
+    s.scale = 1;
+    s.parts = parts;
     cuda::launch("attention backward, sums", detail::add_sinks<D, W, TileTable>,
-                 {dim3(a_.table.count, a_.key_heads, static_cast<unsigned>(2 * count)), detail::sink_threads, stream_},
+                 {dim3(a_.table.count, a_.key_heads, static_cast<unsigned>(2 * sinks_of<W>)), detail::sink_threads, stream_},
                  a_.table, problem_.window, s, a_.tiles(), sinks_.k.gradient.data, sinks_.v.gradient.data);
   }
 
@@ -156,7 +157,6 @@ class BackwardPass {
   cudaStream_t stream_;
   const AttentionProblem<B, W>& problem_;
   const AttentionSinks<B>& sinks_;
-  const bf16* dy_;
   TileArguments<W> a_;
 };
 

@@ -2,11 +2,12 @@
 #pragma once
 
 #include <lolcats/ops/attention/hopper/backward_rows.cuh>
+#include <lolcats/ops/attention/hopper/backward_sinks.cuh>
 #include <lolcats/ops/attention/hopper/tile_features.cuh>
 
 namespace lolcats::hopper::tile_pass {
 
-template <class Map, int D>
+template <class Map, int D, class W>
 struct QueriesShared {
   using Sizes = TileSizes<Map, D>;
   /// A small map stays; a large one comes anew for each tile, to where the second near pair goes later.
@@ -17,7 +18,8 @@ struct QueriesShared {
   alignas(1024) std::byte first[Sizes::pair_bytes];
   alignas(1024) std::byte second[std::max(Sizes::pair_bytes, Sizes::weight_bytes)];
   alignas(1024) std::byte map[keeps_map ? Sizes::weight_bytes : 1024];
-  alignas(16) float normalizer[Sizes::F];
+  /// The state's, then what warps exchange of sinks.
+  alignas(16) float normalizer[std::max(Sizes::F, sinks_of<W> > 0 ? exchanged_bytes / 4 : 0)];
   Barrier inputs_full, first_full, second_full, map_full;
 };
 
@@ -26,6 +28,12 @@ struct QuerySink {
   bf16* dq = nullptr;
   bool add = false;
 };
+/// The same where the window has sinks.
+struct QuerySinkBesideSinks : QuerySink {
+  SinkSource source;
+};
+template <class W>
+using QuerySinkFor = std::conditional_t<(sinks_of<W> > 0), QuerySinkBesideSinks, QuerySink>;
 
 /// dq (64, D) of tiles of one head, one warpgroup per block, grid (H, parts); a block takes every `parts`-th tile:
 ///
@@ -37,9 +45,9 @@ struct QuerySink {
 /// next tile's first contents included, to come while this tile is worked on.
 template <class Map, int D, class W>
 __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_constant__ TileArguments<W> a,
-                                                                   QuerySink sink) {
+                                                                   QuerySinkFor<W> sink) {
   using Sizes = TileSizes<Map, D>;
-  using Shared = QueriesShared<Map, D>;
+  using Shared = QueriesShared<Map, D, W>;
   constexpr int F = Sizes::F, f = Sizes::f;
   constexpr float scale = score_scale<D>;
   constexpr bool pure = WindowTiles<W>::pure;
@@ -240,6 +248,15 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
     }
     // The key side reads these of every query that sees its keys, and computes none of them again.
     rows.write(a.statistics[a.record(head, tile, tile.index)], delta, far, warp);
+
+    if constexpr (sinks_of<W> > 0) {
+      if ((sink.dq || sink.source.parts) && detail::sees_sinks(a.window.window, tile.length, tile.index)) {
+        // Room that nobody needs now: without near pairs the next tile's state may be on its way.
+        void* const words = sink.dq ? static_cast<void*>(shared.normalizer) : static_cast<void*>(shared.second);
+        pull_sinks<D, W>(dq, a, sink.source, tile, head, shared.q, shared.dy, rows, delta, far,
+                         static_cast<std::uint32_t*>(words), warp);
+      }
+    }
 
     if constexpr (W::has_near) {
 #pragma unroll 1

@@ -23,10 +23,6 @@ constexpr bool fits() {
   }
 }
 
-/// Is there enough shared memory for heads of `Size`?  Only sinks can be too much, beside maps of 128 columns.
-template <class Map, class W, int Size>
-inline constexpr bool has_room = sizeof(ForwardMemory<Sizes<Map, W, Size>>) <= 232448;
-
 /// Resumed sequences have their records at once: as many sequences as keep these within 256 MiB.
 template <class S>
 int resumed_at_once(std::span<const Extent> extents, const Parameters<typename S::Window>& p) {
@@ -43,7 +39,8 @@ template <class Map, int Size, class W>
 void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& problem, std::span<const Extent> extents,
             const Resumed* resumed, View<bf16> y, const AttentionStatistics<Cuda<bf16>>& statistics, int chunk_tiles) {
   using S = Sizes<Map, W, Size>;
-  static_assert(has_room<Map, W, Size> && sizeof(ChunkMemory<S>) <= 232448, "more shared memory than Hopper has");
+  static_assert(sizeof(ForwardMemory<S>) <= 232448 && sizeof(ChunkMemory<S>) <= 232448,
+                "more shared memory than Hopper has");
   const Heads& heads = problem.heads;
   const auto& weights = problem.weights;
   const cudaStream_t stream = backend.stream();
@@ -54,8 +51,6 @@ void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& pr
       tensor_map(problem.v.data, problem.v.rows(), heads.keys * Size, tile),
       tensor_map(weights.query_map.value.data, heads.queries * Size, S::f, Size),
       tensor_map(weights.key_map.value.data, weights.key_map.shape()[0] * Size, S::f, Size),
-      S::sinks > 0 ? tensor_map(problem.k.data, problem.k.rows(), heads.keys * Size, sink_rows) : CUtensorMap{},
-      S::sinks > 0 ? tensor_map(problem.v.data, problem.v.rows(), heads.keys * Size, sink_rows) : CUtensorMap{},
   };
   Parameters<W> p{};
   p.window = problem.window;
@@ -65,6 +60,8 @@ void launch(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& pr
   p.key_map_per_group = weights.key_map.shape()[0] != heads.queries;
   p.affine = problem.affine;
   p.score_scale = 1 / std::sqrt(static_cast<float>(Size));
+  p.k = problem.k.data;
+  p.v = problem.v.data;
   p.query_bias = weights.query_bias.value.data;
   p.key_bias = weights.key_bias.value.data;
   p.window_factors = weights.window_factors.value.data;
@@ -115,10 +112,8 @@ bool takes_forward(const AttentionProblem<Cuda<bf16>, W>& problem, std::span<con
     Index longest = 0;
     for (const Extent& e : extents) longest = std::max(longest, e.length);
     constexpr Index most_rows = std::numeric_limits<int>::max() - forward_pass::tile;
-    return cuda::device().capability == 90 &&
-           (heads.size == 64 || (heads.size == 128 && forward_pass::has_room<Map, W, 128>)) &&
-           problem.sequences->rows() <= most_rows && problem.k.rows() <= most_rows &&
-           forward_pass::WindowTiles<W>::covers(problem.window, longest) &&
+    return cuda::device().capability == 90 && takes_width(heads.size) && problem.sequences->rows() <= most_rows &&
+           problem.k.rows() <= most_rows && forward_pass::WindowTiles<W>::covers(problem.window, longest) &&
            aligned_for_boxes(problem.q.data, problem.k.data, problem.v.data, problem.weights.query_map.value.data,
                              problem.weights.key_map.value.data);
   } else {
@@ -139,7 +134,7 @@ void run(const Cuda<bf16>& backend, const AttentionProblem<Cuda<bf16>, W>& probl
   const int tiles = chunk_tiles(extents, problem.heads.queries, cuda::device().multiprocessors);
   if (problem.heads.size == 64) {
     launch<Map, 64>(backend, problem, extents, resumed, y, statistics, tiles);
-  } else if constexpr (has_room<Map, W, 128>) {
+  } else {
     launch<Map, 128>(backend, problem, extents, resumed, y, statistics, tiles);
   }
 }

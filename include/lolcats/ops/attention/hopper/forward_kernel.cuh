@@ -21,13 +21,6 @@ __device__ __forceinline__ void producer_role(ForwardMemory<S>& memory, const Te
     memory.weights_full.arrive_expecting(2 * decltype(memory.query_map)::bytes);
     memory.key_map.load(maps.key_map, p.key_map_head(h) * S::D, 0, memory.weights_full);
     memory.query_map.load(maps.query_map, h * S::D, 0, memory.weights_full);
-    if constexpr (S::sinks > 0) {
-      if (reads_sinks_apart<S>(walk)) {
-        memory.sinks.full.arrive_expecting(2 * decltype(memory.sinks.k)::bytes);
-        memory.sinks.k.load(maps.sink_k, walk.row, g * S::D, memory.sinks.full);
-        memory.sinks.v.load(maps.sink_v, walk.row, g * S::D, memory.sinks.full);
-      }
-    }
     for (int i = 0; first + i < walk.end; ++i) {
       memory.k_barriers.wait_empty(i);
       memory.k.load(i, memory.k_barriers, maps.k, walk.row + (first + i) * tile, g * S::D);
@@ -67,7 +60,10 @@ __global__ __launch_bounds__(forward_threads,
   const int h = static_cast<int>(blockIdx.x);
   const int thread = static_cast<int>(threadIdx.x);
 
-  if (thread == 32) p.find(memory.walk, static_cast<int>(blockIdx.y));
+  if (thread == 32) {
+    p.find(memory.walk, static_cast<int>(blockIdx.y));
+    if constexpr (S::sinks > 0) memory.sinks.find(p, memory.walk, h);
+  }
   if (thread == 64) memory.mixing.find(p.window_factors, h, p.affine);
   if (thread == 0) {
     memory.weights_full.init(1);
@@ -79,13 +75,11 @@ __global__ __launch_bounds__(forward_threads,
     for (Barrier& b : memory.phi_empty) b.init(warps);
     for (Barrier& b : memory.sums_full) b.init(warps);
     memory.sums_empty.init(warps);
-    if constexpr (S::sinks > 0) memory.sinks.full.init(1);
     barrier_init_fence();
   }
   for (int i = thread; i < 16 * 8; i += forward_threads) memory.ones[i] = 0x3F80;  // 1 in bf16
   fill_zero(memory.sums, thread);
   fill_zero(memory.normalizer, thread);
-  if constexpr (S::sinks > 0) fill_zero(memory.sinks.v, thread);  // meets weights of zero where it is not fetched
   load_bias<typename S::Map>(memory.query_bias, p.query_bias, h, thread, forward_threads);
   load_bias<typename S::Map>(memory.key_bias, p.key_bias, p.key_map_head(h), thread, forward_threads);
   async_proxy_fence();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lolcats/ops/attention/hopper/forward_plan.cuh>
+#include <lolcats/ops/attention/hopper/sink_rows.cuh>
 
 #include <numbers>
 
@@ -70,7 +71,7 @@ struct Sizes {
 
   // Shared memory holds the weights first; what is left decides the stages.
   static constexpr bool wide = f == 128 && D == 128;
-  static constexpr int q_stages = wide || (sinks > 0 && D == 128) ? 1 : 2;
+  static constexpr int q_stages = wide ? 1 : 2;
   // Without a previous tile an output warpgroup reads every other use of a ring: an even number keeps it to its own slots,
   // or it could take the phase before the last for the one it waits for.
   static constexpr int k_stages = lag == 1 ? 3 : 2;
@@ -124,9 +125,15 @@ template <int D, bool Sinks>
 struct SinkMemory {};
 template <int D>
 struct SinkMemory<D, true> {
-  SharedTile<sink_rows, D> k, v;  // (16, D)
-  uint2 weights[2 * 128];         // (64, 8) of either output warpgroup, as packed factors
-  Barrier full;
+  SinkRows<D> k, v;
+
+  template <class W>
+  __device__ __forceinline__ void find(const Parameters<W>& p, const Walk& walk, int h) {
+    const int stride = p.heads / p.group * D, counted = ::min(static_cast<int>(sinks_of<W>), walk.length);
+    const Index first = static_cast<Index>(walk.row) * stride + h / p.group * D;
+    k = {p.k + first, stride, counted};
+    v = {p.v + first, stride, counted};
+  }
 };
 
 /// Shared memory of the forward kernel.  What a block finds out once is here, too: the roles have no registers for it.
@@ -152,11 +159,9 @@ struct ForwardMemory {
   SinkMemory<S::D, (S::sinks > 0)> sinks;
 };
 
-/// The tensor maps of a launch: boxes of 64 rows of q (M, H * D), k and v (M, G * D), and of D rows of the maps (H * D, f);
-/// where there are sinks, boxes of 16 rows of k and v, too.
+/// The tensor maps of a launch: boxes of 64 rows of q (M, H * D), k and v (M, G * D), and of D rows of the maps (H * D, f).
 struct TensorMaps {
   CUtensorMap q, k, v, query_map, key_map;
-  CUtensorMap sink_k{}, sink_v{};
 };
 
 /// Registers per thread of the roles; they start with 128 each.

@@ -7,12 +7,6 @@
 
 namespace lolcats::hopper::forward_pass {
 
-/// Does some tile of queries of this walk not compare the first tile of keys?
-template <class S>
-__device__ __forceinline__ bool reads_sinks_apart(const Walk& walk) {
-  return S::sinks > 0 && walk.end - 1 > S::lag;
-}
-
 template <class S>
 struct OutputRole {
   using W = typename S::Window;
@@ -35,9 +29,6 @@ struct OutputRole {
 
   __device__ __forceinline__ void run() {
     memory.weights_full.wait(0);
-    if constexpr (S::sinks > 0) {
-      if (reads_sinks_apart<S>(walk)) memory.sinks.full.wait(0);
-    }
     // The tile before the chunk has one reader instead of two; the other warpgroup's arrivals are made here.
     if (S::lag == 1 && walk.begin > 0 && w == 1 && lane_id() == 0) {
       memory.k_barriers.wait_full(0);
@@ -62,6 +53,7 @@ struct OutputRole {
     Fragment<f> z;                                                    // (64, f), of the queries
     Scores own_scores, previous_scores;                               // (64, 64)
     Fragment<8> sink_scores;                                          // (64, 8)
+    std::uint32_t sink_weights[2];                                    // (64, 8)
     std::uint32_t phi[F / 4];                                         // (64, F), of the queries
     std::uint32_t own_weights[tile / 4], previous_weights[tile / 4];  // (64, 64)
     PerRow near_sum{{0, 0}};
@@ -75,24 +67,24 @@ struct OutputRole {
         start_projection(z, q);
       finish(z);
       map_queries(z, phi);
-      if constexpr (S::near) start_own_scores(own_scores, sink_scores, q, own);
+      if constexpr (S::near) start_scores(own_scores, q, own);
     } else {
       // The scores of the own tile are computed while the keys are mapped, the others while those are masked; the queries
       // are mapped last, when the scores have become weights.
       if (maps_keys)
-        map_keys(mapped, [&] { start_own_scores(own_scores, sink_scores, q, own); });
+        map_keys(mapped, [&] { start_scores(own_scores, q, own); });
       else
-        start_own_scores(own_scores, sink_scores, q, own);
+        start_scores(own_scores, q, own);
     }
     if constexpr (S::lag == 1) start_scores(previous_scores, q, previous ? own - 1 : own);
     if constexpr (early_projection) start_projection(z, q);
     if constexpr (S::near) {
       PerRow largest{{-1e30F, -1e30F}};
+      if constexpr (S::sinks > 0) memory.sinks.k.multiply(sink_scores, q, rows.first);  // beside the products under way
       finish<S::lag + early_projection>(own_scores);
       keep_near<S, Tiles::mixes_own, true>(own_scores, p.window, rows, t, t);
       raise(largest, own_scores);
       if constexpr (S::sinks > 0) {
-        pin(sink_scores.x);
         keep_sinks<S>(sink_scores, t > S::lag);
         raise(largest, sink_scores);
       }
@@ -113,11 +105,9 @@ struct OutputRole {
       const PerRow shift{{log2_near - largest.of[0] * to_log2, log2_near - largest.of[1] * to_log2}};
       weigh(own_scores, shift, to_log2, near_sum);
       if constexpr (S::lag == 1) weigh(previous_scores, shift, to_log2, near_sum);
-      if constexpr (S::sinks > 0) {  // out of the way until the other products are done
+      if constexpr (S::sinks > 0) {
         weigh(sink_scores, shift, to_log2, near_sum);
-        std::uint32_t words[2];
-        pack(sink_scores, words);
-        memory.sinks.weights[threadIdx.x] = uint2{words[0], words[1]};
+        pack(sink_scores, sink_weights);
       }
     } else {
       release_keys(own, previous);
@@ -146,6 +136,11 @@ struct OutputRole {
     // Numerator and denominator.  The sums are read first: the state waits to publish the next.
     float y[D / 2];       // (64, D)
     float normalizer[4];  // (64, 8)
+    if constexpr (S::sinks > 0) {
+#pragma unroll
+      for (float& sum : y) sum = 0;
+      memory.sinks.v.mix(y, sink_weights);
+    }
     memory.v_barriers.wait_full(own);
     if (previous) memory.v_barriers.wait_full(own - 1);
     if ((t + 1) * tile > walk.length) clear_tail<D>(memory.v.at(own), walk.length - t * tile, 1 + w);
@@ -153,7 +148,7 @@ struct OutputRole {
     wgmma_fence();
 #pragma unroll
     for (int s = 0; s < F / 16; ++s) {
-      wgmma<Contiguous::mn>(y, phi + 4 * s, rows_descriptor<F>(memory.sums.address(), s), s > 0);
+      wgmma<Contiguous::mn>(y, phi + 4 * s, rows_descriptor<F>(memory.sums.address(), s), S::sinks > 0 || s > 0);
       wgmma<Contiguous::k>(normalizer, phi + 4 * s, memory.normalizer.descriptor(s), s > 0);
     }
     wgmma_commit();
@@ -172,15 +167,6 @@ struct OutputRole {
     }
     wgmma_wait();
     pin(y);
-    if constexpr (S::sinks > 0) {
-      const uint2 words = memory.sinks.weights[threadIdx.x];
-      const std::uint32_t sink_weights[4] = {words.x, words.y, 0, 0};  // (64, 16)
-      wgmma_fence();
-      wgmma<Contiguous::mn>(y, sink_weights, rows_descriptor<sink_rows>(memory.sinks.v.address(), 0));
-      wgmma_commit();
-      wgmma_wait();
-      pin(y);
-    }
     if (lane_id() == 0) {
       memory.v_barriers.release(own);
       if (previous) memory.v_barriers.release(own - 1);
@@ -204,20 +190,6 @@ struct OutputRole {
     memory.k_barriers.wait_full(i);
     wgmma_fence();
     score<D>(scores, q, memory.k.at(i).address());
-    wgmma_commit();
-  }
-  /// The same against the own tile, and against sinks.
-  __device__ __forceinline__ void start_own_scores(Scores& scores, Fragment<8>& sinks, std::uint32_t q, int i) const {
-    memory.k_barriers.wait_full(i);
-    wgmma_fence();
-    score<D>(scores, q, memory.k.at(i).address());
-    if constexpr (S::sinks > 0) {
-#pragma unroll
-      for (int s = 0; s < D / 16; ++s) {
-        wgmma<Contiguous::k, Contiguous::k>(sinks.x, columns_descriptor<tile>(q, s),
-                                            columns_descriptor<sink_rows>(memory.sinks.k.address(), s), s > 0);
-      }
-    }
     wgmma_commit();
   }
   template <int Pending = 0, int Columns>

@@ -22,9 +22,8 @@ namespace lolcats::hopper::forward_pass {
 /// Rows of a tile of queries or keys, counted from the start of a sequence.
 inline constexpr int tile = 64;
 
-/// Sinks that these kernels take at most, and rows of keys that they are fetched with: a step of a product.
+/// Sinks that these kernels take at most: as many as the narrowest product has columns.
 inline constexpr Index most_sinks = 8;
-inline constexpr int sink_rows = 16;
 
 /// How a window looks to a tile of queries.  Key tiles before tile t - lag are far for all of tile t: they are in the
 /// state.  The key tiles from t - lag to t are compared key by key.
@@ -131,6 +130,7 @@ struct Parameters {
   std::int32_t* largest_at;
   float* states;           // records (H, F * D + F) of sums before each chunk, where a sequence has several
   const Resumed* resumed;  // per sequence, or null; such sequences have one record more, of the sums behind the last chunk
+  const bf16 *k, *v;       // (M, G * D), where sinks are read from
 
   __device__ __forceinline__ int key_map_head(int h) const { return key_map_per_group ? h / group : h; }
   /// The share of head h in the record before chunk `chunk`, which is of sequence n.

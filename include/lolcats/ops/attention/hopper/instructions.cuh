@@ -142,6 +142,18 @@ __device__ __forceinline__ void mma(float (&c)[4], const std::uint32_t (&a)[4], 
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+/// The same with (16, 8) and (8, 8).
+__device__ __forceinline__ void mma(float (&c)[4], const std::uint32_t (&a)[2], std::uint32_t b) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(b));
+}
+/// A warp transposes an 8 x 8 matrix that it holds as store_matrices has it.
+__device__ __forceinline__ std::uint32_t transposed(std::uint32_t word) {
+  std::uint32_t result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(word));
+  return result;
+}
 
 /// 16 bytes of shared memory.
 __device__ __forceinline__ uint4 load_shared_16(std::uint32_t address) {

@@ -1,8 +1,9 @@
 // The backward pass on Hopper: what sinks before a window add to it.
 //
-// The walks over key tiles know the window alone, and a tile of keys for a few that all queries see would be mostly empty.  So a
-// block takes a tile of queries, read once, and eight sinks, the narrowest product there is: ds of its rows, which give dq, and
-// its part of dk and dv, added up in order at the end.
+// The walks over key tiles know the window alone, and a tile of keys for a few that all queries see would be mostly empty.  So each
+// tile of queries has parts of its own of dk and dv, added up in order at the end.  For softmax a block takes a tile, read once, and
+// eight sinks, the narrowest product there is: ds of its rows, which give dq, and the parts.  Beside far keys the kernel that
+// computes dq makes them (backward_sinks.cuh).
 #pragma once
 
 #include <lolcats/backend/cuda.cuh>
@@ -19,9 +20,9 @@ inline constexpr int sink_query_tile = 64;
 struct SinkShares {
   const bf16 *q = nullptr, *k = nullptr, *v = nullptr;
   int heads = 0, group = 1;
-  float scale = 0;         // 1 / sqrt(D)
+  float scale = 0;         // 1 / sqrt(D), or 1 where ds has it
   float* ds = nullptr;     // (at, 64, sinks)
-  float* parts = nullptr;  // (at, 2, sinks, D): of dk sqrt(D) and dv
+  float* parts = nullptr;  // (at, 2, sinks, D): of dk / scale and dv
 };
 
 /// A sequence: its first row and number of rows, and the number of its first query tile among those of all.
@@ -153,12 +154,13 @@ __global__ __launch_bounds__(sink_threads) void add_sinks(const __grid_constant_
   bf16* const to = which == 0 ? dk : dv;
   if (!to || j >= e.length) return;
   const int c = static_cast<int>(threadIdx.x) % D, slice = static_cast<int>(threadIdx.x) / D;
-  const int items = (e.length + sink_query_tile - 1) / sink_query_tile * s.group;
+  const int tiles_here = (e.length + sink_query_tile - 1) / sink_query_tile;
+  int unseen = 0;  // tiles that see none come first
+  while (unseen < tiles_here && !sees_sinks(window, e.length, unseen)) ++unseen;
   float sum = 0;
-#pragma unroll 4
-  for (int i = slice; i < items; i += slices) {
+#pragma unroll 16
+  for (int i = unseen * s.group + slice; i < tiles_here * s.group; i += slices) {
     const int tile = i / s.group, head = g * s.group + i % s.group;
-    if (!sees_sinks(window, e.length, tile)) continue;
     const Index at = static_cast<Index>(head) * tiles + e.first + tile;
     sum += s.parts[((at * 2 + which) * sinks + j) * D + c];
   }

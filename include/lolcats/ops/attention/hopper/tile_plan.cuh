@@ -3,11 +3,11 @@
 //
 //   states<keys>     walks over key tiles: S and z before every tile that someone reads      tile_states.cuh
 //   queries          per query tile: dphi_q from S, then dq; what the key side must know     backward_queries.cuh
+//     and sinks        what sinks before a window add to dq, and to dk and dv by tiles       backward_sinks.cuh
 //     or maps          the same, then dW_q                                                   backward_maps.cuh
 //     and factors      the gradient of gamma                                                 backward_factors.cuh
 //   states<queries>  walks back over query tiles: R and r behind every tile                  tile_states.cuh
 //   keys             per key tile: dphi_k from R, then dk and dv of the group                backward_keys.cuh
-//     and sinks        what sinks before a window add to dq, dk and dv                       backward_sinks.cuh
 //     or maps          the same, then dW_k                                                   backward_maps.cuh
 //
 // States go through device memory in bf16, so that all tiles are independent but for the walks, which fill the chip by
