@@ -30,7 +30,8 @@ inline constexpr int decode_keys = 128;          // near keys per block of score
 /// What counts is that memory is busy: S is asked for first, and loads are issued many at a time.
 template <class T, int Width, class Caches>
 __global__ void __launch_bounds__(tile_threads, 3)
-    decode(const __grid_constant__ DecodeSlots<T> slots, const __grid_constant__ Decode<T> p, const Caches caches) {
+    decode(const __grid_constant__ DecodeSlots<T> slots, const __grid_constant__ Decode<T> p,
+           const __grid_constant__ Caches caches) {
   constexpr int steps = decode_largest_size / 32 / Width;  // most columns of a thread, in groups of Width
   constexpr int wide = Width == 1 ? 1 : 16 / static_cast<int>(sizeof(T));  // elements of a key per load
   constexpr int at_once = 8;                                               // values of a thread in flight

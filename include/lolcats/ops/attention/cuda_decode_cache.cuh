@@ -5,7 +5,6 @@
 #include <lolcats/ops/attention/cuda_decode_features.cuh>
 
 #include <algorithm>
-#include <vector>
 
 namespace lolcats::general {
 
@@ -20,11 +19,22 @@ struct DecodeCache {
   __device__ __forceinline__ std::int64_t first_row(int head) const { return rows.begins[head]; }
 };
 
+template <class T, class Slot>
+DecodeCache<T> decode_cache_of(Slot& slot, Index sinks) {
+  const Index in_use = std::min(slot.most_places(), std::max<Index>(0, slot.first - sinks));
+  return {{.keys = slot.cache_keys.data(),
+           .values = slot.cache_values.data(),
+           .scores = slot.cache_scores.data(),
+           .begins = slot.cache_begins_there.data(),
+           .count = static_cast<int>(in_use)},
+          slot.scores.data()};
+}
+
 /// The caches of all slots of a launch, and the scores of the new keys (M, G) or null.
 template <class T>
 struct DecodeCaches {
   static constexpr bool any = true;
-  const DecodeCache<T>* of = nullptr;
+  DecodeCache<T> of[DecodeSlots<T>::capacity];
   const T* scores = nullptr;
 };
 struct NoDecodeCaches {
@@ -36,7 +46,8 @@ struct NoDecodeCaches {
 /// Grid: slots, key/value heads; tile_threads threads.
 template <class T>
 __global__ void __launch_bounds__(tile_threads)
-    cache_leaving(const __grid_constant__ DecodeSlots<T> slots, const __grid_constant__ Decode<T> p, DecodeCaches<T> caches) {
+    cache_leaving(const __grid_constant__ DecodeSlots<T> slots, const __grid_constant__ Decode<T> p,
+                  const __grid_constant__ DecodeCaches<T> caches) {
   constexpr int at_once = 8;  // numbers of a thread that are read before any is written
   const DecodeSlot<T>& s = slots.slots[blockIdx.x];
   if (s.leaving == 0) return;
@@ -103,38 +114,5 @@ __global__ void __launch_bounds__(tile_threads)
   put(s.values, p.v, cache.rows.values);
   if (thread == 0) cache.rows.scores[first + at] = as_it_is;
 }
-
-/// The caches of slots on the device while a token is decoded.
-template <class T>
-class DecodeCacheList {
- public:
-  DecodeCacheList(const Cuda<T>& backend, Index slots, Index heads)
-      : backend_(backend), heads_(heads), caches_(slots, backend.stream()), begins_(slots * (heads + 1), backend.stream()) {}
-
-  /// `count` keys are in the cache of the head that keeps most.
-  template <class Slot>
-  void add(Slot& slot, Index count) {
-    list_.push_back({{.keys = slot.cache_keys.data(),
-                      .values = slot.cache_values.data(),
-                      .scores = slot.cache_scores.data(),
-                      .begins = begins_.data() + static_cast<Index>(list_.size()) * (heads_ + 1),
-                      .count = static_cast<int>(count)},
-                     slot.scores.data()});
-    places_.insert(places_.end(), slot.cache_begins.begin(), slot.cache_begins.end());
-  }
-  DecodeCaches<T> upload(const T* scores) {
-    backend_.upload(places_.data(), begins_.data(), static_cast<Index>(places_.size()));
-    backend_.upload(list_.data(), caches_.data(), static_cast<Index>(list_.size()));
-    return {caches_.data(), scores};
-  }
-
- private:
-  Cuda<T> backend_;
-  Index heads_;
-  cuda::Scratch<DecodeCache<T>> caches_;
-  cuda::Scratch<int> begins_;
-  std::vector<DecodeCache<T>> list_;
-  std::vector<int> places_;
-};
 
 }  // namespace lolcats::general

@@ -116,7 +116,6 @@ class Prefill {
     begins_ = space_.add<int>(rows);
     running_ = space_.add<double>(key_rows * call_.gate_sums());
     cache_rows_ = space_.add<CacheRows<T>>(caches<M> ? count() : 0);
-    places_ = space_.add<int>(caches<M> ? count() * (problem_.heads.keys + 1) : 0);
     scores_ = space_.add<float>(caches<M> ? key_rows * problem_.heads.keys : 0);
     received_ = space_.add<float>(counts_attention<M> ? key_rows * problem_.heads.keys : 0);
     decay_rings_ = space_.add<DecayRing>(C::gated ? count() : 0);
@@ -176,16 +175,13 @@ class Prefill {
     }
     if constexpr (caches<M>) {
       std::vector<CacheRows<T>> list;
-      std::vector<int> begins;
       for (std::size_t n = 0; n < slots_.size(); ++n) {
         list.push_back({.keys = after_[n].cache_keys.data(),
                         .values = after_[n].cache_values.data(),
                         .scores = after_[n].cache_scores.data(),
-                        .begins = places_.data() + begins.size(),
+                        .begins = after_[n].cache_begins_there.data(),
                         .count = static_cast<int>(cached(after_[n], slots_[n]->first))});
-        begins.insert(begins.end(), after_[n].cache_begins.begin(), after_[n].cache_begins.end());
       }
-      backend_.upload(begins.data(), places_.data(), static_cast<Index>(begins.size()));
       backend_.upload(list.data(), cache_rows_.data(), count());
     }
   }
@@ -311,6 +307,9 @@ class Prefill {
     }
     if (caches<M> && slot.cache_begins.empty()) {
       result.cache_begins = cache_begins_;
+      const std::vector<int> begins(cache_begins_.begin(), cache_begins_.end());
+      result.cache_begins_there = Array<B, int>(Shape{static_cast<Index>(begins.size())});
+      backend_.upload(begins.data(), result.cache_begins_there.data(), static_cast<Index>(begins.size()));
       if (const Index places = cache_begins_.back(); places > 0) {
         result.cache_keys = Array<B>(Shape{places, p.heads.size});
         result.cache_values = Array<B>(Shape{places, p.heads.size});
@@ -345,7 +344,7 @@ class Prefill {
   Piece<Ring<T>> rings_before_, rings_after_;  // (arrays, slots)
   Piece<Ring<float>> score_rings_;             // (before and after, slots)
   Piece<float*> slot_pointers_;
-  Piece<int> begins_, places_;
+  Piece<int> begins_;
   Piece<double> running_;
   Piece<CacheRows<T>> cache_rows_;
   Piece<T> keys_, values_, features_;

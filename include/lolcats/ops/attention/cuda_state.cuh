@@ -40,6 +40,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
   static constexpr bool far = Call::far;
   static constexpr Index sinks = sinks_of<W>;
   static constexpr Index few_enough = 64;  // rows that are mapped a few per block
+  using Caches = std::conditional_t<caches<M>, general::DecodeCaches<T>, general::NoDecodeCaches>;
 
   static void read(const B& backend, const Problem& p, States states, View<T> y) {
     if (!decode(backend, p, states, y)) general::Prefill<T, Map, W, M>(backend, p, states).run(y);
@@ -85,7 +86,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     constexpr Index batch = general::DecodeSlots<T>::capacity;
     for (Index first = 0; first < count; first += batch) {
       general::DecodeSlots<T> slots;
-      general::DecodeCacheList<T> cached(backend, caches<M> ? std::min(batch, count - first) : 0, p.heads.keys);
+      Caches cached;
       bool in_order = true;  // do kept keys lie one behind the other?
       int longest = 0;
       for (Index n = first; n < std::min(count, first + batch); ++n) {
@@ -106,7 +107,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
         to.sinks = static_cast<int>(std::min(sinks, slot.length + 1));
         to.sink_row = slot.length < sinks ? static_cast<int>(slot.length) : -1;
         to.near_begin = static_cast<int>(std::clamp<Index>(std::max(begin, sinks) - slot.first, 0, to.kept + 1));
-        if (caches<M>) cached.add(slot, std::min(slot.most_places(), std::max<Index>(0, slot.first - sinks)));
+        if constexpr (caches<M>) cached.of[slots.count - 1] = general::decode_cache_of<T>(slot, sinks);
         if (far || caches<M>) {
           const Index stop = std::clamp<Index>(std::min(slot.length + 1, next) - slot.first, 0, to.kept + 1);
           to.leaving_from = static_cast<int>(std::clamp<Index>(sinks - slot.first, 0, stop));
@@ -129,7 +130,7 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
 
   /// Up to three launches for all sequences: features of queries and of keys that leave, what these have decayed by, and one
   /// kernel for the rest (cuda_decode.cuh).
-  static void decode_batch(const Call& call, const general::DecodeSlots<T>& slots, general::DecodeCacheList<T>& cached, View<T> y) {
+  static void decode_batch(const Call& call, const general::DecodeSlots<T>& slots, Caches& cached, View<T> y) {
     const Problem& p = call.problem();
     const cudaStream_t stream = call.stream();
     const AttentionWeights<B>& w = p.weights;
@@ -174,23 +175,15 @@ struct AttentionStateKernel<Cuda<T>, Map, W, M> {
     }
     const cuda::Launch how{dim3(static_cast<unsigned>(H), slot_count), general::tile_threads, stream,
                            sizeof(float) * static_cast<std::size_t>(F)};
-    const auto run = [&]<class Caches>(const Caches& caches) {
-      if (p.heads.size % general::decode_alignment<T> == 0)
-        cuda::launch("attention: one token", general::decode<T, 4, Caches>, how, slots, d, caches);
-      else
-        cuda::launch("attention: one token", general::decode<T, 1, Caches>, how, slots, d, caches);
-    };
+    if constexpr (scored_when_read<M>) cached.scores = w.score.value().data;
+    if (p.heads.size % general::decode_alignment<T> == 0)
+      cuda::launch("attention: one token", general::decode<T, 4, Caches>, how, slots, d, cached);
+    else
+      cuda::launch("attention: one token", general::decode<T, 1, Caches>, how, slots, d, cached);
     if constexpr (caches<M>) {
-      const T* scores = nullptr;
-      if constexpr (scored_when_read<M>) scores = w.score.value().data;
-      const general::DecodeCaches<T> there = cached.upload(scores);
-      run(there);
-      if (slots.leaving > 0) {
-        cuda::launch("attention: a key for the cache", general::cache_leaving<T>,
-                     {dim3(slot_count, static_cast<unsigned>(p.heads.keys)), general::tile_threads, stream}, slots, d, there);
-      }
-    } else {
-      run(general::NoDecodeCaches{});
+      if (slots.leaving == 0) return;
+      cuda::launch("attention: a key for the cache", general::cache_leaving<T>,
+                   {dim3(slot_count, static_cast<unsigned>(p.heads.keys)), general::tile_threads, stream}, slots, d, cached);
     }
   }
 

@@ -31,6 +31,7 @@ struct AttentionState {
     Array<B, Real<B>> decays;      // log a of the kept keys' tokens, of a memory with a gate; beside `keys`
     Array<B, Real<B>> scores;           // of the kept keys, of a memory with a cache, but for recall errors; beside `keys`
     std::vector<Index> cache_begins;    // (G + 1): each key/value head has places of its own, as many as it keeps keys
+    Array<B, int> cache_begins_there;   // the same where kernels read it, on a GPU
     Array<B> cache_keys, cache_values;  // (places of all heads, D): far keys that stay raw, the oldest first
     Array<B, Real<B>> cache_scores;     // (places of all heads)
     Array<B, Real<B>> unit_keys;        // (G, D) of Novelty: the sum of all keys before their rotation, each of length one
