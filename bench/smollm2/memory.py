@@ -29,7 +29,7 @@ kinds = {"softmax": "#0072b2", "window": "#009e73", "window + cache": "#d55e00",
 shown = {  # name -> name in the pictures of pass keys, which have no room for all
     "softmax": "softmax",
     "softmax-facts": "softmax, trained on facts, too",
-    "kept6-layers-facts": "window of 256, 6 layers softmax, trained on facts",
+    "kept6-layers-facts": "6 layers softmax, trained on facts",
     "kept367": "window of 128 and cache, 498 keys",
     "kept367-facts": "the same, trained on facts, too",
     "kept128": "window of 128 and cache, 257 keys",
