@@ -82,8 +82,8 @@ Options parse(int argc, char** argv) {
       ->capture_default_str()->check(non_negative)->group(stage1);
   app.add_option("--keep-layers", o.keep_layers, "after stage 1, layers that keep the teacher's softmax: how many (4), or which (3,9 or 3,), with a student named ...-or-softmax")
       ->check(CLI::Validator([](std::string& text) { return text.find_first_not_of("0123456789,") == std::string::npos ? "" : "is neither a number nor a list such as 3,9"; }, "COUNT or LIST"));
-  app.add_option("--keep-by", o.keep_by, "how so many layers are chosen: by what the swap of each alone costs, by spacing, or at random")
-      ->capture_default_str()->check(CLI::IsMember({"sensitivity", "spacing", "random"}));
+  app.add_option("--keep-by", o.keep_by, "how so many layers are chosen: by what the swap of each alone costs on plain text, or on rows that ask for planted facts, by spacing, or at random")
+      ->capture_default_str()->check(CLI::IsMember({"sensitivity", "recall", "spacing", "random"}));
   const std::string caches = "Caches: students named ...-keptN", planted = "--planted-rows", recall = "--recall-length", places = "--cache-places", rest = "--cache-rest",
                     heads_by = "--heads-by", gate_rows = "--gate-rows", gate_sparsity = "--gate-sparsity";
   app.add_option(planted, o.planted_rows, "rows with planted facts that scores are fitted on, beside half as many plain ones (default: 160; 0, rows of the text alone, on the built-in corpus, which has facts of its own)")

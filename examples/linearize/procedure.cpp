@@ -18,7 +18,7 @@ namespace {
 
 /// Rows of the text that scores of a cache are fitted on where no facts are planted.
 constexpr Index rows_for_scores = 96;
-/// Rows with planted facts that show which heads recall.
+/// Rows with planted facts that show which heads and layers recall.
 constexpr Index rows_for_heads = 16;
 /// Rows per update of gates.
 constexpr Index rows_for_gates = 2;
@@ -208,8 +208,10 @@ std::vector<Index> named_layers(const Options& o, Index layers) {
 void keep_layers(AnyModel& student, const Job& job, nlohmann::ordered_json& json) {
   const Options& o = job.options;
   std::vector<Index> kept = named_layers(o, job.teacher->config().layers);
-  if (o.keep_by == "sensitivity" && o.keep_layers.find(',') == std::string::npos) {
-    const auto sensitivity = student.sensitivity(job.valid.first(std::min<Index>(job.valid.size(), rows_for_sensitivity)), o.batch);
+  const bool by_recall = o.keep_by == "recall";
+  if ((by_recall || o.keep_by == "sensitivity") && o.keep_layers.find(',') == std::string::npos) {
+    const lolcats::DataSet rows = by_recall ? rows_with_facts(job, 0, rows_for_heads) : job.valid.first(std::min<Index>(job.valid.size(), rows_for_sensitivity));
+    const auto sensitivity = student.sensitivity(rows, std::clamp<Index>(o.batch * o.length / static_cast<Index>(rows[0].tokens.size()), 1, o.batch));
     for (const lolcats::Swapped& layer : sensitivity.swapped) {
       json["sensitivity"].push_back({{"divergence", layer.divergence}, {"perplexity", layer.perplexity()}});
     }

@@ -88,7 +88,7 @@ run(any "${LINEARIZE}" ${blocks} --blocks 1:1 --out "${OUT}/never")
 expect_output("is not a range of blocks such as 3:6")
 
 # Layers that keep their softmax, a teacher to listen to, and maps that go on learning.
-run(0 "${LINEARIZE}" ${small} --student hedgehog8-terraced64-or-softmax --keep-layers 2 --distill 0.5 --temperature 2 --maps-lr 0.001
+run(0 "${LINEARIZE}" ${small} --student hedgehog8-terraced64-or-softmax --keep-layers 2 --keep-by recall --distill 0.5 --temperature 2 --maps-lr 0.001
       --out "${OUT}/kept")
 expect_output("layers kept ")
 file(READ "${OUT}/kept/linearize.json" json)
