@@ -97,4 +97,4 @@ if len(sys.argv) == 3:
     draw_named(out / "smollm2-layers.svg", "Mean squared error of the attention outputs after transfer", "layer", "error", layers, "set logscale y\nset format y '10^{%L}'\nset key top left")
     keys = {names[n]: [(length, result(n, f"passkey_{length}")) for length in lengths if result(n, f"passkey_{length}") is not None] for n in names if n in evaluated}
     draw_named(out / "smollm2-passkey.svg", "Pass keys found in repeated filler, 64 per length", "length of the text, tokens", "share found",
-         {n: p for n, p in keys.items() if p}, "set logscale x 2\nset yrange [-0.03:1.03]\nset key right center")
+               {n: p for n, p in keys.items() if p}, "set logscale x 2\nset yrange [-0.03:1.03]\nset key right center")

@@ -17,7 +17,8 @@ struct FeatureMapKernel;
 /// elements (Bias::vector) or H (Bias::head).  x may have fewer heads, (M, G * D), each read by the H / G maps of a group.
 ///
 /// Attention fuses its maps and does not need this operation: it is for looking at features, for attentions over
-/// GivenFeatures, and for memories that are an operation of their own.  Saves nothing; the backward pass projects again.  Throws ShapeError naming the argument.
+/// GivenFeatures, and for memories that are an operation of their own.  Saves nothing; the backward pass projects again.
+/// Throws ShapeError naming the argument.
 template <FeatureMap M, Backend B>
 Var<B> feature_map(Tape<B>& tape, Var<B> x, Weight<B> map, Weight<B> bias, Index heads) {
   const auto divides = [](Index n, Index of) { return n > 0 && of % n == 0; };
