@@ -17,7 +17,10 @@ namespace {
 
 using namespace bench;
 
-using Students = lolcats::MethodList<lolcats::zoo::Hedgehog64Terraced64, lolcats::zoo::SoftmaxControl>;
+// A window, the same bytes with a cache instead of most of it, and sums beside a cache or a delta rule.
+using Students = lolcats::MethodList<lolcats::zoo::Hedgehog64Terraced64, lolcats::zoo::SoftmaxControl, lolcats::zoo::Sinks4Sliding508,
+                                     lolcats::zoo::Sinks4Sliding124Kept384, lolcats::zoo::Hedgehog64Terraced64Kept512,
+                                     lolcats::zoo::Hedgehog64Sinks4Terraced64Delta>;
 
 struct Options {
   std::string shape = "llama3-8b";
@@ -72,7 +75,7 @@ int main(int argc, char** argv) {
   CLI::App app{"Times decoding steps of a Llama with random weights on a GPU; one line of JSON each.", "bench_decode"};
   app.add_option("--shape", o.shape, "llama3-8b, llama3.2-1b or tiny")->capture_default_str();
   app.add_option("--layers", o.layers, "instead of the shape's")->check(CLI::PositiveNumber);
-  app.add_option("--student", o.students, "hedgehog64-terraced64, softmax; several")->capture_default_str();
+  app.add_option("--student", o.students, fmt::format("{}; several", fmt::join(lolcats::student_names(Students{}), ", ")))->capture_default_str();
   app.add_option("--batch", o.batches, "sequences; several")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--context", o.contexts, "tokens read before the clock starts; several")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_flag("--merge", o.merge, "add the adapters to the weights first, as examples/generate does");

@@ -90,8 +90,11 @@ struct Sinks4Sliding124Kept384 : Method<Softmax<Sinks<4, Sliding<124>>, Kept<384
 struct Sinks4Sliding124Kept1920 : Method<Softmax<Sinks<4, Sliding<124>>, Kept<1920, LearnedScore>>> {  // all of 2,048 tokens
   static constexpr std::string_view name = "sinks4-sliding124-kept1920";
 };
-struct Sinks4Sliding28Kept1920 : Method<Softmax<Sinks<4, Sliding<28>>, Kept<1920, LearnedScore>>> {
-  static constexpr std::string_view name = "sinks4-sliding28-kept1920";
+struct Sinks4Sliding92Kept1920 : Method<Softmax<Sinks<4, Sliding<92>>, Kept<1920, LearnedScore>>> {
+  static constexpr std::string_view name = "sinks4-sliding92-kept1920";
+};
+struct Sinks4Sliding44Kept1920 : Method<Softmax<Sinks<4, Sliding<44>>, Kept<1920, LearnedScore>>> {
+  static constexpr std::string_view name = "sinks4-sliding44-kept1920";
 };
 struct Hedgehog64Sinks4Terraced64 : Method<Hybrid<Hedgehog<64>, Sinks<4, Terraced<64>>>> {
   static constexpr std::string_view name = "hedgehog64-sinks4-terraced64";
@@ -134,7 +137,7 @@ using Zoo = MethodList<zoo::Hedgehog8Linear, zoo::Hedgehog8Sliding16, zoo::Hedge
                        zoo::T2R16Terraced64, zoo::Hedgehog64Linear, zoo::Hedgehog64Terraced64, zoo::Hedgehog64Sliding64,
                        zoo::T2R128Linear, zoo::T2R128Terraced64, zoo::SoftmaxControl, zoo::WindowTerraced64,
                        zoo::WindowSliding128, zoo::Sinks4Sliding60, zoo::Sinks4Sliding124, zoo::Sinks4Sliding252, zoo::Sinks4Sliding508,
-                       zoo::Sinks4Sliding124Kept384, zoo::Sinks4Sliding124Kept1920, zoo::Sinks4Sliding28Kept1920,
+                       zoo::Sinks4Sliding124Kept384, zoo::Sinks4Sliding124Kept1920, zoo::Sinks4Sliding92Kept1920, zoo::Sinks4Sliding44Kept1920,
                        zoo::Hedgehog64Sinks4Terraced64, zoo::Hedgehog64Sinks4Terraced64Decay, zoo::Hedgehog64Sinks4Terraced64Delta,
                        zoo::Hedgehog8Terraced64Kept128, zoo::Hedgehog64Terraced64Kept512, zoo::Hedgehog8Terraced64OrSoftmax, zoo::Hedgehog64Sinks4Terraced64OrSoftmax,
                        zoo::Sinks4Sliding124OrSoftmax, zoo::Sinks4Sliding252OrSoftmax>;
