@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 
 #include <charconv>
+#include <sstream>
 
 namespace examples {
 
@@ -42,6 +43,17 @@ bool read_blocks(const std::string& text, Index& first, Index& last) {
   if (colon.ec != std::errc() || colon.ptr == end || *colon.ptr != ':') return false;
   const auto rest = std::from_chars(colon.ptr + 1, end, last);
   return rest.ec == std::errc() && rest.ptr == end && first >= 0 && first < last;
+}
+
+/// Reads "4" and "3,9" and "3,".
+bool read_layers(const std::string& text, std::vector<Index>& layers) {
+  layers.clear();
+  std::stringstream list(text);
+  for (std::string item; std::getline(list, item, ',');) {
+    const auto number = std::from_chars(item.data(), item.data() + item.size(), layers.emplace_back());
+    if (number.ec != std::errc() || number.ptr != item.data() + item.size() || layers.back() < 0) return false;
+  }
+  return !layers.empty();
 }
 
 }  // namespace
@@ -81,14 +93,17 @@ Options parse(int argc, char** argv) {
   app.add_option("--xent", o.xent_factor, "factor of the cross-entropy of attention weights (the error of outputs has 1000)")
       ->capture_default_str()->check(non_negative)->group(stage1);
   app.add_option("--keep-layers", o.keep_layers, "after stage 1, layers that keep the teacher's softmax: how many (4), or which (3,9 or 3,), with a student named ...-or-softmax")
-      ->check(CLI::Validator([](std::string& text) { return text.find_first_not_of("0123456789,") == std::string::npos ? "" : "is neither a number nor a list such as 3,9"; }, "COUNT or LIST"));
+      ->check(CLI::Validator([](std::string& text) {
+        std::vector<Index> layers;
+        return read_layers(text, layers) ? "" : "is neither a number nor a list such as 3,9";
+      }, "COUNT or LIST"));
   app.add_option("--keep-by", o.keep_by, "how so many layers are chosen: by what the swap of each alone costs on plain text, or on rows that ask for planted facts, by spacing, or at random")
       ->capture_default_str()->check(CLI::IsMember({"sensitivity", "recall", "spacing", "random"}));
   const std::string caches = "Caches: students named ...-keptN", planted = "--planted-rows", recall = "--recall-length", places = "--cache-places", rest = "--cache-rest",
                     heads_by = "--heads-by", gate_rows = "--gate-rows", gate_sparsity = "--gate-sparsity";
   app.add_option(planted, o.planted_rows, "rows with planted facts that scores are fitted on, beside half as many plain ones (default: 160; 0, rows of the text alone, on the built-in corpus, which has facts of its own)")
       ->check(non_negative)->group(caches);
-  app.add_option(recall, o.recall_length, "tokens of each (default: 2048, or as many as the model reads)")->check(CLI::Range(2, 1 << 24))->group(caches);
+  app.add_option(recall, o.recall_length, "tokens of each, and of those of --keep-by recall (default: 2048, or as many as the model reads)")->check(CLI::Range(2, 1 << 24))->group(caches);
   app.add_option(places, o.cache_places, "places per key/value head on average: the heads that recall planted facts get N, the others --cache-rest (default: all get N)")
       ->check(positive)->group(caches);
   app.add_option(rest, o.cache_rest, "places of the heads that matter less; what is left over widens it")->capture_default_str()->check(non_negative)->group(caches);
@@ -116,11 +131,15 @@ Options parse(int argc, char** argv) {
     for (const auto& name : lolcats::student_names()) fmt::print("{}\n", name);
     std::exit(0);
   }
+  lolcats::require<lolcats::ConfigError>(app.count("--keep-by") == 0 || (!o.keep_layers.empty() && !o.lists_layers()),
+                                         "--keep-by is {}, but --keep-layers {}", o.keep_by,
+                                         o.keep_layers.empty() ? "is not given" : fmt::format("is {}, which says which layers", o.keep_layers));
   if (!blocks.empty()) read_blocks(blocks, o.first_block, o.last_block);
   if (o.streams()) {
     const char* const option = o.join ? "--join" : "--blocks";
     lolcats::require<lolcats::ConfigError>(!o.join || !o.trains_blocks(), "--join and --blocks exclude each other: blocks are trained first");
     lolcats::require<lolcats::ConfigError>(!o.shard_base, "{} and --shard-base exclude each other: no more than a block is in memory", option);
+    lolcats::require<lolcats::ConfigError>(o.cache_places == 0, "{} and {} exclude each other: sizes of caches are found on the whole model", option, places);
     lolcats::require<lolcats::ConfigError>(!o.out.empty(), "{} needs --out, the folder of all blocks", option);
     lolcats::require<lolcats::ConfigError>(o.block > 0, "{} needs --block, the layers of each", option);
     lolcats::require<lolcats::ConfigError>(o.transfer.epochs > 0, "{} needs --transfer-epochs of 1 or more", option);
@@ -133,8 +152,14 @@ Options parse(int argc, char** argv) {
     lolcats::require<lolcats::ConfigError>(!o.streams() || lolcats::any_maps<typename decltype(entry)::Attention>,
                                            "--blocks or --join is given, but --student {} has no feature maps to train", o.student);
     constexpr Index most = lolcats::cache_places<typename decltype(entry)::Attention>;
-    for (const std::string& option : {planted, recall, places, rest, heads_by, gate_rows, gate_sparsity}) {
+    for (const std::string& option : {places, rest, heads_by, gate_rows, gate_sparsity}) {
       lolcats::require<lolcats::ConfigError>(most > 0 || app.count(option) == 0, "{} is given, but --student {} has no cache", option, o.student);
+    }
+    if constexpr (most > 0) o.plants_facts = o.cache_places > 0 || lolcats::projects_scores<lolcats::MemoryOf<typename decltype(entry)::Attention>>;
+    else o.plants_facts = o.keep_by == "recall";
+    for (const std::string& option : {planted, recall}) {
+      lolcats::require<lolcats::ConfigError>(o.plants_facts || app.count(option) == 0, "{} is given, but nothing of --student {} is fitted on rows with facts",
+                                             option, o.student);
     }
     for (const std::string& option : {rest, heads_by}) {
       lolcats::require<lolcats::ConfigError>(app.count(option) == 0 || o.cache_places > 0, "{} needs {}", option, places);
@@ -152,6 +177,7 @@ Options parse(int argc, char** argv) {
   }
   o.resolve(true);
   if (o.planted_rows < 0) o.planted_rows = o.built_in_corpus() ? 0 : 160;
+  lolcats::require<lolcats::ConfigError>(o.planted_rows > 0 || app.count(recall) == 0, "{} is given, but {} is 0, so no facts are planted", recall, planted);
   if (o.transfer.rate == 0) o.transfer.rate = o.transfer_rate;
   if (o.finetune.rate == 0) o.finetune.rate = o.finetune_rate;
   return o;

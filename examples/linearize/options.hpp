@@ -62,8 +62,9 @@ struct Options : SourceOptions, TaskCommandLine {
   double xent_factor = 0;   // of stage 1
   std::string keep_layers;  // how many layers keep their softmax, or which: "4", "3,9"
   std::string keep_by = "sensitivity";
+  bool plants_facts = false;  // are scores, sizes of caches or layers found on rows with facts?
   Index planted_rows = -1;   // rows with facts that scores of a cache are fitted on; -1 before parse() has found out
-  Index recall_length = 0;   // tokens of each; 0: 2,048 or what the model reads
+  Index recall_length = 0;   // tokens of each, and of those of keep_by; 0: 2,048 or what the model reads
   Index cache_places = 0;    // mean per head; 0: each has what the student's type says
   Index cache_rest = 80;     // of heads that matter less
   std::string heads_by = "sensitivity";  // which heads matter
@@ -81,6 +82,8 @@ struct Options : SourceOptions, TaskCommandLine {
   Index max_tokens = 64;
   std::string out, json;
 
+  /// Does --keep-layers say which, not how many?
+  bool lists_layers() const { return keep_layers.find(',') != std::string::npos; }
   bool trains_blocks() const { return last_block > 0; }
   /// Do the weights stay on disk?
   bool streams() const { return trains_blocks() || join; }

@@ -191,16 +191,19 @@ void score(const Job& job, Report& report) {
 
 /// The layers that the options name, or so many by spacing or at random.
 std::vector<Index> named_layers(const Options& o, Index layers) {
-  if (o.keep_layers.find(',') == std::string::npos) {
+  if (!o.lists_layers()) {
     const Index count = std::stoll(o.keep_layers);
+    lolcats::require<lolcats::ConfigError>(count <= layers, "--keep-layers is {}, expected 0 to {}, or a list such as {},", count, layers, layers - 1);
     return o.keep_by == "random" ? lolcats::random_layers(layers, count, o.seed) : lolcats::spaced_layers(layers, count);
   }
   std::vector<Index> kept;
   std::stringstream list(o.keep_layers);
   for (std::string item; std::getline(list, item, ',');) {
-    if (!item.empty()) kept.push_back(std::stoll(item));
+    const Index layer = std::stoll(item);
+    lolcats::require<lolcats::ConfigError>(layer < layers, "--keep-layers is {}: there is no layer {}, expected 0 to {}", o.keep_layers, layer, layers - 1);
+    lolcats::require<lolcats::ConfigError>(std::ranges::find(kept, layer) == kept.end(), "--keep-layers is {}: layer {} is named twice", o.keep_layers, layer);
+    kept.push_back(layer);
   }
-  lolcats::keeping_layers(layers, kept);  // are they there?
   return kept;
 }
 
@@ -209,7 +212,7 @@ void keep_layers(AnyModel& student, const Job& job, nlohmann::ordered_json& json
   const Options& o = job.options;
   std::vector<Index> kept = named_layers(o, job.teacher->config().layers);
   const bool by_recall = o.keep_by == "recall";
-  if ((by_recall || o.keep_by == "sensitivity") && o.keep_layers.find(',') == std::string::npos) {
+  if ((by_recall || o.keep_by == "sensitivity") && !o.lists_layers()) {
     const lolcats::DataSet rows = by_recall ? rows_with_facts(job, 0, rows_for_heads) : job.valid.first(std::min<Index>(job.valid.size(), rows_for_sensitivity));
     const auto sensitivity = student.sensitivity(rows, std::clamp<Index>(o.batch * o.length / static_cast<Index>(rows[0].tokens.size()), 1, o.batch));
     for (const lolcats::Swapped& layer : sensitivity.swapped) {
@@ -219,14 +222,17 @@ void keep_layers(AnyModel& student, const Job& job, nlohmann::ordered_json& json
   }
   student.keep_layers(kept);
   json["kept_layers"] = kept;
-  fmt::print(stderr, "layers {} keep their softmax\n", fmt::join(kept, ", "));
+  if (kept.empty()) fmt::print(stderr, "no layer keeps its softmax\n");
+  else fmt::print(stderr, "layers {} keep their softmax\n", fmt::join(kept, ", "));
 }
 
 }  // namespace
 
 Report linearize(Job& job) {
   const Options& o = job.options;
-  if (!o.keep_layers.empty()) named_layers(o, job.teacher->config().layers);  // mistakes are told before any work
+  // Mistakes are told before any work.
+  if (!o.keep_layers.empty()) named_layers(o, job.teacher->config().layers);
+  if (o.plants_facts && o.planted_rows > 0) rows_with_facts(job, 0, 1);
   // What other calls have trained, if there is any; whether it fits is told before any work, too.
   const bool joins = !o.out.empty() && lolcats::path_exists(o.block_folder());
   lolcats::TransferRecipe<lolcats::AnySchedule> recipe_of_blocks;

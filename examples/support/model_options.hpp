@@ -7,6 +7,7 @@
 #include "options.hpp"
 
 #include <lolcats/io/method.hpp>
+#include <lolcats/model/zoo.hpp>
 #include <lolcats/tokenizer/open.hpp>
 
 #include <memory>
@@ -57,6 +58,7 @@ struct ModelOptions {
         if (tokenizer.empty()) tokenizer = text("tokenizer");
       }
     }
+    if (cache_places) require_places(student.empty() ? made : student);
     default_to_built_in(model, tokenizer);
     LoadedModel loaded{load_teacher(model), lolcats::open_tokenizer(tokenizer)};
     lolcats::check_tokenizer(*loaded.tokenizer, tokenizer, loaded.model->config().vocab_size, model);
@@ -70,6 +72,18 @@ struct ModelOptions {
     else if (!student.empty()) loaded.model = make_student(student, *loaded.model, 0);
     if (cache_places) loaded.model->set_cache_places(*cache_places);
     return loaded;
+  }
+
+ private:
+  /// Are there so many places in a cache of this student (empty: the softmax model)?
+  void require_places(const std::string& name) const {
+    using lolcats::require;
+    Index most = 0;
+    if (!name.empty()) lolcats::visit_student(name, [&](auto entry) { most = lolcats::cache_places<typename decltype(entry)::Attention>; });
+    require<lolcats::ConfigError>(most > 0, "--cache-places is {}, but {} has no cache; --student names one that has", *cache_places,
+                                  name.empty() ? "softmax" : "student " + name);
+    require<lolcats::ConfigError>(*cache_places >= 0 && *cache_places <= most, "--cache-places is {}, expected 0 to {}, which student {} has room for",
+                                  *cache_places, most, name);
   }
 };
 

@@ -84,6 +84,20 @@ TEST_CASE("a weight below the floor still takes from the others, and its map lea
   CHECK(close(std::vector{want, 0.0}, query_map.gradient(), 1e-9));
 }
 
+using WithSinks = Hybrid<EluPlusOne<3>, Sinks<1, Sliding<4>>>;
+using WithGate = Hybrid<EluPlusOne<3>, Sliding<4>, Decay<RetentionGate>>;
+using WithCache = Hybrid<EluPlusOne<3>, Sliding<4>, Kept<2, RecallError>>;
+TEST_CASE_TEMPLATE("sinks, a gate and a cache have weights that it does not know", A, WithSinks, WithGate, WithCache) {
+  using B = Cpu<double>;
+  const auto c = lolcats::testing::random_attention_case<A>({}, {1, 1, 4}, Sequences::rectangular(1, 12), 1);
+  lolcats::testing::AttentionArguments<B, A> arguments(c, {false, false, false});
+  Tape<B> tape;
+  const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k");
+  CHECK_THROWS_WITH_AS(
+      weight_cross_entropy<A>(tape, q, k, c.sequences, c.heads, arguments.weights(tape), {}, Sliding<>(unlimited), 1.0),
+      doctest::Contains((A::name() + " has sinks, a gate or a cache").c_str()), ConfigError);
+}
+
 TEST_CASE("wanting a gradient of q or k is an error") {
   using B = Cpu<double>;
   using A = Linear<EluPlusOne<3>>;

@@ -28,9 +28,9 @@ Loss<B> weight_cross_entropy(Tape<B>& tape, Var<B> q, Var<B> k, const Sequences&
   using Kernel = WeightCrossEntropyKernel<B, typename A::Map, typename A::Window>;
   detail::require_weights<A>("weight_cross_entropy");
   detail::check_attention<A>(q.shape(), k.shape(), k.shape(), sequences, heads, weights);
-  require<ConfigError>(sinks_of<typename A::Window> == 0 && !decays<MemoryOf<A>>,
-                       "weight_cross_entropy: {} has sinks or a gate, whose weights it does not know; expected a window and "
-                       "a sum: transfer outputs instead", A::name());
+  require<ConfigError>(sinks_of<typename A::Window> == 0 && !decays<MemoryOf<A>> && !caches<MemoryOf<A>>,
+                       "weight_cross_entropy: {} has sinks, a gate or a cache, whose weights it does not know; expected a window "
+                       "and a sum: transfer outputs instead", A::name());
   require<Error>(!q.wants_gradient() && !k.wants_gradient(),
                  "weight_cross_entropy: a gradient of q or k is wanted, expected constants");
   const bool wanted = weights.query_map.trained() || weights.key_map.trained() || weights.query_bias.trained() ||
