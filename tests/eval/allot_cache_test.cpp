@@ -98,6 +98,7 @@ TEST_CASE("cache_shares: as many full caches as there is room for") {
   CHECK(shares(90, 1920, 367, 80) == Pair{14, 80});
   CHECK(shares(6, 4096, 1301, 1200) == Pair{0, 1296});  // 8 bits
   CHECK(shares(6, 4096, 257, 0) == Pair{0, 256});
+  CHECK(shares(6, 4096, 301, 301) == Pair{0, 301});  // no less than asked for
   for (const auto& [mean, rest] : {Pair{101, 0}, Pair{10, 11}, Pair{10, -1}}) CHECK_THROWS_AS(cache_shares(6, 100, mean, rest), ConfigError);
 }
 

@@ -95,7 +95,7 @@ TEST_CASE("which kernels, and why not the fused ones") {
   CHECK(facts.attentions[0].path == "general, as everything on cpu<double>");
   CHECK(facts.attentions[0].on_hopper == "general: a map of 4 columns, fused kernels take 64 or 128");
 
-  using hopper::why_not_fused, hopper::takes_cache;
+  using hopper::why_not_fused;
   CHECK(why_not_fused<Hedgehog<64>, Terraced<64>>(128) == "");
   CHECK(why_not_fused<T2R<128>, Sliding<100>>(64) == "");
   CHECK(why_not_fused<NoMap, Sinks<64, Sliding<60>>>(64) == "");
@@ -109,12 +109,6 @@ TEST_CASE("which kernels, and why not the fused ones") {
   CHECK(why_not_fused<Hedgehog<64>, Sinks<4, Nothing>>(64) == "fused kernels know no sinks without a window");
   CHECK(why_not_fused<Hedgehog<64>, Sliding<64>, Decay<HeadGate>>(64) == "fused kernels know no gates");
   CHECK(why_not_fused<NoMap, Sliding<64>, Kept<8, LearnedScore>>(64) == "fused kernels know no caches");
-  CHECK(takes_cache<NoMap, Sliding<64>, Kept<8, LearnedScore>>);
-  CHECK(takes_cache<NoMap, Sliding<64>, Kept<8, Novelty>>);
-  CHECK(takes_cache<Hedgehog<64>, Terraced<64>, Sum>);
-  CHECK(takes_cache<NoMap, Sliding<64>, Kept<8, ReceivedAttention>>);
-  CHECK(takes_cache<Hedgehog<64>, Terraced<64>, Kept<8, RecallError>>);
-  CHECK(!takes_cache<GivenFeatures, Terraced<64>, Kept<8, LearnedScore>>);
   CHECK(why_not_fused<GivenFeatures, Sliding<64>>(64) == "fused kernels compute features themselves, and only those of row maps");
 }
 

@@ -172,6 +172,14 @@ TEST_CASE("heads that keep different numbers of keys: decoding is a pass, and th
   CHECK(decoded({5, 5}, {5, 5}) == bare + 20 * place);
 }
 
+TEST_CASE("gates per query head do not become gates per key/value head") {
+  using PerHead = Llama<Cpu<double>, Linear<Hedgehog<4>, Decay<KeyGate>>>;
+  OfKeys grouped = convert<OfKeys>(vivid<PerHead>(tiny_config()));
+  const auto want = logits_of(grouped, tokens, Sequences::rectangular(1, 25));
+  OfKeys fresh = convert<OfKeys>(convert<Teacher<double>>(grouped));
+  CHECK(same(want, logits_of(fresh, tokens, Sequences::rectangular(1, 25))));  // neither maps nor gates fit
+}
+
 TEST_CASE("largest_far_weights: by plain loops") {
   const Index H = 4, G = 2, D = 3, rows = 33;
   const Sequences sequences(rows, {{1, 20, 0}, {22, 9, 0}});

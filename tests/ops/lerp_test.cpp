@@ -23,6 +23,16 @@ TEST_CASE("lerp from one to the other: each block of columns by its own weight")
   CHECK(host(B{}, weights.gradient()) == std::vector<double>{10 + 9 + 16 + 15, 8 + 7 + 14 + 13});
 }
 
+TEST_CASE("lerp of a variable with itself passes the whole gradient on") {
+  using B = Cpu<double>;
+  Tape<B> tape;
+  poison(tape);
+  const auto a = array<B>(Shape{1, 2}, {3, 4}), weights = array<B>(Shape{1}, {0.25});
+  const Var<B> x = tape.variable(a.view());
+  tape.backward(sum(tape, lerp(tape, x, x, {weights.view(), {}})));
+  CHECK(host(B{}, x.gradient()) == std::vector<double>{1, 1});
+}
+
 TEST_CASE("lerp names what does not fit") {
   using B = Cpu<float>;
   Tape<B> tape;

@@ -5,6 +5,7 @@
 #include <lolcats/testing/window_suite.hpp>
 
 #include <cmath>
+#include <limits>
 
 using namespace lolcats;
 using lolcats::testing::check_attention;
@@ -87,7 +88,32 @@ TEST_CASE("cache: of equal scores the earlier key stays") {
   CHECK(plan.far == std::vector<Index>{2, 3});
   CHECK(plan.far_from == std::vector<Index>{5, 6});
 }
+TEST_CASE("cache: a score that is no number is less than all numbers") {
+  const double none = std::numeric_limits<double>::quiet_NaN(), least = -std::numeric_limits<double>::infinity();
+  CHECK(eigen::plan_cache({3, none}, 0, {3, 4}, 1, 0, 8).left == std::vector<Index>{0});
+  CHECK(eigen::plan_cache({none, 3, none, 2}, 0, {3, 4, 5, 6}, 2, 0, 8).left == std::vector<Index>{1, 3});
+  CHECK(eigen::plan_cache({least, none}, 0, {3, 4}, 1, 0, 8).left == std::vector<Index>{0});  // of equals, the earlier
+}
 TEST_CASE("cache: alone, by given scores") { check_attention<CacheAlone>(); }
+TEST_CASE_TEMPLATE("cache: scores that tie, and such that are infinite", A, CacheAlone, CacheLearned) {
+  using namespace lolcats::testing;
+  using B = Cpu<double>;
+  auto c = random_attention_case<A>({}, {4, 2, 4}, Sequences(107, {{0, 40, 0}, {40, 67, 0}}), 5);
+  for (double& x : c.in.at("score")) {
+    x = std::round(x);
+    if (std::abs(x) > 1) x *= std::numeric_limits<double>::infinity();
+  }
+  const auto want = reference_attention(c).at("y");
+  CHECK(close(want, run_attention<B>(c).at("y"), 1e-11));
+  AttentionState<B> state;
+  CHECK(close(want, run_attention_steps<B>(c, [](Index n) { return std::vector<Index>{n / 3, 1, 1, n - n / 3 - 2}; }, state), 1e-11));
+  CHECK(close(want, run_attention_steps<B>(c, [](Index n) { return std::vector<Index>(static_cast<std::size_t>(n), 1); }, state), 1e-11));
+}
+TEST_CASE("cache: beside sinks and no window, a key is far for its own query unless it is kept") {
+  using NoWindow = Softmax<Sinks<3, Nothing>, Kept<4, LearnedScore>>;
+  lolcats::testing::check_attention_against_reference<NoWindow>({}, {.lengths = {1, 5, 65}, .sizes = {4}}, 1e-11, 1e-8);
+  lolcats::testing::check_attention_steps<NoWindow>({}, {.lengths = {1, 5, 65}});
+}
 TEST_CASE("cache: beside far keys, by given scores") { check_attention<CacheLearned, false>(); }
 TEST_CASE("cache: beside far keys, by their recall error") { check_attention<CacheRecall, false>(); }
 

@@ -19,6 +19,7 @@ enum class Plant {
   needs_its_maps,   // q gets another gradient where no map is trained
   step,             // the token that is read last
   step_in_pieces,   // a piece longer than one token
+  step_of_some,     // a call that not all sequences are part of
   head_zero,        // one head is scaled
 };
 Plant plant = Plant::nothing;
@@ -74,6 +75,7 @@ struct lolcats::AttentionStateKernel<Cpu<T>, Map, Planted, Sum> {
     AttentionStateKernel<B, Map, Sliding<4>, Sum>::step(backend, right(p), slots, y);
     if (plant == Plant::step) y.data[y.size() - 1] *= T(1) + T(1e-8);
     if (plant == Plant::step_in_pieces && p.sequences->longest() > 1) y.data[y.size() - 1] *= T(1) + T(1e-8);
+    if (plant == Plant::step_of_some && p.sequences->count() == 1) y.data[y.size() - 1] *= T(1) + T(1e-8);
   }
 };
 
@@ -119,5 +121,6 @@ LOLCATS_PLANTED(needs_its_maps, gradients)
 LOLCATS_PLANTED(needs_its_maps, wanted)
 LOLCATS_PLANTED(step, steps)
 LOLCATS_PLANTED(step_in_pieces, steps)
+LOLCATS_PLANTED(step_of_some, steps)
 LOLCATS_PLANTED(head_zero, symmetries)
 #undef LOLCATS_PLANTED

@@ -16,7 +16,8 @@ struct CacheShares {
 };
 
 /// The most heads of `heads` that can have `most` places, when the others have at least `rest` and the mean is at most `mean`; what
-/// is left over widens the others.  Their number of places is rounded down to 8 significant bits, which every backend holds.
+/// is left over widens the others.  Their number of places is rounded down to 8 significant bits, which every backend holds, but
+/// not below `rest`.
 /// Throws ConfigError for numbers that do not fit: 0 <= rest <= mean <= most.
 inline CacheShares cache_shares(Index heads, Index most, Index mean, Index rest) {
   require<ConfigError>(rest >= 0 && rest <= mean && mean <= most,
@@ -26,6 +27,7 @@ inline CacheShares cache_shares(Index heads, Index most, Index mean, Index rest)
   shares.full = most == rest ? heads : heads * (mean - rest) / (most - rest);
   if (shares.full < heads) shares.others = (heads * mean - shares.full * most) / (heads - shares.full);
   for (Index step = 1; shares.others / step >= 256; step *= 2) shares.others -= shares.others % (2 * step);
+  if (shares.full < heads) shares.others = std::max(shares.others, rest);
   return shares;
 }
 

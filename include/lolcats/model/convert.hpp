@@ -27,14 +27,15 @@ bool shares(const std::string& name) {
   return same_maps<From, To>;
 }
 
-/// Assigns parameters of `from` to those of `to` that have the same name and satisfy `wanted`.
+/// Assigns parameters of `from` to those of `to` that have the same name and shape and satisfy `wanted`.  Shapes differ where one
+/// has a gate per query head and the other one per key/value head.
 template <Backend B>
 void share_parameters(const ConstParameters<B>& from, const Parameters<B>& to, const std::function<bool(const std::string& name)>& wanted) {
   std::map<std::string, const Parameter<B>*> by_name;
   for (const auto& [name, parameter] : from) by_name[name] = parameter;
   for (const auto& [name, parameter] : to) {
     const auto found = by_name.find(name);
-    if (found != by_name.end() && wanted(name)) *parameter = *found->second;
+    if (found != by_name.end() && found->second->shape() == parameter->shape() && wanted(name)) *parameter = *found->second;
   }
 }
 

@@ -79,7 +79,6 @@ void explain_path(const AttentionProblem<B, typename A::Window>& problem, Attent
     const std::string why = hopper::why_not_fused<typename A::Map, W, MemoryOf<A>>(problem.heads.size);
     facts.path = fmt::format("general, as everything on {}", B::name());
     facts.on_hopper = why.empty() ? "fused" : "general: " + why;
-    if (!hopper::takes_cache<typename A::Map, W, MemoryOf<A>>) facts.on_hopper = fmt::format("refused: {}", hopper::taken_caches);
   }
 }
 

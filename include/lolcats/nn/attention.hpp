@@ -73,8 +73,6 @@ class AttentionLayer {
   /// The policy as the operation sees it: composed maps are evaluated before.
   using Policy = std::conditional_t<composed, detail::OverGivenFeatures<A>, A>;
   static_assert(std::is_empty_v<Window> || std::is_same_v<A, Softmax<>>, "a model's window has its size in its type");
-  static_assert(!composed || !caches<Memory>, "a cache maps keys again when they leave it, which composed maps cannot");
-  static_assert(!caches<Memory> || Window::has_near, "a cache's keys are read like near ones, of which there are none");
   static_assert(!composed || ComposedFeatureMap<Map, B>, "neither a FeatureMap nor a ComposedFeatureMap");
   static_assert(!(A::shared_maps && A::key_maps_per_group), "shared maps are per query head");
 

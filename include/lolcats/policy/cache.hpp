@@ -59,7 +59,7 @@ struct ReceivedAttention {
 static_assert(ScorePolicy<LearnedScore> && ScorePolicy<RecallError> && ScorePolicy<Novelty> && ScorePolicy<ReceivedAttention>);
 
 /// Per key/value head, the `Size` far keys of the highest score stay raw and are read by softmax like near ones; of
-/// equals, the earlier one.  A layer may give its heads less (`cache_sizes`).
+/// equals, the earlier one.  NaN is less than all numbers.  A layer may give its heads less (`cache_sizes`).
 template <Index Size, ScorePolicy S>
 struct Cache {
   static_assert(Size > 0, "a cache holds at least one key");

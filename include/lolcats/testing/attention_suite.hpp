@@ -110,8 +110,8 @@ void check_attention_gradients(typename A::Window window, const AttentionSuite& 
                         {.tolerance = suite.gradient_tolerance}));
 }
 
-/// One pass = prefill in pieces = token by token, and the state does not grow with the number of tokens.  `tolerance`
-/// allows for sums in another order.
+/// One pass = prefill in pieces = token by token, some sequences done before others, and the state does not grow with the number
+/// of tokens.  `tolerance` allows for sums in another order.
 template <AttentionPolicy A, Backend B = Cpu<double>>
 void check_attention_steps(typename A::Window window, const AttentionSuite& suite, double tolerance = 1e-10) {
   const Heads heads = detail::usual_heads<A>(detail::usual_size<A>(suite));
@@ -130,8 +130,8 @@ void check_attention_steps(typename A::Window window, const AttentionSuite& suit
                     c, [](Index n) { return std::vector<Index>(detail::at(n), 1); }, state),
                 tolerance));
     for (int trial = 0; trial < 3; ++trial) {
-      const Index pieces = 1 + static_cast<Index>(rng.below(static_cast<std::uint64_t>(std::min<Index>(length, 7))));
-      const auto cut = [&](Index n) {  // at random places, other ones for every sequence
+      const auto cut = [&](Index n) {  // at random places, other ones and as many as it likes for every sequence
+        const Index pieces = 1 + static_cast<Index>(rng.below(static_cast<std::uint64_t>(std::min<Index>(n, 7))));
         std::vector<Index> lengths(detail::at(pieces), 1);
         for (Index i = pieces; i < n; ++i) ++lengths[rng.below(static_cast<std::uint64_t>(pieces))];
         return lengths;

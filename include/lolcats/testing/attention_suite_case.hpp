@@ -198,8 +198,8 @@ AttentionNumbers run_attention(const AttentionCase<A>& c, const AttentionWanted&
   return numbers;
 }
 
-/// The library through the decoding state: each sequence in pieces, piece i of all sequences in one call.
-/// `cut(length)` gives the lengths of the pieces, equally many for every sequence.  Returns y; `state` is what is left.
+/// The library through the decoding state: each sequence in pieces, piece i of all sequences that have one in one call.
+/// `cut(length)` gives the lengths of the pieces.  Returns y; `state` is what is left.
 template <Backend B, AttentionPolicy A, class Cut>
 std::vector<double> run_attention_steps(const AttentionCase<A>& c, Cut&& cut, AttentionState<B>& state,
                                         const B& backend = {}) {
@@ -211,10 +211,12 @@ std::vector<double> run_attention_steps(const AttentionCase<A>& c, Cut&& cut, At
   std::vector<Index> read(static_cast<std::size_t>(count));
   for (std::size_t step = 0;; ++step) {
     std::vector<Extent> extents;
-    std::vector<Index> from;  // rows of the case, in order
+    std::vector<Index> from;    // rows of the case, in order
+    std::vector<Index> chosen;  // sequences
     for (Index n = 0; n < count; ++n) {
       const auto at = static_cast<std::size_t>(n);
       if (step >= pieces[at].size()) continue;
+      chosen.push_back(n);
       extents.push_back({static_cast<Index>(from.size()), pieces[at][step], read[at]});
       for (Index i = 0; i < pieces[at][step]; ++i) from.push_back(c.sequences[n].row + read[at] + i);
       read[at] += pieces[at][step];
@@ -238,7 +240,7 @@ std::vector<double> run_attention_steps(const AttentionCase<A>& c, Cut&& cut, At
     Tape<B> tape(backend);
     poison(tape, Index{1} << 14);
     const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k"), v = arguments.var(tape, "v");
-    const Var<B> out = attention_step<A>(tape, q, k, v, sequences, c.heads, state, arguments.weights(tape), c.window);
+    const Var<B> out = attention_step<A>(tape, q, k, v, sequences, c.heads, state, arguments.weights(tape), c.window, chosen);
     const std::vector<double> values = host(backend, out.value());
     const std::size_t width = values.size() / from.size();
     for (std::size_t i = 0; i < from.size(); ++i) {

@@ -152,7 +152,7 @@ AttentionNumbers reference_attention(const AttentionCase<A>& c, std::vector<std:
       }
       n.until = [&scores, &c, begin = n.begin, length = e.length](Index g, Index j) {
         const auto leaves = [&](Index i) {
-          Index at_position = i + 1;
+          Index at_position = i;  // at once, if not even its own query has it in the window
           while (at_position < length && begin(at_position) <= i) ++at_position;
           return at_position;
         };

@@ -69,10 +69,6 @@ struct AttentionProblem {
 template <Backend B, class Map, Window W, MemoryPolicy M>
 struct AttentionKernel;
 
-/// Can a backend compute it?  One that refuses policies says so here.
-template <Backend B, class Map, Window W, MemoryPolicy M>
-inline constexpr bool has_attention_kernel = true;
-
 /// Where the backward pass puts gradients of its inputs; unwanted ones have null views.  Gradients of the weights go to
 /// the weights themselves.
 template <Backend B>
@@ -81,6 +77,12 @@ struct AttentionSinks {
 };
 
 namespace detail {
+
+/// Can a cache, if there is one, stand beside this map and window?  Its keys leave a window, are read like near ones, and are mapped
+/// again when they lose their places.
+template <class Map, Window W, MemoryPolicy M>
+inline constexpr bool cache_fits =
+    !caches<M> || (W::has_near && W::has_far && (FeatureMap<Map> || (std::is_same_v<Map, NoMap> && !recalls_values<M>)));
 
 /// N, the key maps of an attention, and so the states of its memory.
 template <AttentionPolicy A>
@@ -92,6 +94,8 @@ template <AttentionPolicy A, Backend B>
 void check_attention(const Shape& q, const Shape& k, const Shape& v, const Sequences& sequences, const Heads& heads,
                      const AttentionWeights<B>& w) {
   using Map = typename A::Map;
+  static_assert(cache_fits<Map, typename A::Window, MemoryOf<A>>,
+                "a cache stands beside a window that keys leave, and no map or a row map, which maps them again");
   require<ShapeError>(heads.keys > 0 && heads.size > 0 && heads.queries > 0 && heads.queries % heads.keys == 0,
                       "attention: {} query heads and {} key/value heads of size {}; expected a multiple", heads.queries,
                       heads.keys, heads.size);

@@ -3,17 +3,9 @@
 
 #include <lolcats/ops/attention/cuda_features.cuh>
 #include <lolcats/ops/attention/cuda_forward.cuh>
-#include <lolcats/ops/attention/fused.hpp>
 #include <lolcats/tape/tape.hpp>
 
 #include <algorithm>
-
-namespace lolcats {
-
-template <class T, class Map, Window W, MemoryPolicy M>
-inline constexpr bool has_attention_kernel<Cuda<T>, Map, W, M> = hopper::takes_cache<Map, W, M>;
-
-}  // namespace lolcats
 
 namespace lolcats::general {
 
@@ -30,7 +22,6 @@ class Call {
   static constexpr bool given = std::is_same_v<Map, GivenFeatures>;
   static constexpr bool gated = far && decays<M>;
   static constexpr bool cached = caches<M>;
-  static_assert(has_attention_kernel<B, Map, W, M>, "on a GPU, a cache stands beside no features that are given");
   static constexpr int sinks = static_cast<int>(sinks_of<W>);
 
   Call(const B& backend, const AttentionProblem<B, W>& problem) : backend_(backend), p_(problem) {}

@@ -5,6 +5,8 @@
 #include <lolcats/core/index.hpp>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <queue>
 #include <tuple>
 #include <vector>
@@ -28,7 +30,7 @@ struct CachePlan {
 
 /// Keys are rows 0 ... scores.size() - 1, in order of their positions; the first `cached` are in a cache of `size` already.
 /// Row cached + i leaves the window when position leaves[i] is read, which never decreases; rows that leave later than
-/// `end` are left alone.  One score each; the highest stay, of equals the earlier one.
+/// `end` are left alone.  One score each; the highest stay, of equals the earlier one.  NaN is less than all numbers.
 inline CachePlan plan_cache(const std::vector<double>& scores, Index cached, const std::vector<Index>& leaves, Index size,
                             Index first, Index end) {
   CachePlan plan;
@@ -36,7 +38,8 @@ inline CachePlan plan_cache(const std::vector<double>& scores, Index cached, con
   std::priority_queue<Entry, std::vector<Entry>, std::greater<>> cache;
   const auto enter = [&](Index row, Index at) {
     plan.kept.push_back({row, at, end + 1});
-    cache.emplace(scores[static_cast<std::size_t>(row)], -row, static_cast<Index>(plan.kept.size()) - 1);
+    const double score = std::fmax(scores[static_cast<std::size_t>(row)], -std::numeric_limits<double>::infinity());
+    cache.emplace(score, -row, static_cast<Index>(plan.kept.size()) - 1);
     if (static_cast<Index>(cache.size()) <= size) return;
     KeptKey& out = plan.kept[static_cast<std::size_t>(std::get<2>(cache.top()))];
     out.until = at;

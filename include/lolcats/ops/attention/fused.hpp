@@ -26,11 +26,6 @@ inline constexpr bool takes_map<Map> = takes_width(Map::projected) && takes_widt
 template <Window W>
 inline constexpr bool takes_sinks = sinks_of<W> == 0 || (sinks_of<W> <= most_fused_sinks && !std::is_base_of_v<Nothing, W>);
 
-/// Caches that a GPU takes at all, on its general path; others do not compile there.
-template <class Map, Window W, MemoryPolicy M>
-inline constexpr bool takes_cache = !caches<M> || !std::is_same_v<Map, GivenFeatures>;
-inline constexpr const char* taken_caches = "on a GPU, a cache stands beside no features that are given";
-
 /// Why no fused kernel is written for a map, a window and a memory over heads of `size`; empty where one is.
 ///
 /// They compute in bf16 on a Hopper GPU, which this does not ask for: it is the same on every machine.

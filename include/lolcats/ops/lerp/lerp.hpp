@@ -28,7 +28,8 @@ Var<B> lerp(Tape<B>& tape, Var<B> start, Var<B> end, std::type_identity_t<Weight
     const auto sink = [](const Var<B>& x) { return x.wants_gradient() ? x.sink() : Sink<Scalar<B>>{}; };
     if (weights.trained()) LerpKernel<B>::weight_gradient(tape.backend(), y.gradient(), start.value(), end.value(), weights.gradient);
     if (start.wants_gradient() || end.wants_gradient()) {
-      LerpKernel<B>::gradients(tape.backend(), y.gradient(), weights.value, sink(start), sink(end));
+      const auto dstart = sink(start);  // first, as the kernel writes it first
+      LerpKernel<B>::gradients(tape.backend(), y.gradient(), weights.value, dstart, sink(end));
     }
   });
   return y;
