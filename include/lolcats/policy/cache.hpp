@@ -71,7 +71,6 @@ struct Cache {
 /// No far key stays raw.
 struct NoCache {
   static constexpr Index size = 0;
-  static std::string name() { return "none"; }
 };
 
 }  // namespace lolcats
