@@ -199,7 +199,8 @@ AttentionNumbers run_attention(const AttentionCase<A>& c, const AttentionWanted&
 }
 
 /// The library through the decoding state: each sequence in pieces, piece i of all sequences that have one in one call.
-/// `cut(length)` gives the lengths of the pieces.  Returns y; `state` is what is left.
+/// `cut(length)` gives the lengths of the pieces.  Half way, copies of the slots go on, after the originals have.  Returns y;
+/// `state` is what is left.
 template <Backend B, AttentionPolicy A, class Cut>
 std::vector<double> run_attention_steps(const AttentionCase<A>& c, Cut&& cut, AttentionState<B>& state,
                                         const B& backend = {}) {
@@ -240,7 +241,16 @@ std::vector<double> run_attention_steps(const AttentionCase<A>& c, Cut&& cut, At
     Tape<B> tape(backend);
     poison(tape, Index{1} << 14);
     const Var<B> q = arguments.var(tape, "q"), k = arguments.var(tape, "k"), v = arguments.var(tape, "v");
-    const Var<B> out = attention_step<A>(tape, q, k, v, sequences, c.heads, state, arguments.weights(tape), c.window, chosen);
+    const auto read_on = [&] {
+      return attention_step<A>(tape, q, k, v, sequences, c.heads, state, arguments.weights(tape), c.window, chosen);
+    };
+    if (step > 0 && step == pieces.front().size() / 2) {
+      std::vector<typename AttentionState<B>::Slot> copies;
+      for (const auto& slot : state.slots) copies.push_back(slot.clone(backend));
+      read_on();
+      state.slots = std::move(copies);
+    }
+    const Var<B> out = read_on();
     const std::vector<double> values = host(backend, out.value());
     const std::size_t width = values.size() / from.size();
     for (std::size_t i = 0; i < from.size(); ++i) {
