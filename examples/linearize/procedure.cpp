@@ -232,7 +232,7 @@ Report linearize(Job& job) {
   const Options& o = job.options;
   // Mistakes are told before any work.
   if (!o.keep_layers.empty()) named_layers(o, job.teacher->config().layers);
-  if (o.plants_facts && o.planted_rows > 0) rows_with_facts(job, 0, 1);
+  if (o.plants_facts && o.planted_rows > 0) rows_with_facts(job, 0, o.planted_rows + std::max(o.gate_rows, rows_for_heads));
   // What other calls have trained, if there is any; whether it fits is told before any work, too.
   const bool joins = !o.out.empty() && lolcats::path_exists(o.block_folder());
   lolcats::TransferRecipe<lolcats::AnySchedule> recipe_of_blocks;

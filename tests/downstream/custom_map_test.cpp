@@ -3,6 +3,7 @@
 
 #include <lolcats/testing/attention_suite.hpp>
 #include <lolcats/testing/feature_map_suite.hpp>
+#include <lolcats/testing/gate_suite.hpp>
 #include <lolcats/testing/window_suite.hpp>
 
 #include <doctest/doctest.h>
@@ -35,5 +36,7 @@ TEST_CASE("our window conforms") { lolcats::testing::check_window(lolcats::Slidi
 TEST_CASE("hybrid attention with our feature map conforms") {
   lolcats::testing::check_attention<downstream::Attention>();
 }
+
+TEST_CASE("our gate conforms") { lolcats::testing::check_gate<downstream::Fading>(); }
 
 TEST_CASE("a memory with our gate conforms") { lolcats::testing::check_attention<downstream::Forgetful, false>(); }

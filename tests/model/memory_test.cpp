@@ -13,6 +13,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include <unistd.h>
@@ -91,6 +92,25 @@ TEST_CASE_TEMPLATE("checkpoints carry gates, scores and sizes", Model, Gated, Of
   CHECK(same(logits_of(model, tokens, sequences), logits_of(loaded, tokens, sequences)));
   auto copy = convert<Model>(model);
   CHECK(same(logits_of(model, tokens, sequences), logits_of(copy, tokens, sequences)));
+}
+
+TEST_CASE("a checkpoint whose caches keep what no cache holds is refused") {
+  const auto folder = std::filesystem::temp_directory_path() / fmt::format("lolcats_sizes_test_{}", ::getpid());
+  Cached model = filled<Cached>();
+  const auto base = convert<Teacher<double>>(model);
+  const auto load = [&](double size) {
+    for (const auto& entry : model.attention_parameters()) {
+      if (entry.name == "model.layers.1.self_attn.memory_cache.sizes") *entry.parameter = detail::make_parameter(Cpu<double>{}, Shape{1, 2, 1, 1}, {3.0, size});
+    }
+    save_linearized(model, folder);
+    return load_linearized<Cached>(base, folder).layer(1).attention().cache_sizes(Cpu<double>{});
+  };
+  CHECK(load(4) == std::vector<Index>{3, 4});
+  CHECK(load(0) == std::vector<Index>{3, 0});
+  for (const double wrong : {5.0, -1.0, 0.5, 1e30, std::nan("")}) {
+    CHECK_THROWS_WITH_AS(load(wrong), doctest::Contains("lolcats.safetensors: tensor 'model.layers.1.self_attn.memory_cache.sizes' has"), FormatError);
+  }
+  std::filesystem::remove_all(folder);
 }
 
 TEST_CASE_TEMPLATE("a cache is switched on for a student that was trained without", Model, Received,

@@ -2,6 +2,7 @@
 #include <lolcats/ops/attention/eigen_weights.hpp>
 #include <lolcats/policy/feature_map/hedgehog.hpp>
 #include <lolcats/testing/attention_suite.hpp>
+#include <lolcats/testing/gate_suite.hpp>
 #include <lolcats/testing/window_suite.hpp>
 
 #include <cmath>
@@ -55,6 +56,9 @@ TEST_CASE("sinks: softmax within a window") { check_attention<Softmax<Sinks<4, S
 TEST_CASE("sinks: more than a tile") { check_attention<Softmax<Sinks<70, Terraced<8, 1>>>, false>(); }
 TEST_CASE("sinks: beside a window and far keys") { check_attention<Hybrid<Hedgehog<4>, Sinks<4, Terraced<8>>, Affine>>(); }
 TEST_CASE("sinks: the only near keys") { check_attention<SinksAlone, false>(); }
+TEST_CASE_TEMPLATE("gates and rates: the suite", G, NoGate, RetentionGate, LightningGate, HeadGate, KeyGate, ProjectedGate, ProjectedRate, HeadRate, StepGate) {
+  lolcats::testing::check_gate<G>();
+}
 TEST_CASE("gate: fixed, beside a window") { check_attention<Fixed>(); }
 TEST_CASE("gate: one per key/value head, without a window") { check_attention<PerGroup, false>(); }
 TEST_CASE("gate: one's own, of the input, with sinks") { check_attention<Own, false>(); }

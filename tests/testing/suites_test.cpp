@@ -1,8 +1,12 @@
 // The suites find planted errors.  (What these cases print is expected.)
 #include <lolcats/testing/feature_map_suite.hpp>
+#include <lolcats/testing/gate_suite.hpp>
 #include <lolcats/testing/window_suite.hpp>
 
 #include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
 
 using namespace lolcats;
 using namespace lolcats::testing;
@@ -64,6 +68,18 @@ struct HiddenFar : Sliding<4> {
   static constexpr bool has_far = false;
 };
 
+struct WrongSlope : HeadGate {
+  static double slope(double z) { return 1.01 * HeadGate::slope(z); }
+};
+/// Forgets nothing and more than that, far from where it starts.
+struct Growing : HeadGate {
+  static double log_decay(double z) { return HeadGate::log_decay(z) + std::max(0.0, z - 20) / 100; }
+  static double slope(double z) { return HeadGate::slope(z) + (z > 20 ? 0.01 : 0); }
+};
+struct StartsNowhere : HeadGate {
+  static double start(Index h, Index) { return std::log(static_cast<double>(h)); }
+};
+
 }  // namespace
 
 TEST_CASE("a wrong pullback is found" * doctest::should_fail()) { check_feature_map<WrongPullback>(); }
@@ -74,3 +90,6 @@ TEST_CASE("a window that moves back is found" * doctest::should_fail()) { check_
 TEST_CASE("a window that begins in the future is found" * doctest::should_fail()) { check_window(FutureBegin{}); }
 TEST_CASE("a wrong period is found" * doctest::should_fail()) { check_window(WrongPeriod{}); }
 TEST_CASE("far keys that has_far denies are found" * doctest::should_fail()) { check_window(HiddenFar{}); }
+TEST_CASE("a wrong slope is found" * doctest::should_fail()) { check_gate<WrongSlope>(); }
+TEST_CASE("a gate that lets sums grow is found" * doctest::should_fail()) { check_gate<Growing>(); }
+TEST_CASE("a gate that starts at no number is found" * doctest::should_fail()) { check_gate<StartsNowhere>(); }

@@ -82,7 +82,8 @@ struct ScoreFit {
 ///
 /// Costs a pass of the teacher over `data` with its attention weights, O(N^2) per sequence: some 100 sequences are enough.
 /// What the student will be asked for should be in them, as facts and questions (data/planted_facts.hpp).
-/// Errors: ConfigError; DataError if no sequence is longer than two windows.
+/// Errors: ConfigError; DataError unless more keys than the model is wide are left, as there are none in sequences of up to two windows;
+/// NumericError where their inputs' correlations are singular.
 template <LlamaModel Model, class Data>
   requires projects_scores<MemoryOf<typename Model::Attention>>
 ScoreFit fit_scores(Model& student, const Data& data, const FitScoresOptions& options = {}) {

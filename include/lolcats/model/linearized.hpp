@@ -7,6 +7,7 @@
 #include <lolcats/model/fingerprint.hpp>
 #include <lolcats/model/load.hpp>
 
+#include <cmath>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,16 @@ inline std::vector<std::string> target_names(Targets targets) {
 /// The shape a map's tensor has on disk: a bias is stored as (1, H, 1, width), as the published code has it.
 inline Shape stored_shape(std::string_view name, const Shape& shape) {
   return name.ends_with(".mlp.bias") ? Shape{1, shape[0], 1, shape[1]} : shape;
+}
+
+/// Sizes of a layer's caches are whole numbers for which its type has room.
+template <class T>
+void check_cache_sizes(const Tensor<T>& sizes, Index most, const std::string& file, const std::string& name) {
+  for (Index i = 0; i < sizes.size(); ++i) {
+    const auto size = static_cast<double>(sizes.data()[i]);
+    require<FormatError>(size >= 0 && size <= static_cast<double>(most) && size == std::floor(size),
+                         "{}: tensor '{}' has {} for key/value head {}, expected a whole number from 0 to {}", file, name, size, i, most);
+  }
 }
 
 /// Of the weights without the model's own adapters, merged or not.
@@ -125,8 +136,8 @@ void save_linearized(const Model& model, const std::filesystem::path& folder,
 /// The model that `save_linearized` wrote, over `base`, whose weights it shares.
 ///
 /// Layers that differ (PerLayer) are as the checkpoint says; `attention_of_layer`, if not empty, must be what it says.
-/// Strict: another method, a missing or surplus tensor, another shape, an adapter that does not fit, another base than
-/// the files name.
+/// Strict: another method, a missing or surplus tensor, another shape, sizes of caches that the type has no room for, an adapter
+/// that does not fit, another base than the files name.
 /// Errors: FileError, FormatError, ConfigError, ShapeError.
 template <LlamaModel Model, LlamaModel Base>
 Model load_linearized(const Base& base, const std::filesystem::path& folder, const std::vector<Index>& attention_of_layer = {},
@@ -140,8 +151,17 @@ Model load_linearized(const Base& base, const std::filesystem::path& folder, con
   require<ConfigError>(!stored.empty() || !PerLayerPolicy<typename Model::Attention>, "{}: '{}' is missing, expected a list of {} numbers",
                        (folder / detail::method_config).string(), detail::method_layers, base.layer_count());
   Model model = convert<Model>(base, 0, stored);
+  std::vector<Index> places;  // of layers with a cache
+  for (Index i = 0; i < model.layer_count(); ++i) {
+    visit_attention(model.layer(i).attention(), [&](const auto& attention) {
+      using Memory = MemoryOf<decltype(detail::policy_of(attention))>;
+      if constexpr (caches<Memory>) places.push_back(Memory::Cache::size);
+    });
+  }
+  auto most = places.begin();
   for (const auto& [name, parameter] : model.attention_parameters()) {
     Tensor<T> tensor = checkpoint.maps.read<T>(name, detail::stored_shape(name, parameter->shape()));
+    if (name.ends_with("memory_cache.sizes")) detail::check_cache_sizes(tensor, *most++, (folder / detail::method_tensors).string(), name);
     *parameter = detail::to_backend(model.backend(), detail::reshaped(std::move(tensor), parameter->shape()));
   }
   checkpoint.maps.require_all_read();
