@@ -98,15 +98,10 @@ class BackwardPass {
   }
 
   /// After the gradients of the window have been written.
-  void add_sinks(float* parts) {
-    SinkShares s{};
-    s.heads = a_.query_heads;
-    s.group = a_.group();
-    s.scale = 1;
-    s.parts = parts;
-    cuda::launch("attention backward, sums", detail::add_sinks<D, W, TileTable>,
+  void add_sinks(const float* parts) {
+    cuda::launch("attention backward, sums", detail::add_sinks<D, tile_rows, W, TileTable>,
                  {dim3(a_.table.count, a_.key_heads, static_cast<unsigned>(2 * sinks_of<W>)), detail::sink_threads, stream_},
-                 a_.table, problem_.window, s, a_.tiles(), sinks_.k.gradient.data, sinks_.v.gradient.data);
+                 a_.table, problem_.window, parts, a_.group(), a_.tiles(), 1.0F, sinks_.k.gradient.data, sinks_.v.gradient.data);
   }
 
   template <Side side>

@@ -250,7 +250,7 @@ __global__ __launch_bounds__(group_threads, 2) void queries_kernel(const __grid_
     rows.write(a.statistics[a.record(head, tile, tile.index)], delta, far, warp);
 
     if constexpr (sinks_of<W> > 0) {
-      if ((sink.dq || sink.source.parts) && detail::sees_sinks(a.window.window, tile.length, tile.index)) {
+      if ((sink.dq || sink.source.parts) && detail::sees_sinks<tile_rows>(a.window.window, tile.length, tile.index)) {
         // Room that nobody needs now: without near pairs the next tile's state may be on its way.
         void* const words = sink.dq ? static_cast<void*>(shared.normalizer) : static_cast<void*>(shared.second);
         pull_sinks<D, W>(dq, a, sink.source, tile, head, shared.q, shared.dy, rows, delta, far,

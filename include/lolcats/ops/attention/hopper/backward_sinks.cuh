@@ -8,8 +8,6 @@
 
 namespace lolcats::hopper::tile_pass {
 
-static_assert(tile_rows == sink_query_tile);
-
 __device__ __forceinline__ SinkExtent sink_extent(const TileTable& table, int n) {
   return {table.rows[n], table.lengths[n], table.firsts[n]};
 }
@@ -99,7 +97,9 @@ __device__ __forceinline__ void pull_sinks(Fragment<D>& dq, const TileArguments<
     std::uint32_t p[2], ds[2];
     pack(s, p);
     pack(g, ds);
-    keys.mix(dq.x, ds);
+    std::uint32_t pairs[D / 8];
+    keys.fetch(pairs);
+    keys.mix(dq.x, ds, pairs);
     if (parts) {
       sum_over_rows<D, sinks>(parts, first, q, ds, words, warp);
       sum_over_rows<D, sinks>(parts + sinks * D, first, dy, p, words, warp);

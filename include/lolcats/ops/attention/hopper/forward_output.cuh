@@ -54,6 +54,7 @@ struct OutputRole {
     Scores own_scores, previous_scores;                               // (64, 64)
     Fragment<8> sink_scores;                                          // (64, 8)
     std::uint32_t sink_weights[2];                                    // (64, 8)
+    std::uint32_t sink_values[D / 8];                                 // (8, D)
     std::uint32_t phi[F / 4];                                         // (64, F), of the queries
     std::uint32_t own_weights[tile / 4], previous_weights[tile / 4];  // (64, 64)
     PerRow near_sum{{0, 0}};
@@ -76,11 +77,11 @@ struct OutputRole {
       else
         start_scores(own_scores, q, own);
     }
+    if constexpr (S::sinks > 0) memory.sinks.k.multiply(sink_scores, q, rows.first);  // beside the products under way
     if constexpr (S::lag == 1) start_scores(previous_scores, q, previous ? own - 1 : own);
     if constexpr (early_projection) start_projection(z, q);
     if constexpr (S::near) {
       PerRow largest{{-1e30F, -1e30F}};
-      if constexpr (S::sinks > 0) memory.sinks.k.multiply(sink_scores, q, rows.first);  // beside the products under way
       finish<S::lag + early_projection>(own_scores);
       keep_near<S, Tiles::mixes_own, true>(own_scores, p.window, rows, t, t);
       raise(largest, own_scores);
@@ -124,6 +125,7 @@ struct OutputRole {
       finish(z);
     }
     if (lane_id() == 0) memory.q_empty[q_slot(t)].arrive();
+    if constexpr (S::sinks > 0) memory.sinks.v.fetch(sink_values);
     if constexpr (!Tiles::mixes) {
       if (t > S::lag || p.resumed) {
         map_queries(z, phi);
@@ -139,7 +141,7 @@ struct OutputRole {
     if constexpr (S::sinks > 0) {
 #pragma unroll
       for (float& sum : y) sum = 0;
-      memory.sinks.v.mix(y, sink_weights);
+      memory.sinks.v.mix(y, sink_weights, sink_values);
     }
     memory.v_barriers.wait_full(own);
     if (previous) memory.v_barriers.wait_full(own - 1);

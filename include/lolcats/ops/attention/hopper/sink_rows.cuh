@@ -39,14 +39,20 @@ struct SinkRows {
     }
   }
 
-  /// y (64, D) += weights (64, 8) rows; the weights are packed.
-  __device__ __forceinline__ void mix(float (&y)[D / 2], const std::uint32_t (&weights)[2]) const {
+  /// What mix needs, read here and not earlier or later.
+  __device__ __forceinline__ void fetch(std::uint32_t (&pairs)[D / 8]) const {
     const int lane = lane_id();
-    const auto* const pairs = reinterpret_cast<const std::uint32_t*>(of_lane(lane)) + (lane & 3);
+    const auto* const from = reinterpret_cast<const std::uint32_t*>(of_lane(lane)) + (lane & 3);
+#pragma unroll
+    for (int i = 0; i < D / 8; ++i) asm volatile("ld.global.nc.b32 %0, [%1];" : "=r"(pairs[i]) : "l"(from + 4 * i));
+  }
+  /// y (64, D) += weights (64, 8) rows; the weights are packed, the rows fetched.
+  static __device__ __forceinline__ void mix(float (&y)[D / 2], const std::uint32_t (&weights)[2],
+                                             const std::uint32_t (&pairs)[D / 8]) {
 #pragma unroll
     for (int i = 0; i < D / 8; ++i) {
       float columns[4] = {y[4 * i], y[4 * i + 1], y[4 * i + 2], y[4 * i + 3]};
-      mma(columns, weights, transposed(__ldg(pairs + 4 * i)));
+      mma(columns, weights, transposed(pairs[i]));
 #pragma unroll
       for (int j = 0; j < 4; ++j) y[4 * i + j] = columns[j];
     }

@@ -6,10 +6,11 @@
 // One block holds a tile of 128 keys of a key/value head and walks over the query tiles that see it, all query heads of
 // the group at each.  dk and dv stay in registers (two warpgroups, 64 keys each) and no key is repeated.  Its share of dq
 // goes through shared memory to fp32 sums in device memory; the key tiles of a query tile add in order, each waiting
-// for its turn, so that the sums do not depend on timing.  Sinks: sinks.cuh.
+// for its turn, so that the sums do not depend on timing.  Sinks: softmax_backward_sinks.cuh.
 // After FlashAttention-3: Shah et al. 2024, arXiv:2407.08608.
 #pragma once
 
+#include <lolcats/ops/attention/hopper/softmax_backward_sinks.cuh>
 #include <lolcats/ops/attention/hopper/softmax_backward_steps.cuh>
 #include <lolcats/ops/attention/hopper/softmax_forward.cuh>
 
@@ -290,10 +291,12 @@ void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>,
     const float scale = 1 / std::sqrt(static_cast<float>(D));
     constexpr Index count = sinks_of<W>;
     const bool keys = sinks.k.gradient || sinks.v.gradient;
-    SinkShares first{p.q.data, p.k.data, p.v.data, static_cast<int>(heads.queries), static_cast<int>(heads.group()), scale};
+    SinkShares shares{};
     if constexpr (count > 0) {
-      if (Queries) first.ds = tape.template scratch<float>(Shape{heads.queries * tiles, softmax_query_tile * count}).data;
-      if (keys) first.parts = tape.template scratch<float>(Shape{heads.queries * tiles, 2 * count * D}).data;
+      shares.k = p.k.data;
+      shares.v = p.v.data;
+      if (Queries) shares.ds = tape.template scratch<float>(Shape{heads.queries * tiles, softmax_query_tile * count}).data;
+      if (keys) shares.parts = tape.template scratch<float>(Shape{heads.keys * tiles, 2 * count * D}).data;
     }
     const CUtensorMap q = tensor_map(p.q.data, rows, p.q.cols(), softmax_query_tile);
     const CUtensorMap k = tensor_map(p.k.data, rows, p.k.cols(), softmax_tile);
@@ -301,9 +304,17 @@ void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>,
     const CUtensorMap dy_map = tensor_map(dy.data, rows, dy.cols(), softmax_query_tile);
     const dim3 by_query_tile(static_cast<unsigned>(tiles), static_cast<unsigned>(heads.queries));
     for (const TiledExtents& extents : tiled_extents(p.sequences->extents())) {
-      cuda::launch("softmax_backward_begin", detail::softmax_backward_begin<D, W>,
-                   {by_query_tile, 256, backend.stream()}, extents, p.window, y.data, dy.data, statistics.largest.data,
-                   statistics.inverse_denominator.data, scratch, first);
+      if constexpr (count > 0) {
+        const dim3 by_group(static_cast<unsigned>(tiles), static_cast<unsigned>(heads.keys));
+        cuda::launch("softmax_backward_begin", detail::softmax_backward_begin_with_sinks<D, W>,
+                     {by_group, detail::sink_rows_threads, backend.stream()}, extents, p.window, p.q.data, y.data, dy.data,
+                     statistics.largest.data, statistics.inverse_denominator.data, scratch, shares,
+                     static_cast<int>(heads.group()), scale);
+      } else {
+        cuda::launch("softmax_backward_begin", detail::softmax_backward_begin<D, W>,
+                     {by_query_tile, 256, backend.stream()}, extents, p.window, y.data, dy.data, statistics.largest.data,
+                     statistics.inverse_denominator.data, scratch);
+      }
       const SoftmaxBackwardArguments<W> arguments{.extents = extents,
                                                   .window = p.window,
                                                   .key_heads = static_cast<int>(heads.keys),
@@ -322,15 +333,16 @@ void softmax_backward(Tape<Cuda<bf16>>& tape, const AttentionProblem<Cuda<bf16>,
                    dy_map);
       if constexpr (Queries) {
         cuda::launch("softmax_backward_end", detail::softmax_backward_end<D, W>, {by_query_tile, 256, backend.stream()},
-                     extents, p.window, scratch, first, scale, sinks.q.gradient.data, sinks.q.add);
+                     extents, p.window, scratch, shares, static_cast<int>(heads.keys), scale, sinks.q.gradient.data,
+                     sinks.q.add);
       }
       if constexpr (count > 0) {
         const dim3 by_sink(static_cast<unsigned>(extents.count), static_cast<unsigned>(heads.keys),
                            static_cast<unsigned>(2 * count));
         if (keys) {
-          cuda::launch("softmax_backward, sinks", detail::add_sinks<D, W, TiledExtents>,
-                       {by_sink, detail::sink_threads, backend.stream()}, extents, p.window, first, static_cast<int>(tiles),
-                       sinks.k.gradient.data, sinks.v.gradient.data);
+          cuda::launch("softmax_backward, sinks", detail::add_sinks<D, softmax_query_tile, W, TiledExtents>,
+                       {by_sink, detail::sink_threads, backend.stream()}, extents, p.window, shares.parts, 1,
+                       static_cast<int>(tiles), scale, sinks.k.gradient.data, sinks.v.gradient.data);
         }
       }
     }

@@ -12,7 +12,6 @@ namespace lolcats::hopper {
 
 /// Rows of a query tile of the backward pass; its key tiles have softmax_tile rows.
 inline constexpr int softmax_query_tile = 64;
-static_assert(softmax_query_tile == sink_query_tile);
 
 /// What the backward pass knows about the rows of one query tile of one head; rows behind the sequence have zeros.
 ///   p_nj / den_n = exp2(s_nj log2(e) - shift_n),   ds_nj = p_nj / den_n (dy_n.v_j - delta_n)
@@ -55,12 +54,11 @@ __device__ __forceinline__ int find_extent(const TiledExtents& extents, int tile
   return -1;
 }
 
-/// One block per (query tile, head) of the extents: shift, delta and the first turn; the share of sinks, if there are any.
+/// One block per (query tile, head) of the extents: shift, delta and the first turn.
 template <int D, class W>
-__global__ __launch_bounds__(256, sinks_of<W> > 0 ? 4 : 1) void softmax_backward_begin(const __grid_constant__ TiledExtents extents,
-                                                              const W window, const bf16* y, const bf16* dy,
-                                                              const float* largest, const float* inverse_denominator,
-                                                              SoftmaxScratch scratch, SinkShares sinks) {
+__global__ __launch_bounds__(256) void softmax_backward_begin(const __grid_constant__ TiledExtents extents, const W window,
+                                                              const bf16* y, const bf16* dy, const float* largest,
+                                                              const float* inverse_denominator, SoftmaxScratch scratch) {
   const int n = find_extent(extents, static_cast<int>(blockIdx.x));
   if (n < 0) return;
   const auto& e = extents.entries[n];
@@ -91,23 +89,32 @@ __global__ __launch_bounds__(256, sinks_of<W> > 0 ? 4 : 1) void softmax_backward
     scratch.turn[scratch.at(head, e, tile)] =
         static_cast<int>(window.begin(static_cast<Index>(tile) * softmax_query_tile) / softmax_tile);
   }
-  if constexpr (sinks_of<W> > 0) {
-    if (!sees_sinks(window, e.length, tile)) return;
-    __syncthreads();
-    const float scale_log2 = sinks.scale * std::numbers::log2e_v<float>;
-    pull_sinks<D>(sinks, window, sink_extent(extents, n), tile, head, dy, scratch.at(head, e, tile),
-                  [&](int r, int, float score, float product, float& p, float& ds) {
-                    p = exp2f(fmaf(score, scale_log2, -rows.shift[r]));
-                    ds = p * (product - rows.delta[r]);
-                  });
+}
+
+/// Adds the sinks' share of dq sqrt(D) to rows `first`, `first` + step, ... of a query tile, columns [column, column + 8) of each.
+template <int D, class W, int Rows>
+__device__ __forceinline__ void add_sinks_dq(float (&sums)[Rows][8], const SinkShares& s, const TiledExtents::Entry& e, int head,
+                                             int heads, int key_heads, Index at, int first, int step, int column) {
+  constexpr int sinks = static_cast<int>(sinks_of<W>);
+  const bf16* const keys = s.k + (static_cast<Index>(e.row) * key_heads + head / (heads / key_heads)) * D + column;
+  const float* const ds = s.ds + (at * softmax_query_tile + first) * sinks;
+#pragma unroll 4
+  for (int j = 0; j < ::min(sinks, e.length); ++j) {
+    const auto k = *reinterpret_cast<const cuda::Pack<bf16>*>(keys + static_cast<Index>(j) * key_heads * D);
+#pragma unroll
+    for (int r = 0; r < Rows; ++r) {
+      const float weight = ds[r * step * sinks + j];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) sums[r][i] = fmaf(weight, k[i], sums[r][i]);
+    }
   }
 }
 
-/// One block per (query tile, head): dq (M, H * D) from its sums.
+/// One block per (query tile, head): dq (M, H * D) from its sums, and the share of sinks, if there are any.
 template <int D, class W>
-__global__ __launch_bounds__(256) void softmax_backward_end(const __grid_constant__ TiledExtents extents, const W window,
-                                                            SoftmaxScratch scratch, SinkShares sinks, float scale,
-                                                            bf16* dq, bool add) {
+__global__ __launch_bounds__(256, sinks_of<W> > 0 ? 4 : 1) void softmax_backward_end(
+    const __grid_constant__ TiledExtents extents, const W window, SoftmaxScratch scratch, SinkShares sinks, int key_heads,
+    float scale, bf16* dq, bool add) {
   __shared__ float tile_rows[softmax_query_tile][D + 4];
   const int n = find_extent(extents, static_cast<int>(blockIdx.x));
   if (n < 0) return;
@@ -124,9 +131,18 @@ __global__ __launch_bounds__(256) void softmax_backward_end(const __grid_constan
     *reinterpret_cast<float2*>(&tile_rows[row][column]) = {x.x, x.y};
     *reinterpret_cast<float2*>(&tile_rows[row + 8][column]) = {x.z, x.w};
   }
+  constexpr int lanes = D / 8, step = 256 / lanes, own_rows = softmax_query_tile / step;
+  const int first = static_cast<int>(threadIdx.x) / lanes, column = static_cast<int>(threadIdx.x) % lanes * 8;
+  float of_sinks[own_rows][8] = {};  // of rows first, first + step, ...
+  if constexpr (sinks_of<W> > 0) {
+    if (sees_sinks<softmax_query_tile>(window, e.length, tile)) {
+      add_sinks_dq<D, W>(of_sinks, sinks, e, head, heads, key_heads, scratch.at(head, e, tile), first, step, column);
+    }
+  }
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < softmax_query_tile * D / 8; i += 256) {
-    const int row = i / (D / 8), column = i % (D / 8) * 8;
+#pragma unroll
+  for (int r = 0; r < own_rows; ++r) {
+    const int row = first + r * step;
     if (row >= valid) break;
     auto& out = reinterpret_cast<cuda::Pack<bf16>*>(
         dq + (static_cast<Index>(e.row + tile * softmax_query_tile + row) * heads + head) * D)[column / 8];
@@ -134,12 +150,7 @@ __global__ __launch_bounds__(256) void softmax_backward_end(const __grid_constan
     if (add) words = out;
     float sum[8];
 #pragma unroll
-    for (int j = 0; j < 8; ++j) sum[j] = tile_rows[row][column + j];
-    if constexpr (sinks_of<W> > 0) {
-      if (sees_sinks(window, e.length, tile)) {
-        add_sinks_dq<D, W>(sum, sinks, sink_extent(extents, n), head, scratch.at(head, e, tile), row, column);
-      }
-    }
+    for (int j = 0; j < 8; ++j) sum[j] = tile_rows[row][column + j] + of_sinks[r][j];
 #pragma unroll
     for (int j = 0; j < 8; ++j) words.set(j, fmaf(sum[j], scale, add ? words[j] : 0.0F));
     out = words;
