@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
       TransferRecipe<> first = study.procedure.transfer;
       FinetuneRecipe<> second = study.procedure.finetune;
       first.seed = second.seed = seed;
+      study.keep_state(first, Student::Attention::name());
       const AblationOptions options = study.options();
       transfer_attention(transferred, study.train, study.valid, first, options.progress);
       const LayerSensitivity sensitivity = layer_sensitivity(transferred, first_rows(study.valid, 32), {.rows = study.batch, .kept = true});
@@ -62,6 +63,7 @@ int main(int argc, char** argv) {
                       {"transfer.learning_rate", fmt::format("{}", first.learning_rate)},
                       {"finetune.learning_rate", fmt::format("{}", second.learning_rate)}};
         row.set("perplexity_transferred", perplexity(model, study.valid, study.batch).perplexity);
+        study.keep_state(second, fmt::format("{} kept {}", first.checkpoint.stem().string(), fmt::join(choice.kept, " ")));
         finetune(model, study.train, study.valid, second, options.progress);
         row.set("perplexity", perplexity(model, study.valid, study.batch).perplexity);
         if (study.built_in()) row.set("recall_far", recall_by_distance(model, study.documents, {10, 129}, study.batch).bins[1].accuracy());

@@ -7,7 +7,9 @@
 #include "../../support/output_folder.hpp"
 #include "../../support/program.hpp"
 
+#include <lolcats/ablation/recipe_text.hpp>
 #include <lolcats/ablation/row_folder.hpp>
+#include <lolcats/model/fingerprint.hpp>
 #include <lolcats/model/finite_weights.hpp>
 #include <lolcats/model/load.hpp>
 
@@ -136,6 +138,11 @@ AblationOptions Study::options(const std::string& group) const {
                row.variant, row.seed, result);
   };
   return o;
+}
+
+std::string Study::inputs_fingerprint() const {
+  return fmt::format("{} {} {} {}", Device::name(), fingerprint_of(teacher.backend(), teacher.base_parameters()), lolcats::detail::fingerprint_of_data(train),
+                     lolcats::detail::fingerprint_of_data(valid));
 }
 
 DataSet Study::rows_of(const std::filesystem::path& path, Index most) const {

@@ -7,6 +7,7 @@
 #include <lolcats/ablation/figure.hpp>
 #include <lolcats/ablation/row_folder.hpp>
 #include <lolcats/ablation/table.hpp>
+#include <lolcats/core/fingerprint.hpp>
 #include <lolcats/data/dataset.hpp>
 #include <lolcats/data/synthetic.hpp>
 #include <lolcats/policy/feature_map/elu.hpp>
@@ -14,6 +15,7 @@
 #include <lolcats/policy/feature_map/hedgehog_exp.hpp>
 #include <lolcats/policy/feature_map/relu.hpp>
 #include <lolcats/tokenizer/tokenizer.hpp>
+#include <lolcats/train/recipe_fields.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -22,6 +24,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -113,6 +116,22 @@ class Study {
     return ablate<Variants...>(teacher, train, valid, procedure, options(), measure);
   }
 
+  /// For a training outside of `run`, which `training` tells from others: its state is kept as theirs are, and an interrupted study goes on from it.
+  template <class StageRecipe>
+  void keep_state(StageRecipe& recipe, const std::string& training) const {
+    recipe.identity = training + " " + inputs_fingerprint();
+    Fingerprint key;
+    key.add(recipe.identity);
+    describe_fields(recipe, recipe.max_updates, [&](std::string_view field, const std::string& value) {
+      key.add(field);
+      key.add(value);
+    });
+    recipe.checkpoint = store->state(key.text(), recipe.max_updates);
+    recipe.checkpoint_every = std::max<Index>(1, recipe.max_updates / 4);
+    recipe.checkpoint_minutes = save_minutes;
+    recipe.stop = options().stop;
+  }
+
   /// The first `most` rows of another text (0: all), for another part of the same study.
   DataSet rows_of(const std::filesystem::path& path, Index most) const;
 
@@ -147,6 +166,7 @@ class Study {
 
  private:
   void drawn(bool done);
+  std::string inputs_fingerprint() const;  // of the teacher and its texts
 
   struct Claim {
     std::string text, numbers;
