@@ -44,6 +44,30 @@ using CacheNovel = Softmax<Sinks<2, Terraced<8>>, Kept<5, Novelty>>;
 using CacheReceived = Softmax<Sinks<2, Sliding<10>>, Kept<5, ReceivedAttention>>;
 using CacheReceivedBeside = Hybrid<Hedgehog<4>, Sinks<4, Terraced<8>>, Affine, Kept<6, ReceivedAttention>>;
 using SinksAlone = Hybrid<Hedgehog<4>, Sinks<3, Nothing>>;
+
+/// A cache and memories of one's own, some of which mean nothing.
+struct OwnCache {
+  static constexpr Index size = 5;
+  using Score = Novelty;
+  static std::string name() { return "own"; }
+};
+struct Unscored {
+  static constexpr Index size = 5;
+  static std::string name() { return "unscored"; }
+};
+template <class G, class C>
+struct OwnMemory {
+  using Gate = G;
+  using Cache = C;
+  static std::string name() { return "own"; }
+};
+struct OwnCorrection : OwnMemory<NoGate, OwnCache> {
+  static constexpr bool corrects = true;
+};
+using OwnKept = Softmax<Sinks<2, Terraced<8>>, OwnMemory<NoGate, OwnCache>>;
+static_assert(MemoryPolicy<OwnMemory<NoGate, OwnCache>> && compares_keys<OwnMemory<NoGate, OwnCache>> && !projects_scores<OwnMemory<NoGate, OwnCache>>);
+static_assert(!MemoryPolicy<OwnMemory<NoGate, Unscored>>, "by what score?");
+static_assert(!MemoryPolicy<OwnMemory<HeadGate, OwnCache>> && !MemoryPolicy<OwnCorrection>, "no gate and no correction beside a cache");
 }  // namespace
 
 TEST_CASE("sinks: the window's own suite") {
@@ -122,6 +146,10 @@ TEST_CASE("cache: beside far keys, by given scores") { check_attention<CacheLear
 TEST_CASE("cache: beside far keys, by their recall error") { check_attention<CacheRecall, false>(); }
 
 TEST_CASE("cache: beside a terraced window, as novelty is handed to it") { check_attention<CacheNovel, false>(); }
+TEST_CASE("cache: of one's own, by its score") {
+  lolcats::testing::check_attention_against_reference<OwnKept>({}, {.lengths = {33}, .sizes = {3}}, 1e-11, 1e-8);
+  lolcats::testing::check_attention_steps<OwnKept>({}, {.lengths = {33}});
+}
 TEST_CASE("cache: alone, by received attention") { check_attention<CacheReceived, false>(); }
 TEST_CASE("cache: beside far keys, by received attention") { check_attention<CacheReceivedBeside, false>(); }
 TEST_CASE("cache: received attention within more than a tile of keys, from any piece of a long sequence") {

@@ -73,4 +73,15 @@ struct NoCache {
   static constexpr Index size = 0;
 };
 
+/// A cache has `size` places per key/value head and, unless there are none, a name and a Score by which keys get them.
+// clang-format off
+template <class C>
+concept CachePolicy = requires { { C::size } -> std::convertible_to<Index>; } && (C::size == 0 || requires {
+  requires ScorePolicy<typename C::Score>;
+  { C::name() } -> std::convertible_to<std::string>;
+});
+// clang-format on
+
+static_assert(CachePolicy<NoCache> && CachePolicy<Cache<8, Novelty>>);
+
 }  // namespace lolcats

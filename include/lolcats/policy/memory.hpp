@@ -15,18 +15,19 @@ namespace lolcats {
 ///
 ///   p_nj = beta phi_q(q_n).phi_k(k_j) exp(G_n - G_j)   for far keys j that are in no cache, G as in GatePolicy
 ///
+/// Never both: what a cached key has decayed by when it leaves is not defined, and a memory that corrects has no sums to leave it to.
+///
 /// How near and far are mixed follows from the memory: sums weigh keys, so both share one numerator and one denominator
 /// (policy/attention.hpp).  A memory with `corrects` does not, see DeltaRule.
 // clang-format off
 template <class M>
-concept MemoryPolicy = GatePolicy<typename M::Gate> && requires {
-  { M::Cache::size } -> std::convertible_to<Index>;
+concept MemoryPolicy = GatePolicy<typename M::Gate> && CachePolicy<typename M::Cache> && requires {
   { M::name() } -> std::convertible_to<std::string>;
-};
+} && (M::Cache::size == 0 || (std::is_same_v<typename M::Gate, NoGate> && !requires { M::corrects; }));
 // clang-format on
 
-template <GatePolicy G = NoGate, class C = NoCache>
-  requires(std::is_same_v<G, NoGate> || C::size == 0)  // what a cached key has decayed by when it leaves is not defined
+template <GatePolicy G = NoGate, CachePolicy C = NoCache>
+  requires(std::is_same_v<G, NoGate> || C::size == 0)
 struct Memory {
   using Gate = G;
   using Cache = C;
@@ -88,8 +89,9 @@ inline constexpr bool caches = (M::Cache::size > 0);
 namespace detail {
 template <class C, ScoreInput Input>
 inline constexpr bool scored_by = false;
-template <Index Size, ScorePolicy S, ScoreInput Input>
-inline constexpr bool scored_by<Cache<Size, S>, Input> = S::input == Input;
+template <class C, ScoreInput Input>
+  requires(C::size > 0)
+inline constexpr bool scored_by<C, Input> = C::Score::input == Input;
 }  // namespace detail
 /// What does it score keys by: a projection of the layer's input, other keys, recalled values, or the window's queries?
 template <MemoryPolicy M>
