@@ -148,6 +148,10 @@ TEST_CASE("novelty is that of keys before their rotation, and a step that is ref
                                    static_cast<std::size_t>(heads.size));
   CHECK(close(want, lolcats::testing::host(B{}, weights.score.value()), 1e-10));
 
+  AttentionState<B> none;
+  CHECK_THROWS_AS(layer.step(tape, model.embed(tape, std::vector<Index>{5}), Sequences(1, {{0, 1, 9}}), model.rope(sequences), none), ShapeError);
+  CHECK(none.slots.empty());
+
   ModelState<B> state(2, 1);
   const std::vector<Index> four(tokens.begin(), tokens.begin() + 4);
   layer.step(tape, model.embed(tape, four), first, model.rope(first), state.layer(0));

@@ -132,8 +132,7 @@ class AttentionLayer {
     if constexpr (!compares_keys<Memory>) {
       return read({});
     } else {
-      if (state.slots.empty()) state.slots.resize(static_cast<std::size_t>(sequences.count()));
-      const auto slots = state.choose(chosen);
+      const auto slots = detail::slots_of(state, sequences, chosen);
       std::vector<Array<B, Real<B>>> after;  // a step that is refused leaves the slots as they were
       std::vector<Real<B>*> unit_keys;
       for (const auto* slot : slots) {

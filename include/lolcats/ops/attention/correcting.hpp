@@ -68,13 +68,13 @@ Var<B> attention_step(Tape<B>& tape, Var<B> q, Var<B> k, Var<B> v, const Sequenc
     }
     states.push_back(sums.data());
   }
+  const Var<B> far = delta_rule<typename MemoryOf<A>::Gate>(tape, query, key, v, weights.gate, weights.gate_bias, sequences, heads, states);
   Var<B> near;
   if constexpr (A::Window::has_near) {
     near = attention_step<Softmax<typename A::Window>>(tape, q, k, v, sequences, heads, state, AttentionWeights<B>{}, window, chosen);
   } else {
     for (std::size_t n = 0; n < slots.size(); ++n) slots[n]->length += sequences[static_cast<Index>(n)].length;
   }
-  const Var<B> far = delta_rule<typename MemoryOf<A>::Gate>(tape, query, key, v, weights.gate, weights.gate_bias, sequences, heads, states);
   for (std::size_t n = 0; n < slots.size(); ++n) {
     if (fresh[n]) slots[n]->sums = std::move(fresh[n]);
   }

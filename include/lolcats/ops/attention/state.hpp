@@ -116,11 +116,13 @@ template <Backend B, class Map, Window W, MemoryPolicy M>
 struct AttentionStateKernel;
 
 namespace detail {
-/// The slots that a step reads into, one per extent, whose position is the slot's length.
+/// The slots that a step reads into, one per extent, whose position is the slot's length.  A state without slots gets them, unless
+/// the step is refused.
 template <Backend B>
 std::vector<typename AttentionState<B>::Slot*> slots_of(AttentionState<B>& state, const Sequences& sequences, std::span<const Index> chosen) {
-  if (state.slots.empty()) state.slots.resize(static_cast<std::size_t>(sequences.count()));
-  auto slots = state.choose(chosen);
+  AttentionState<B> fresh;
+  if (state.slots.empty()) fresh.slots.resize(static_cast<std::size_t>(sequences.count()));
+  auto slots = (state.slots.empty() ? fresh : state).choose(chosen);
   require<ShapeError>(sequences.count() == static_cast<Index>(slots.size()),
                       "attention_step: {} sequences, expected {}, one per slot of the state", sequences.count(), slots.size());
   for (Index n = 0; n < sequences.count(); ++n) {
@@ -128,6 +130,7 @@ std::vector<typename AttentionState<B>::Slot*> slots_of(AttentionState<B>& state
     require<ShapeError>(sequences[n].position == length, "attention_step: sequence {} starts at position {}, expected {}, the tokens read",
                         n, sequences[n].position, length);
   }
+  if (state.slots.empty()) state.slots.swap(fresh.slots);  // which moves no slot
   return slots;
 }
 }  // namespace detail
