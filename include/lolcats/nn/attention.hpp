@@ -99,8 +99,7 @@ class AttentionLayer {
       gate_ = Gates(backend, heads, A::key_maps_per_group ? heads.keys : heads.queries, width);
     }
     if constexpr (caches<Memory>) {
-      cache_sizes_ = detail::make_parameter(backend, Shape{1, heads.keys, 1, 1},
-                                            std::vector<double>(static_cast<std::size_t>(heads.keys), double{Memory::Cache::size}));
+      set_cache_sizes(backend, std::vector<Index>(static_cast<std::size_t>(heads.keys), Memory::Cache::size));
     }
     if constexpr (projects_scores<Memory>) {
       require<ConfigError>(width > 0, "attention '{}': the width of the layer's input is {}, expected at least 1", A::name(), width);
@@ -202,7 +201,7 @@ class AttentionLayer {
       require<ConfigError>(static_cast<Index>(held) == size, "set_cache_sizes: {} keys are {} in {}, expected a number that it holds",
                            size, held, B::name());
     }
-    cache_sizes_ = detail::make_parameter(backend, cache_sizes_.shape(), std::vector<double>(sizes.begin(), sizes.end()));
+    cache_sizes_ = detail::make_parameter(backend, Shape{1, heads_.keys, 1, 1}, std::vector<double>(sizes.begin(), sizes.end()));
   }
 
   std::vector<Index> cache_sizes(const B& backend) const

@@ -30,7 +30,7 @@ struct CacheSizes {
 
   __device__ __forceinline__ int size(int segment, int head) const {
     if (slots) return slots[segment].places(head);
-    return sizes ? min(most, static_cast<int>(cuda::to_float(sizes[head]))) : most;
+    return sizes ? min(max(static_cast<int>(cuda::to_float(sizes[head])), 0), most) : most;
   }
   /// The first key that may be in the cache of a head: before it are sinks, and room for cached keys of heads that keep more.
   __device__ __forceinline__ int first(const Segment& s, int segment, int head) const {
