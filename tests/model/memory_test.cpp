@@ -1,4 +1,5 @@
 // Models whose attention has a memory of its own: gates that are projected, caches whose scores are fitted.
+#include "../backend/narrow.hpp"
 #include "models_run.hpp"
 
 #include <lolcats/eval/fit_scores.hpp>
@@ -22,6 +23,7 @@
 
 using namespace models;
 using lolcats::testing::close;
+using lolcats::testing::Narrow;
 using lolcats::testing::same;
 
 namespace {
@@ -177,34 +179,14 @@ TEST_CASE("a head keeps as many keys as it is given") {
 }
 
 namespace {
-/// Host memory in bf16, for layers that are made and not run.
-struct Coarse {
-  using Scalar = bf16;
-  using Real = float;
-  using Space = Host;
-  static constexpr std::string_view name() { return "coarse"; }
-  friend bool operator==(const Coarse&, const Coarse&) = default;
-  template <class T>
-  static void zero(T* data, Index n) { std::fill_n(data, n, T(0.0F)); }
-  template <class T>
-  static void copy(const T* from, T* to, Index n) { std::copy_n(from, n, to); }
-  template <class T>
-  static void to_host(const T* from, double* to, Index n) {
-    std::transform(from, from + n, to, [](T x) { return static_cast<double>(static_cast<float>(x)); });
-  }
-  template <class T>
-  static void from_host(const double* from, T* to, Index n) {
-    std::transform(from, from + n, to, [](double x) { return static_cast<T>(static_cast<float>(x)); });
-  }
-};
 template <Index Size>
-using CoarselyKept = AttentionLayer<Coarse, Softmax<Sinks<1, Sliding<3>>, Kept<Size, Novelty>>>;
+using NarrowlyKept = AttentionLayer<Narrow, Softmax<Sinks<1, Sliding<3>>, Kept<Size, Novelty>>>;
 }  // namespace
 
 TEST_CASE("a cache of a size that its backend does not hold is refused when a layer is made") {
   const Heads heads{4, 2, 8};
-  CHECK(CoarselyKept<384>(Coarse{}, heads, 0, 0, 0).cache_sizes(Coarse{}) == std::vector<Index>{384, 384});
-  CHECK_THROWS_WITH_AS(CoarselyKept<387>(Coarse{}, heads, 0, 0, 0), "set_cache_sizes: 387 keys are 388 in coarse, expected a number that it holds", ConfigError);
+  CHECK(NarrowlyKept<384>(Narrow{}, heads, 0, 0, 0).cache_sizes(Narrow{}) == std::vector<Index>{384, 384});
+  CHECK_THROWS_WITH_AS(NarrowlyKept<387>(Narrow{}, heads, 0, 0, 0), "set_cache_sizes: 387 keys are 388 in narrow, expected a number that it holds", ConfigError);
 }
 
 TEST_CASE("heads that keep different numbers of keys: decoding is a pass, and the state is as large as they need") {
