@@ -131,6 +131,7 @@ Options parse(int argc, char** argv) {
     for (const auto& name : lolcats::student_names()) fmt::print("{}\n", name);
     std::exit(0);
   }
+  read_layers(o.keep_layers, o.layer_numbers);
   lolcats::require<lolcats::ConfigError>(app.count("--keep-by") == 0 || (!o.keep_layers.empty() && !o.lists_layers()),
                                          "--keep-by is {}, but --keep-layers {}", o.keep_by,
                                          o.keep_layers.empty() ? "is not given" : fmt::format("is {}, which says which layers", o.keep_layers));

@@ -61,6 +61,7 @@ struct Options : SourceOptions, TaskCommandLine {
   Index first_block = 0, last_block = 0;  // the blocks [first, last) that are trained, and nothing else; last 0: the whole procedure
   double xent_factor = 0;   // of stage 1
   std::string keep_layers;  // how many layers keep their softmax, or which: "4", "3,9"
+  std::vector<Index> layer_numbers;  // those in keep_layers
   std::string keep_by = "sensitivity";
   bool plants_facts = false;  // are scores, sizes of caches or layers found on rows with facts?
   Index planted_rows = -1;   // rows with facts that scores of a cache are fitted on; -1 before parse() has found out

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <sstream>
 
 namespace examples {
 
@@ -192,14 +191,12 @@ void score(const Job& job, Report& report) {
 /// The layers that the options name, or so many by spacing or at random.
 std::vector<Index> named_layers(const Options& o, Index layers) {
   if (!o.lists_layers()) {
-    const Index count = std::stoll(o.keep_layers);
+    const Index count = o.layer_numbers.front();
     lolcats::require<lolcats::ConfigError>(count <= layers, "--keep-layers is {}, expected 0 to {}, or a list such as {},", count, layers, layers - 1);
     return o.keep_by == "random" ? lolcats::random_layers(layers, count, o.seed) : lolcats::spaced_layers(layers, count);
   }
   std::vector<Index> kept;
-  std::stringstream list(o.keep_layers);
-  for (std::string item; std::getline(list, item, ',');) {
-    const Index layer = std::stoll(item);
+  for (const Index layer : o.layer_numbers) {
     lolcats::require<lolcats::ConfigError>(layer < layers, "--keep-layers is {}: there is no layer {}, expected 0 to {}", o.keep_layers, layer, layers - 1);
     lolcats::require<lolcats::ConfigError>(std::ranges::find(kept, layer) == kept.end(), "--keep-layers is {}: layer {} is named twice", o.keep_layers, layer);
     kept.push_back(layer);
